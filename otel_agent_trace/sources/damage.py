@@ -25,6 +25,8 @@ from otel_agent_trace.sources.text_encoding import as_utf8
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.store.frames import FrameError, contents
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
+from otel_agent_trace.store.media import damaged_media
+from otel_agent_trace.store.names import StoreFiles, store_of
 from otel_agent_trace.store.zstandard import MAGIC
 
 OnProblem = Callable[[Problem], None]
@@ -33,8 +35,9 @@ _GZIP = b"\x1f\x8b"
 _OTLP = (b'{"resourceSpans"', b'{"resourceLogs"')
 _ROUNDS = 3
 """Number of times that the files are listed: meanwhile, segments are closed and compressed."""
-_WRITE_S = 0.2
-"""Time after which a line that was being written is complete."""
+_WRITE_S, _RECENT_S = 0.2, 2.0
+"""Time after which a line that was being written is complete, and age of a file that may be written at this moment."""
+_MOST_HELD = 1000
 
 
 class Inspected(msgspec.Struct, kw_only=True):
@@ -69,17 +72,19 @@ def inspect(source: str, on_damage: OnProblem) -> Inspected:
         on_damage: the function.
 
     Raises:
-        SourceError: there are no such files.
+        SourceError: there are no such files, or none of them can be read.
     """
-    inspected = Inspected()
+    inspected, missing = Inspected(), "no such file"
 
     def report(problem: Problem) -> None:
         inspected.damage += 1
         on_damage(problem)
 
     seen: set[tuple[int, int]] = set()
+    stores: set[StoreFiles] = set()
     for _ in range(_ROUNDS):
         for path in FilesSource([source]).files():
+            stores.add(store_of(os.path.realpath(path)))
             try:
                 with open_regular(path) as raw:
                     status = os.fstat(raw.fileno())
@@ -87,21 +92,45 @@ def inspect(source: str, on_damage: OnProblem) -> Inspected:
                         seen.add((status.st_dev, status.st_ino))
                         inspected.files += 1
                         inspected.size_bytes += status.st_size
-                        _inspect_file(path, raw, inspected, report)
+                        _inspect_twice(path, raw, inspected, report)
             except (SourceError, OSError) as error:
-                if path == source or not isinstance(error.__cause__, FileNotFoundError):
-                    reason = str(error).removeprefix(f"{path}: ")
+                reason = str(error).removeprefix(f"{path}: ")
+                if isinstance(error.__cause__, FileNotFoundError):  # renamed or removed meanwhile
+                    missing = reason
+                else:
                     inspected.unreadable.append(Problem(path, 0, reason))
         if inspected.unreadable:
             break
+    if not inspected.files:
+        raise SourceError(str(inspected.unreadable[0]) if inspected.unreadable else f"{source}: {missing}")
+    for path, reason in itertools.chain.from_iterable(map(damaged_media, stores)):
+        report(Problem(path, 1, reason))
     return inspected
+
+
+def _inspect_twice(path: str, raw: io.BufferedReader, inspected: Inspected, on_damage: OnProblem) -> None:
+    """Inspect a file, and again if it is being written: a line that was incomplete is complete a moment later."""
+    if time.time() - os.fstat(raw.fileno()).st_mtime > _RECENT_S:
+        _inspect_file(path, raw, inspected, on_damage)
+        return
+    held: set[Problem] = set()
+
+    def hold(problem: Problem) -> None:
+        (held.add if len(held) < _MOST_HELD else on_damage)(problem)
+
+    _inspect_file(path, raw, inspected, hold)
+    if held:
+        time.sleep(_WRITE_S)
+        anew: io.BufferedReader = io.BufferedReader(io.FileIO(os.dup(raw.fileno())), BLOCK_BYTES)
+        with anew:
+            _inspect_file(path, anew, Inspected(), lambda found: on_damage(found) if found in held else None)
 
 
 def _inspect_file(path: str, raw: io.BufferedReader, inspected: Inspected, on_damage: OnProblem) -> None:
     content = _Content(path, raw, on_damage)
     begin, blocks = _beginning(as_utf8(content))
     file_format = file_format_of(begin)()
-    is_of_lines = isinstance(file_format, JsonLines)
+    is_of_lines = type(file_format) is JsonLines
     read = _read_line if is_of_lines else _read_piece
     last: Problem | None = None
     for pieces in _pieces(path, file_format, blocks, on_damage):
@@ -113,10 +142,9 @@ def _inspect_file(path: str, raw: io.BufferedReader, inspected: Inspected, on_da
             for span in found.spans:
                 inspected.add_span(span)
             last = Problem(path, number, found.reason) if found.reason else None
-    if last is not None and is_of_lines and content.has_open_line:
-        last = None if _is_being_written(raw) else Problem(path, last.line, f"incomplete line: {last.reason}")
     if last is not None:
-        on_damage(last)
+        is_open = is_of_lines and content.has_open_line
+        on_damage(Problem(path, last.line, f"incomplete line: {last.reason}") if is_open else last)
     content.report_end()
 
 
@@ -182,12 +210,6 @@ class _Content:
         """Report what ended the content before its end."""
         if self._end is not None:
             self._on_damage(self._end)
-
-
-def _is_being_written(raw: io.BufferedReader) -> bool:
-    """Return whether an incomplete last line is one that a program is writing: a moment later it is complete."""
-    time.sleep(_WRITE_S)
-    return b"\n" in raw.read(MAX_LINE_BYTES)
 
 
 def _read_piece(piece: bytes, file_format: FileFormat) -> Found:

@@ -546,7 +546,7 @@ def _ignore_problem(problem: Problem) -> None:
     """Ignore a problem that another pass reports."""
 
 
-def _ignore_damage(error: DamagedError) -> None:
+def ignore_damage(error: DamagedError) -> None:
     """Ignore a damage that another pass reports, and that others follow."""
 
 
@@ -649,7 +649,7 @@ class _OpenFile:
         on_damage: called with each damage after which the content goes on.
     """
 
-    def __init__(self, file: str | io.RawIOBase, on_damage: _OnDamage = _ignore_damage) -> None:
+    def __init__(self, file: str | io.RawIOBase, on_damage: _OnDamage = ignore_damage) -> None:
         self._stays_open = not isinstance(file, str)
         self._raw: io.BufferedReader[Any] = (
             open_regular(file) if isinstance(file, str) else io.BufferedReader(file, BLOCK_BYTES)
@@ -793,11 +793,16 @@ class Content(NamedTuple):
     blocks: Iterator[bytes]
 
 
-def content_of(raw: io.BufferedReader) -> Content:
-    """Return the content of a file that is open at its beginning."""
+def content_of(raw: io.BufferedReader, on_damage: _OnDamage = _raise_damage) -> Content:
+    """Return the content of a file that is open at its beginning.
+
+    Args:
+        raw: the file.
+        on_damage: called with each damage after which the content goes on; by default it ends there.
+    """
     packing = _packing_of(raw)
     is_plain = packing == "file" and is_plain_utf8(raw.peek())
-    file_format, blocks = _detect_format(as_utf8(_blocks(raw, _raise_damage)))
+    file_format, blocks = _detect_format(as_utf8(_blocks(raw, on_damage)))
     return Content(packing, is_plain, file_format(), blocks)
 
 

@@ -14,7 +14,7 @@ from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.liveness import is_alive
-from otel_agent_trace.store.names import StoreFiles, is_journal, is_rotated, store_of_segment
+from otel_agent_trace.store.names import is_journal, is_rotated, store_of, store_of_segment
 
 _SHOWN_DAMAGE = 100
 
@@ -75,7 +75,7 @@ def status_of(source: str) -> StoreStatus:
         source: the path of a live file, a directory or a glob.
 
     Raises:
-        SourceError: there are no such files.
+        SourceError: there are no such files, or none of them can be read.
     """
     damaged: list[Problem] = []
     inspected = inspect(source, lambda problem: damaged.append(problem) if len(damaged) < _SHOWN_DAMAGE else None)
@@ -83,9 +83,7 @@ def status_of(source: str) -> StoreStatus:
     journals = [path for path in paths if is_journal(path)]
     closed = [path for path in paths if store_of_segment(path) is not None or is_rotated(path)]
     live = [path for path in paths if path not in {*journals, *closed}]
-    stores = {StoreFiles(os.path.realpath(path)) for path in live} | {
-        store for path in closed if (store := store_of_segment(path))
-    }
+    stores = {store_of(os.path.realpath(path)) for path in paths}
     alive = [_is_alive(path) for path in journals]
     index = [size for store in stores for size in _sizes(store.folder, os.path.basename(store.index))]
     media = [size for store in stores for size in _sizes(store.media_folder)]

@@ -27,7 +27,15 @@ from otel_agent_trace.query import INTERRUPTED
 from otel_agent_trace.runs import assemble
 from otel_agent_trace.sources.file_formats import DamagedError, FileFormat
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import BLOCK_BYTES, Content, FilesSource, content_of, open_regular, spans_in
+from otel_agent_trace.sources.files import (
+    BLOCK_BYTES,
+    Content,
+    FilesSource,
+    content_of,
+    ignore_damage,
+    open_regular,
+    spans_in,
+)
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
@@ -46,8 +54,11 @@ _MOST_RECENT = 131_072
 _SWEEP_LINES = 4096
 _RECENT_LINES = 256
 _MOST_LISTINGS = 10
-_HEAD_BYTES, _END_BYTES = 512, 64
+_MARK_BYTES = 4096
+"""Bytes at the beginning and before the place reached by which it is seen that a file was emptied and written anew: more
+than most lines have before and after the ids of a span."""
 _SETTLED_S = 60.0
+_CLOCK_S = 1.0
 _RUN_WAIT_S, _PARENT_WAIT_S = 1.0, 30.0
 """Time for which a step waits for what is above it: for a run of ours, whose start is in a journal, and for one of another
 tracer, which may be written only when it ends."""
@@ -102,7 +113,7 @@ class Tail:
 
     def __init__(self, source: str) -> None:
         self._source = FilesSource([source])
-        self._followed: dict[_Identity, _Followed] = {}
+        self._opened: dict[_Identity, _Followed | _Journal] = {}
         self._settled: set[str] = set()
         self._traces = _Traces()
         self._has_looked = False
@@ -114,8 +125,9 @@ class Tail:
             is_last: whether nothing follows, so that incomplete traces and lines are taken as they are.
         """
         paths = self._follow()
-        traces, followed = self._traces, [*self._followed.values()]
-        files, journals = ([file for file in followed if file.is_journal is kind] for kind in (False, True))
+        traces, followed = self._traces, [*self._opened.values()]
+        files = [file for file in followed if isinstance(file, _Followed)]
+        journals = [file for file in followed if isinstance(file, _Journal)]
         if not self._has_looked:
             for file in files:
                 for spans in file.new_spans(is_last=is_last):
@@ -127,16 +139,16 @@ class Tail:
             for spans in file.new_spans(is_last=is_last):
                 traces.add(spans)
         for journal in journals:  # likewise the start of what has ended
-            traces.add(journal.new_starts())
+            traces.add(journal.spans())
         yield from traces.flush(is_last=is_last)
         self._forget({*paths})
         self._has_looked = True
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._followed.values():
+        for file in self._opened.values():
             file.close()
-        self._followed.clear()
+        self._opened.clear()
 
     def _paths(self) -> list[str]:
         try:
@@ -156,53 +168,97 @@ class Tail:
 
     def _open(self, paths: Sequence[str]) -> None:
         """Open the files that are new; those that were renamed are known by their inode."""
-        in_order: dict[_Identity, _Followed] = {}
+        in_order: dict[_Identity, _Followed | _Journal] = {}
         for path in paths:
             if path.removesuffix(COMPRESSED) in self._settled:
                 continue
             with contextlib.suppress(OSError, SourceError):  # renamed or removed meanwhile, or no regular file
                 status = os.stat(path)
-                file = self._followed.pop((status.st_dev, status.st_ino), None) or self._opened(path)
+                file = self._opened.pop((status.st_dev, status.st_ino), None) or self._new(path)
                 file.path = path
                 in_order[file.identity] = file
-        self._followed.update(in_order)
+        self._opened.update(in_order)
 
-    def _opened(self, path: str) -> _Followed:
-        file = _Followed(open_regular(path), is_journal=is_journal(path))
-        if self._has_looked and not file.is_journal:  # perhaps a copy, compressed or not, of one that was read
-            file.skip_known({line for other in self._followed.values() for line in other.recent})
+    def _new(self, path: str) -> _Followed | _Journal:
+        if is_journal(path):
+            return _Journal(open_regular(path))
+        file = _Followed(open_regular(path))
+        if self._has_looked:  # perhaps a copy, compressed or not, of one that was read
+            known = [other.recent for other in self._opened.values() if isinstance(other, _Followed)]
+            file.skip_known({*itertools.chain.from_iterable(known)})
         return file
 
     def _forget(self, paths: set[str]) -> None:
         """Close the files that are gone, and the segments to which nobody writes any more."""
-        for identity, file in [*self._followed.items()]:
+        for identity, file in [*self._opened.items()]:
             is_settled = file.is_settled
             if is_settled:
                 self._settled.add(file.path.removesuffix(COMPRESSED))
             if is_settled or file.path not in paths:
                 file.close()
-                del self._followed[identity]
+                del self._opened[identity]
 
 
-class _Followed:
-    """Hold an open file, and how far it has been read."""
+class _Opened:
+    """Hold an open file of the store, and its present path."""
 
-    def __init__(self, file: io.BufferedReader, *, is_journal: bool) -> None:
-        self._file, self.is_journal = file.detach(), is_journal  # what a buffer holds may have been changed in place
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file.detach()  # what a buffer holds may have been changed in place
         status = os.fstat(self._file.fileno())
         self.identity: _Identity = (status.st_dev, status.st_ino)
         self.path = ""
-        self.recent: deque[int] = deque(maxlen=_RECENT_LINES)
-        """Hashes of the last lines that have spans."""
-        self._lines: JsonLines | None = None
-        self._is_read = False
-        self._is_alive: bool | None = None
-        self._offset = self._number = self._skipped = 0
-        self._head = self._end = b""
+        self._state: tuple[object, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether it is a closed segment to which nobody writes any more."""
+        return False
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _has_changed(self, *more: object) -> bool:
+        """Return whether there may be something new; times of files are not exact enough to see it at once."""
+        status = os.fstat(self._file.fileno())
+        before, self._state = self._state, (status.st_size, status.st_mtime_ns, *more)
+        return before != self._state or time.time() - status.st_mtime < _CLOCK_S
+
+
+class _Journal(_Opened):
+    """Hold a journal, in which lines are written over those of what has ended."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        super().__init__(file)
+        self._lines = JsonLines()
+        self._is_alive: bool | None = None
+
+    def look_at_owner(self) -> None:
+        """Note whether the process of the journal is alive."""
+        self._is_alive = is_owner_alive(self._file.fileno(), lock_is_free=is_lock_free(self._file.fileno()))
+
+    def spans(self) -> Iterator[SpanRecord]:
+        """Yield what it has, if it has changed, or its process has ended."""
+        if not self._has_changed(self._is_alive):
+            return
+        self._file.seek(0)
+        for line in self._file.read(MAX_LINE_BYTES).split(b"\n"):
+            with contextlib.suppress(ValueError):  # it is being written
+                for span in self._lines.read(line) if line.strip() else ():
+                    yield with_liveness(span, is_alive=self._is_alive)
+
+
+class _Followed(_Opened):
+    """Hold a file to which programs append, and how far it has been read."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        super().__init__(file)
+        self.recent: deque[int] = deque(maxlen=_RECENT_LINES)
+        """Hashes of the last lines that have spans."""
+        self._lines: JsonLines | None = None
+        self._is_read = False
+        self._offset = self._number = self._skipped = 0
+        self._head = self._end = b""
 
     @property
     def is_settled(self) -> bool:
@@ -220,48 +276,38 @@ class _Followed:
                     last = number
         self._skipped = last
 
-    def look_at_owner(self) -> None:
-        """Note whether the process of a journal is alive; once it is gone, all of the journal is new."""
-        is_alive = is_owner_alive(self._file.fileno(), lock_is_free=is_lock_free(self._file.fileno()))
-        if is_alive is not self._is_alive:
-            self._is_alive = is_alive
-            self._restart()
-
-    def new_starts(self) -> list[SpanRecord]:
-        """Return what is new in a journal."""
-        found = itertools.chain.from_iterable(self.new_spans(is_last=False))
-        return [with_liveness(span, is_alive=self._is_alive) for span in found]
-
     def new_spans(self, *, is_last: bool) -> Iterator[Sequence[SpanRecord]]:
         """Yield the spans of each new line; those of an incomplete last line only if nothing follows."""
         size = os.fstat(self._file.fileno()).st_size
-        if self._is_read or not size:
+        if self._is_read or not self._has_changed(is_last) or not size:
             return
         if self._lines is None:
             content = self._content()
-            if not (content.is_plain and isinstance(content.file_format, JsonLines)):
+            self._skipped, self._number = max(self._skipped, self._number), 0
+            if not (content.is_plain and type(content.file_format) is JsonLines):
+                self._is_read = content.packing != "file"
                 yield from self._whole()
                 return
             self._lines = JsonLines()
         elif size < self._offset or not self._goes_on():
-            self._restart()
+            self._offset = self._number = 0
             self.skip_known(frozenset(self.recent))
         begin = self._offset
         blocks = itertools.chain(self._blocks(size), () if is_last else (b"\n",))  # the latter is beyond the size
         for pieces in self._lines.pieces(blocks, size - begin, MAX_LINE_BYTES):
             self._offset = begin + pieces.position
             yield from self._spans_in((piece, self._lines) for piece in pieces.pieces)
-        self._head, self._end = self._marks(min(self._offset, _HEAD_BYTES))
+        self._head, self._end = self._marks(min(self._offset, _MARK_BYTES))
 
     def _whole(self) -> Iterator[Sequence[SpanRecord]]:
-        """Yield the spans of a compressed file, or one of another format, which is read once."""
-        self._is_read = True
+        """Yield the new spans of a compressed file, which is read once, or of one of another format, from its beginning."""
         with contextlib.suppress(DamagedError):
             yield from self._spans_in(self._all())
 
     def _content(self) -> Content:
         self._file.seek(0)
-        return content_of(io.BufferedReader(io.FileIO(self._file.fileno(), closefd=False), BLOCK_BYTES))
+        file: io.BufferedReader = io.BufferedReader(io.FileIO(self._file.fileno(), closefd=False), BLOCK_BYTES)
+        return content_of(file, ignore_damage)
 
     def _all(self) -> Iterator[tuple[bytes | None, FileFormat]]:
         content = self._content()
@@ -282,21 +328,16 @@ class _Followed:
             left -= len(block)
             yield block
 
-    def _restart(self) -> None:
-        self._offset = self._number = self._skipped = 0
-        self._head = self._end = b""
-
     def _goes_on(self) -> bool:
         """Return whether the file has only grown: it may have been emptied and written anew, or changed in place."""
-        head, end = self._marks(len(self._head))
-        return head == self._head and (self.is_journal or end == self._end)
+        return self._marks(len(self._head)) == (self._head, self._end)
 
     def _marks(self, head_bytes: int) -> tuple[bytes, bytes]:
         """Return the beginning of the file, and the bytes before the place reached."""
         self._file.seek(0)
         head = self._file.read(head_bytes)
-        self._file.seek(max(0, self._offset - _END_BYTES))
-        return head, self._file.read(min(self._offset, _END_BYTES))
+        self._file.seek(max(0, self._offset - _MARK_BYTES))
+        return head, self._file.read(min(self._offset, _MARK_BYTES))
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -342,7 +383,9 @@ class _Traces:
             if trace is None:
                 trace = self._open[span.trace_id] = _Trace()
             known = trace.spans.get(span.span_id)
-            if known is None or known.end_ns is None:
+            if known is None or (
+                known.end_ns is None and (span.end_ns is not None or _is_over(span) > _is_over(known))
+            ):
                 trace.spans[span.span_id] = span
                 trace.last_line, trace.is_changed = self._lines, True
 
@@ -352,8 +395,9 @@ class _Traces:
             return
         for trace_id, trace in [*self._open.items()]:
             is_complete = trace.is_over and any(map(_is_outermost, trace.spans.values()))
-            if trace.last_line < self._lines - _SWEEP_LINES and (is_complete or len(self._open) > _MOST_OPEN):
+            if is_complete and trace.last_line < self._lines - _SWEEP_LINES:
                 self._take(trace_id, trace, is_last=True)
+        self._limit()
         while len(self._events) > _MOST_SORTED:
             yield heapq.heappop(self._events)[-1]
 
@@ -362,8 +406,17 @@ class _Traces:
         for trace_id, trace in [*self._open.items()]:
             if trace.is_changed:
                 self._take(trace_id, trace, is_last=is_last)
+        self._limit()
         while self._events:
             yield heapq.heappop(self._events)[-1]
+
+    def _limit(self) -> None:
+        """Forget the traces that have been quiet for longest, if too many are open: what sampling drops has no end."""
+        if len(self._open) > _MOST_OPEN:
+            quiet = sorted(self._open.items(), key=lambda item: item[1].last_line)
+            for trace_id, trace in quiet[: len(quiet) - _MOST_OPEN * 9 // 10]:
+                self._take(trace_id, trace, is_last=True)
+                self._close(trace_id, trace)
 
     def _take(self, trace_id: str, trace: _Trace, *, is_last: bool) -> None:
         """Make events of what is new in a trace, and forget what has ended."""
@@ -372,18 +425,22 @@ class _Traces:
             if not is_last and self._waits(run, trace):
                 trace.is_changed = True
             else:
-                self._add_run(run, trace, run.parent_run_id, 0, (0, sys.maxsize))
+                self._add_run(run, trace, 0, (0, sys.maxsize))
         if trace.is_changed:
             return
         if trace.is_over:
-            self._forget(trace, [*trace.spans.values()])
-            for key, stage in trace.stages.items():
-                self._remember(hash(key), stage)
-            del self._open[trace_id]
+            self._close(trace_id, trace)
         elif all(map(is_ours, trace.spans.values())):
             parents = {span.parent_span_id for span in trace.spans.values()}
             below = [span for span in trace.spans.values() if span.parent_span_id and span.span_id not in parents]
             self._forget(trace, [span for span in below if _is_over(span)])
+
+    def _close(self, trace_id: str, trace: _Trace) -> None:
+        """Forget a trace, but for the ids of what it had."""
+        self._forget(trace, [*trace.spans.values()])
+        for key, stage in trace.stages.items():
+            self._remember(hash(key), stage)
+        self._open.pop(trace_id, None)
 
     def _forget(self, trace: _Trace, spans: Iterable[SpanRecord]) -> None:
         for span in spans:
@@ -407,9 +464,9 @@ class _Traces:
         wait_s = _RUN_WAIT_S if all(map(is_ours, spans)) else _PARENT_WAIT_S
         return not any(map(_is_outermost, spans)) and time.monotonic() < trace.began_s + wait_s
 
-    def _add_run(self, run: AgentRun, trace: _Trace, parent_run_id: str | None, depth: int, within: _Times) -> None:
+    def _add_run(self, run: AgentRun, trace: _Trace, depth: int, within: _Times) -> None:
         """Add the events of a run and of its steps, sorted within the times of what is around it."""
-        about = (run.run_id, run.span_id, parent_run_id, "agent", run.agent_name)
+        about = (run.run_id, run.span_id, run.parent_run_id, "agent", run.agent_name)
         started = Event("run_started", *about, "running", run.started_at_ns, None, depth)
         ended = None
         if run.ended_at_ns is not None:
@@ -422,14 +479,14 @@ class _Traces:
         for step in run.steps:
             depths[step.step_id] = depths.get(step.parent_step_id, depth) + 1
             if step.run is not None:
-                self._add_run(step.run, trace, run.run_id, depths[step.step_id], within)
+                self._add_run(step.run, trace, depths[step.step_id], within)
             else:
                 self._add_step(step, run, trace, depths[step.step_id], within)
         if ended is not None:
             self._add(ended, trace, run.run_id, within)
 
     def _add_step(self, step: AgentStep, run: AgentRun, trace: _Trace, depth: int, within: _Times) -> None:
-        about = (run.run_id, step.span_id, None, step.kind.value, step.name)
+        about = (run.run_id, step.span_id, run.parent_run_id, step.kind.value, step.name)
         started = Event("step_started", *about, "running", step.started_at_ns, None, depth)
         span, ended = trace.spans.get(step.span_id or ""), None
         if step.ended_at_ns is not None:

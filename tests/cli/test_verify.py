@@ -216,3 +216,16 @@ def test_names_in_reports_cannot_control_the_terminal(
     result = run_command("verify", path)
     assert result.code == 1
     assert "\x1b" not in result.out
+
+
+def test_binary_parts_are_verified_too(tmp_path: Path, run_command: RunCommand) -> None:
+    """A part beside the store whose content is not what its name says is damage."""
+    path = tmp_path / "t.jsonl"
+    with AgentTracer(FileBackend(path)) as tracer, tracer.run() as run, run.step("screenshot") as step:
+        step.output = os.urandom(100_000)
+    (part,) = (tmp_path / "t.jsonl.media").iterdir()
+    assert run_command("verify", path).code == 0
+    part.write_bytes(part.read_bytes()[:-1])
+    result = run_command("verify", path)
+    assert result.code == 1
+    assert result.out.startswith(f"{part}:1: ")
