@@ -12,8 +12,8 @@ before the base64 and after it, the name of the file, and whether the base64 is 
 
 from __future__ import annotations
 
-import hashlib
 import json
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -22,7 +22,14 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.media import media_part, modality_of
 from otel_agent_trace.span import Event, SpanRecord
-from otel_agent_trace.store.media import DEFAULT_MIME_TYPE, DamagedMediaError, MediaFolder, is_media_name, mime_type_of
+from otel_agent_trace.store.media import (
+    DEFAULT_MIME_TYPE,
+    DamagedMediaError,
+    MediaFolder,
+    is_media_name,
+    mime_type_of,
+    name_of,
+)
 from otel_agent_trace.values import binary
 
 MOST_INLINE_CHARACTERS = 40 << 20
@@ -105,12 +112,12 @@ class Outside:
         content = place.content
         given = content.mime_type or (place.part or {}).get("mime_type")
         try:
-            name = self.folder.put(content.data, given, content.digest)
+            name = self.folder.put(content.data, given)
         except OSError as error:
             self._on_failure(error)
             if may_stay:
                 return place.before + content.run + place.after, None
-            name = f"{content.digest}.bin"
+            name = name_of(content.data, given)
         uri = self.folder.uri(name)
         if place.part is None:
             return uri, name
@@ -126,11 +133,14 @@ _OF_CONTENT = frozenset({"type", "modality", "mime_type", "uri", "content", "siz
 
 
 class _Content(NamedTuple):
-    """Hold content that was found in a text: itself, its base64, and what is written around that, and about it."""
+    """Hold content that was found in a text: itself, its base64, and what is written around that, and about it.
+
+    `mark` is a text that stands nowhere else.
+    """
 
     data: bytes
     run: str
-    digest: str
+    mark: str
     is_for_urls: bool
     mime_type: str | None
     before: str
@@ -151,7 +161,7 @@ class _Place(NamedTuple):
 class _Text:
     """Find the content in a text.
 
-    `short` is the text with the digest of each content in place of its base64 and the head of its data URI.
+    `short` is the text with a mark in place of each content, that is its base64 and the head of its data URI.
     """
 
     def __init__(self, text: str, *, has_bytes: bool) -> None:
@@ -162,9 +172,9 @@ class _Text:
             content = _content_at(text, start, end, has_bytes=has_bytes)
             if content is not None:
                 before = text[last : start - len(content.before)]
-                pieces += before, content.digest
+                pieces += before, content.mark
                 self._starts.append(length + len(before))
-                length += len(before) + len(content.digest)
+                length += len(before) + len(content.mark)
                 last = end + len(content.after)
                 self.contents.append(content)
         self.short = "".join((*pieces, text[last:])) if pieces else text
@@ -173,20 +183,20 @@ class _Text:
         """Yield the place of each content, in order: that of its part, of its JSON text, or only its own."""
         parts = self._parts()
         for start, content in zip(self._starts, self.contents, strict=True):
-            end = start + len(content.digest)
+            end = start + len(content.mark)
             first, last, part = parts.get(start, (start, end, None))
             before, after = self.short[first:start], self.short[end:last]
             yield _Place(first, last, before + content.before, content.after + after, content, part)
 
     def _parts(self) -> dict[int, tuple[int, int, Mapping[str, Any]]]:
-        """Return start, end and meaning of each part and of each JSON text that is only content, by its content's start."""
+        """Return start, end and facts of each part and of each JSON text that is only content, by its content's start."""
         try:
             data = _from_json(self.short)
         except _NOT_JSON:
             return {}
         parts: dict[int, tuple[int, int, Mapping[str, Any]]] = {}
         at = 0
-        for found, part in _found_in(data, {content.digest for content in self.contents}, _MOST_DEPTH):
+        for found, part in _found_in(data, {content.mark for content in self.contents}, _MOST_DEPTH):
             first, last = self._literal(found, at)
             inside = [start for start in self._starts if first <= start < last]
             if len(inside) == 1:
@@ -216,29 +226,29 @@ def _content_at(text: str, start: int, end: int, *, has_bytes: bool) -> _Content
     data, is_for_urls = found
     padding = "=" * (len(text[end : end + 2]) - len(text[end : end + 2].lstrip("=")))
     before, mime_type = (head[0], head["mime_type"] or None) if head else ("", None)
-    return _Content(data, run, hashlib.sha256(data).hexdigest(), is_for_urls, mime_type, before, padding)
+    return _Content(data, run, secrets.token_hex(16), is_for_urls, mime_type, before, padding)
 
 
-def _found_in(data: Any, digests: set[str], depth: int) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-    """Yield the parts that hold one of the digests, and texts that are one, in order, each with its meaning as a part."""
+def _found_in(data: Any, marks: set[str], depth: int) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Yield the parts that hold one of the marks, and texts that are one, in order, each with its facts as a part."""
     if type(data) is str:
-        if data in digests:
+        if data in marks:
             yield data, {}
     elif depth and type(data) is list:
         for item in data:
-            yield from _found_in(item, digests, depth - 1)
+            yield from _found_in(item, marks, depth - 1)
     elif depth and type(data) is dict:
         part = media_part(data) if "type" in data or len(data) == 1 else None
-        held = [item for item, _ in _found_in_values(data, digests, depth)] if part is not None else []
+        held = [item for item, _ in _found_in_values(data, marks, depth)] if part is not None else []
         if part is not None and len(held) == 1 and type(held[0]) is str:
             yield data, part
         else:
-            yield from _found_in_values(data, digests, depth)
+            yield from _found_in_values(data, marks, depth)
 
 
-def _found_in_values(data: dict[str, Any], digests: set[str], depth: int) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+def _found_in_values(data: dict[str, Any], marks: set[str], depth: int) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     for item in data.values():
-        yield from _found_in(item, digests, depth - 1)
+        yield from _found_in(item, marks, depth - 1)
 
 
 # ── into a span ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -262,7 +272,7 @@ class Inside:
         self._left = MOST_CHARACTERS_OF_A_TRACE
 
     def records(self, spans: Iterable[SpanRecord]) -> list[SpanRecord]:
-        """Return spans with their content; a part whose content is missing says so in its member ``missing``."""
+        """Return spans with their content; a part without it has the reason in its member ``missing``."""
         return [self._record(span) for span in spans]
 
     def _record(self, span: SpanRecord) -> SpanRecord:

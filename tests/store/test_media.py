@@ -112,6 +112,11 @@ def only_run(path: Path) -> AgentRun:
             id="block of Anthropic",
         ),
         pytest.param([{"inline_data": {"mime_type": "image/png", "data": ENCODED}}], [PART], id="part of Gemini"),
+        pytest.param(
+            [{"type": "blob", "content": ENCODED, "sha256": NAME[:64], "size": len(PICTURE)}],
+            [PART],
+            id="blob with digest",
+        ),
         pytest.param({DATA_URI: 1}, {PART["uri"]: 1}, id="key"),
         pytest.param(f"![]({DATA_URI}) and text", f"![]({PART['uri']}) and text", id="Markdown"),
         pytest.param(bytes(40_000), None, id="zeros"),
@@ -535,7 +540,7 @@ def test_content_named_by_a_closed_file_or_a_journal_stays(path: Path, folder: P
         assert len(os.listdir(folder)) == 2
         time.sleep(0.02)
         assert remove_unnamed_media(StoreFiles(str(path))) == []
-    MediaFolder(StoreFiles(str(path))).put(contents[2], None, hashlib.sha256(contents[2]).hexdigest())
+    MediaFolder(StoreFiles(str(path))).put(contents[2])
     time.sleep(0.02)  # the clock of the file system is coarse
     assert len(remove_unnamed_media(StoreFiles(str(path)))) == 0  # its lock is held
 
@@ -544,10 +549,10 @@ def test_content_of_a_span_that_is_about_to_be_written_stays(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer holds a lock until its span is written; without one, only files of more than an hour are removed."""
-    monkeypatch.setattr(media, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(media, "_MOST_WAIT_S", 0.05)
     store = StoreFiles(str(path))
     writer = MediaFolder(store)
-    writer.put(PICTURE, "image/png", NAME[:64])
+    writer.put(PICTURE)
     time.sleep(0.02)
     assert remove_unnamed_media(store) == []
     writer.release()
