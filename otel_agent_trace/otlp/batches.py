@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.formats import otlp_json, otlp_proto
 from otel_agent_trace.otlp.settings import Protocol, Signal
 from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
+from otel_agent_trace.values import decode_text
+from otel_agent_trace.values.binary import runs
 
 MAX_REQUEST_BYTES = (4 << 20) - (64 << 10)
 """Largest request that receivers accept: 4 MiB is the default limit of gRPC, and little less than that of some over HTTP."""
@@ -37,13 +40,18 @@ class ResourceScope(msgspec.Struct, eq=False):
 
 
 class EncodedSpan(NamedTuple):
-    """Hold one encoded span, and the ids and name to report if it is refused."""
+    """Hold one encoded span, and the ids and name to report if it is refused.
+
+    `lighter` returns the encoding without binary content, for a receiver that refuses the span for its size; None if the
+    span is no larger than requests may be.
+    """
 
     resource_scope: ResourceScope
     data: bytes
     trace_id: str
     span_id: str
     name: str
+    lighter: Callable[[], bytes] | None = None
 
 
 class Encoder:
@@ -56,10 +64,10 @@ class Encoder:
         self.join: Join = codec.join_logs if is_logs else codec.join
         self._scopes: dict[tuple[int, int], ResourceScope] = {}
 
-    def encode(self, spans: Iterable[SpanRecord | LogRecord]) -> list[EncodedSpan]:
+    def encode(self, spans: Sequence[SpanRecord | LogRecord]) -> list[EncodedSpan]:
         """Return the encoding of each span, or of each log record."""
         encode_span, known = self._encode_span, self._scopes
-        return [
+        encoded = [
             EncodedSpan(
                 known.get((id(span.resource), id(span.scope))) or self._resource_scope(span.resource, span.scope),
                 encode_span(span),
@@ -69,6 +77,14 @@ class Encoder:
             )
             for span in spans
         ]
+        if any(len(each.data) > MAX_REQUEST_BYTES for each in encoded):
+            return [self._with_lighter(each, span) for each, span in zip(encoded, spans, strict=True)]
+        return encoded
+
+    def _with_lighter(self, encoded: EncodedSpan, span: SpanRecord | LogRecord) -> EncodedSpan:
+        if not isinstance(span, SpanRecord) or len(encoded.data) <= MAX_REQUEST_BYTES:
+            return encoded
+        return encoded._replace(lighter=lambda: self._encode_span(_without_binaries(span)))
 
     def _resource_scope(self, resource: Resource, scope: Scope) -> ResourceScope:
         """Encode a resource and scope, and cache them by their ids, which stay theirs since the result refers to both."""
@@ -77,6 +93,28 @@ class Encoder:
         encoded = ResourceScope(resource, scope, self.join([(resource, scope, [])]))
         self._scopes[id(resource), id(scope)] = encoded
         return encoded
+
+
+def _without_binaries(span: SpanRecord) -> SpanRecord:
+    """Return a span without the binary content in its attributes, which are then listed as truncated."""
+    changed = {
+        key: "".join(text)
+        for key, value in span.attributes.items()
+        if type(value) is str and len(text := list(_between_runs(value))) > 1
+    }
+    cut = decode_text(span.attributes.get(semconv.TRUNCATED, "[]"))
+    paths = [*(cut if isinstance(cut, list) else []), *changed]
+    truncated = {semconv.TRUNCATED: msgspec.json.encode(paths).decode()}
+    return msgspec.structs.replace(span, attributes={**span.attributes, **changed, **truncated})
+
+
+def _between_runs(text: str) -> Iterable[str]:
+    """Yield the parts of a text between long runs of base64."""
+    last = 0
+    for start, end in runs(text):
+        yield text[last:start]
+        last = end
+    yield text[last:]
 
 
 class Batch:
@@ -104,6 +142,12 @@ class Batch:
         """Return two batches with half of the spans each; there must be at least two spans."""
         middle = len(self.spans) // 2
         return Batch(self.spans[:middle]), Batch(self.spans[middle:])
+
+    def lighter(self) -> Batch:
+        """Return a batch of the same spans without binary content, which cannot be made lighter again."""
+        return Batch(
+            [span._replace(data=span.lighter(), lighter=None) if span.lighter else span for span in self.spans]
+        )
 
 
 def _encoded_size(spans: Sequence[EncodedSpan]) -> int:

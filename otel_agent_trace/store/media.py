@@ -110,7 +110,7 @@ class MediaFolder:
 
     Args:
         files: the names of the store.
-        is_durable: whether the disk is told to keep a file before any span names it.
+        is_durable: whether a file is on disk before any span names it.
     """
 
     def __init__(self, files: StoreFiles, *, is_durable: bool = False) -> None:

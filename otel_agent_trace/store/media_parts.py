@@ -21,6 +21,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.media import media_part, modality_of
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import Event, SpanRecord
 from otel_agent_trace.store.media import (
     DEFAULT_MIME_TYPE,
@@ -63,17 +64,18 @@ class Outside:
 
     def record(self, span: SpanRecord) -> SpanRecord:
         """Return a span without its content, the same object if it has none."""
-        attributes = self.attributes(span.attributes)
-        events = tuple(self._event(event) for event in span.events)
+        room = _Room(MOST_INLINE_CHARACTERS)
+        attributes = self._attributes(span.attributes, room)
+        events = tuple(self._event(event, room) for event in span.events)
         if attributes is span.attributes and all(new is old for new, old in zip(events, span.events, strict=True)):
             return span
         return msgspec.structs.replace(span, attributes=attributes, events=events)
 
-    def _event(self, event: Event) -> Event:
-        attributes = self.attributes(event.attributes)
+    def _event(self, event: Event, room: _Room) -> Event:
+        attributes = self._attributes(event.attributes, room)
         return event if attributes is event.attributes else msgspec.structs.replace(event, attributes=attributes)
 
-    def attributes(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _attributes(self, attributes: Mapping[str, Any], room: _Room) -> Mapping[str, Any]:
         """Return attributes without their content, the same object if they have none."""
         if semconv.MEDIA in attributes:  # read from a store whose folder is missing
             return attributes
@@ -84,38 +86,37 @@ class Outside:
             if type(value) is str and len(value) >= binary.LEAST_CHARACTERS:
                 text = _Text(value, has_bytes=has_bytes)
                 if text.contents:
-                    changed[key], places[key] = self._stored(text)
+                    changed[key], places[key] = self._stored(text, room)
         places = {key: listed for key, listed in places.items() if listed}
         return {**changed, semconv.MEDIA: _to_json(places).decode()} if places else attributes
 
-    def _stored(self, text: _Text) -> tuple[str, list[_Listed]]:
+    def _stored(self, text: _Text, room: _Room) -> tuple[str, list[_Listed]]:
         """Return a text with parts in place of its content, and the list of them."""
         pieces, places = list[str](), list[_Listed]()
         length = end = 0
-        inline = 0
         for place in text.places():
-            shown, name = self._shown(place, may_stay=inline + len(place.content.run) <= MOST_INLINE_CHARACTERS)
             before = text.short[end : place.start]
-            pieces += before, shown
+            shown, name = self._shown(place, room)
             length += len(before)
-            if name is None:
-                inline += len(shown)
-            else:
-                listed = _Listed(length, len(shown), place.before, place.after, name, place.content.is_for_urls)
-                places.append(listed)
+            if name is not None:
+                is_for_urls = place.content.is_for_urls
+                places.append(_Listed(length, len(shown), place.before, place.after, name, is_for_urls))
+            pieces += before, shown
             length += len(shown)
             end = place.end
         return "".join((*pieces, text.short[end:])), places
 
-    def _shown(self, place: _Place, *, may_stay: bool) -> tuple[str, str | None]:
+    def _shown(self, place: _Place, room: _Room) -> tuple[str, str | None]:
         """Return what takes the place of content, and the name of its file; the text that was there if it stays."""
         content = place.content
         given = content.mime_type or (place.part or {}).get("mime_type")
         try:
             name = self.folder.put(content.data, given)
         except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             self._on_failure(error)
-            if may_stay:
+            if room.take(len(content.run)):
                 return place.before + content.run + place.after, None
             name = name_of(content.data, given)
         uri = self.folder.uri(name)
@@ -124,12 +125,25 @@ class Outside:
         mime_type = given or mime_type_of(content.data) or DEFAULT_MIME_TYPE
         modality = place.part.get("modality") or modality_of(mime_type)
         facts = {"type": "uri", "modality": modality, "mime_type": mime_type, "uri": uri}
-        return _to_json(
-            {**facts, **{key: item for key, item in place.part.items() if key not in _OF_CONTENT}}
-        ).decode(), name
+        others = {key: item for key, item in place.part.items() if key not in _OF_CONTENT}
+        return _to_json({**facts, **others}).decode(), name
 
 
 _OF_CONTENT = frozenset({"type", "modality", "mime_type", "uri", "content", "size", "sha256", "file_id"})
+
+
+class _Room:
+    """Hold how many characters of content may still be somewhere."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self, size: int) -> bool:
+        """Return whether so many more may be there, and count them."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
 
 
 class _Content(NamedTuple):
@@ -269,7 +283,7 @@ class Inside:
     def __init__(self, folders: Iterable[MediaFolder], on_missing: Callable[[str, str, bool], None]) -> None:
         self._folders, self._on_missing = tuple(folders), on_missing
         self._known: dict[tuple[str, bool], tuple[str, str]] = {}
-        self._left = MOST_CHARACTERS_OF_A_TRACE
+        self._room = _Room(MOST_CHARACTERS_OF_A_TRACE)
 
     def records(self, spans: Iterable[SpanRecord]) -> list[SpanRecord]:
         """Return spans with their content; a part without it has the reason in its member ``missing``."""
@@ -315,10 +329,7 @@ class Inside:
         if key not in self._known:
             self._known[key] = self._read(*key)
         run, reason = self._known[key]
-        if len(run) > self._left:
-            return "", "too much for one trace"
-        self._left -= len(run)
-        return run, reason
+        return (run, reason) if self._room.take(len(run)) else ("", "too much for one trace")
 
     def _read(self, name: str, is_for_urls: bool) -> tuple[str, str]:
         for folder in self._folders:

@@ -21,9 +21,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_agent_trace import AgentRun, AgentTracer, FileBackend, InMemoryBackend, Limits, load_runs, semconv
+from otel_agent_trace import (
+    AgentRun,
+    AgentTracer,
+    FileBackend,
+    InMemoryBackend,
+    Limits,
+    load_runs,
+    runs_from_spans,
+    semconv,
+)
+from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.cli import main
 from otel_agent_trace.forgetting.unnamed_media import remove_unnamed_media
+from otel_agent_trace.otlp import settings_of
 from otel_agent_trace.sources import FilesSource
 from otel_agent_trace.span import Notice, Problem, SpanRecord
 from otel_agent_trace.store import media, media_parts
@@ -31,6 +42,7 @@ from otel_agent_trace.store.media import DamagedMediaError, MediaFolder, damaged
 from otel_agent_trace.store.media_parts import Inside, Outside
 from otel_agent_trace.store.names import StoreFiles, store_of
 from otel_agent_trace.values import Truncated, binary, same
+from tests.support.fake_receivers import OK, Answer, fake_http_receiver
 from tests.support.processes import run_code
 from tests.support.sample_runs import fail_on_problem
 
@@ -623,3 +635,40 @@ def test_scan_looks_into_content(path: Path, capsys: pytest.CaptureFixture[str])
     record_outputs(FileBackend(path), PICTURE + b"\n\ntoken: " + secret + b"\n", redact=False)
     assert main(["scan", str(path)]) == 1
     assert semconv.TOOL_RESULT in capsys.readouterr().out
+
+
+# ── over OTLP ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_otlp_carries_the_content_itself() -> None:
+    """Also more than requests have by default, and never a path."""
+    screenshot = picture(size=3_000_000)
+    with fake_http_receiver() as receiver:
+        backend = OtlpBackend(settings_of(receiver.endpoint))
+        record_outputs(backend, screenshot)
+        backend.flush()
+        [span] = [span for span in receiver.accepted if semconv.TOOL_RESULT in span.attributes]
+    assert json.loads(span.attributes[semconv.TOOL_RESULT]) == base64_of(screenshot)
+    assert semconv.MEDIA not in span.attributes
+
+
+def test_a_span_that_is_too_large_for_a_receiver_is_sent_without_its_content() -> None:
+    """As for a Collector over gRPC, which takes 4 MiB by default."""
+    with fake_http_receiver() as receiver:
+        receiver.answer = lambda request: Answer(413, "too large") if request.size > 4 << 20 else OK
+        backend = OtlpBackend(settings_of(receiver.endpoint))
+        record_outputs(backend, {"screen": picture(size=3_300_000), "title": "Home"}, {"screen": PICTURE})
+        backend.flush()
+        cut, whole = [span.attributes for span in receiver.accepted if semconv.TOOL_RESULT in span.attributes]
+    assert json.loads(cut[semconv.TOOL_RESULT]) == {"screen": "", "title": "Home"}
+    assert json.loads(cut[semconv.TRUNCATED]) == [semconv.TOOL_RESULT]
+    assert json.loads(whole[semconv.TOOL_RESULT])["screen"] == ENCODED
+    assert backend.stats()["sent"] == 3
+
+
+def test_an_export_of_a_store_carries_the_content(path: Path) -> None:
+    record_outputs(FileBackend(path), PICTURE, DATA_URI)
+    with fake_http_receiver() as receiver:
+        assert main(["export", str(path), "--to", receiver.endpoint]) == 0
+        [run] = runs_from_spans(receiver.accepted)
+    assert [step.output for step in run.steps] == [PICTURE, DATA_URI]
