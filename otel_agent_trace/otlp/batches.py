@@ -11,8 +11,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.formats import otlp_json, otlp_proto
 from otel_agent_trace.otlp.settings import Protocol, Signal
 from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
-from otel_agent_trace.values import decode_text
-from otel_agent_trace.values.binary import runs
+from otel_agent_trace.values import binary, decode_text
 
 MAX_REQUEST_BYTES = (4 << 20) - (64 << 10)
 """Largest request that receivers accept: 4 MiB is the default limit of gRPC, and little less than that of some over HTTP."""
@@ -42,8 +41,8 @@ class ResourceScope(msgspec.Struct, eq=False):
 class EncodedSpan(NamedTuple):
     """Hold one encoded span, and the ids and name to report if it is refused.
 
-    `lighter` returns the encoding without binary content, for a receiver that refuses the span for its size; None if the
-    span is no larger than requests may be.
+    `lighter` returns the encoding without binary content, for a receiver that refuses the span for its size, or None if
+    it has none; it is None if the span is no larger than requests may be.
     """
 
     resource_scope: ResourceScope
@@ -51,7 +50,7 @@ class EncodedSpan(NamedTuple):
     trace_id: str
     span_id: str
     name: str
-    lighter: Callable[[], bytes] | None = None
+    lighter: Callable[[], bytes | None] | None = None
 
 
 class Encoder:
@@ -84,7 +83,12 @@ class Encoder:
     def _with_lighter(self, encoded: EncodedSpan, span: SpanRecord | LogRecord) -> EncodedSpan:
         if not isinstance(span, SpanRecord) or len(encoded.data) <= MAX_REQUEST_BYTES:
             return encoded
-        return encoded._replace(lighter=lambda: self._encode_span(_without_binaries(span)))
+
+        def lighter() -> bytes | None:
+            without = _without_binaries(span)
+            return None if without is None else self._encode_span(without)
+
+        return encoded._replace(lighter=lighter)
 
     def _resource_scope(self, resource: Resource, scope: Scope) -> ResourceScope:
         """Encode a resource and scope, and cache them by their ids, which stay theirs since the result refers to both."""
@@ -95,26 +99,16 @@ class Encoder:
         return encoded
 
 
-def _without_binaries(span: SpanRecord) -> SpanRecord:
-    """Return a span without the binary content in its attributes, which are then listed as truncated."""
-    changed = {
-        key: "".join(text)
-        for key, value in span.attributes.items()
-        if type(value) is str and len(text := list(_between_runs(value))) > 1
-    }
+def _without_binaries(span: SpanRecord) -> SpanRecord | None:
+    """Return a span without the binary content in its attributes, which are listed as truncated; None if there is none."""
+    texts = {key: value for key, value in span.attributes.items() if type(value) is str}
+    changed = {key: text for key, value in texts.items() if (text := binary.without_content(value)) != value}
+    if not changed:
+        return None
     cut = decode_text(span.attributes.get(semconv.TRUNCATED, "[]"))
     paths = [*(cut if isinstance(cut, list) else []), *changed]
-    truncated = {semconv.TRUNCATED: msgspec.json.encode(paths).decode()}
-    return msgspec.structs.replace(span, attributes={**span.attributes, **changed, **truncated})
-
-
-def _between_runs(text: str) -> Iterable[str]:
-    """Yield the parts of a text between long runs of base64."""
-    last = 0
-    for start, end in runs(text):
-        yield text[last:start]
-        last = end
-    yield text[last:]
+    attributes = {**span.attributes, **changed, semconv.TRUNCATED: msgspec.json.encode(paths).decode()}
+    return msgspec.structs.replace(span, attributes=attributes)
 
 
 class Batch:
@@ -143,11 +137,11 @@ class Batch:
         middle = len(self.spans) // 2
         return Batch(self.spans[:middle]), Batch(self.spans[middle:])
 
-    def lighter(self) -> Batch:
-        """Return a batch of the same spans without binary content, which cannot be made lighter again."""
-        return Batch(
-            [span._replace(data=span.lighter(), lighter=None) if span.lighter else span for span in self.spans]
-        )
+    def lighter(self) -> Batch | None:
+        """Return a batch of the only span without its binary content; None if it has none, or is small enough."""
+        [span] = self.spans
+        data = None if span.lighter is None else span.lighter()
+        return None if data is None else Batch([span._replace(data=data, lighter=None)])
 
 
 def _encoded_size(spans: Sequence[EncodedSpan]) -> int:

@@ -70,6 +70,16 @@ def size_of_binaries(text: str) -> int:
     return sum(end - start for start, end in runs(text)) if len(text) >= LEAST_CHARACTERS else 0
 
 
+def without_content(text: str) -> str:
+    """Return a text without the base64 of binary content."""
+    pieces, last = list[str](), 0
+    for start, end in runs(text):
+        if data_uri_head(text, start) or seems_binary(text[start:end]):
+            pieces.append(text[last:start])
+            last = end
+    return "".join((*pieces, text[last:]))
+
+
 def decoded(run: str) -> tuple[bytes, bool] | None:
     """Return the content of a run, and whether it is of the variant for URLs; None if `encoded` would not return the run."""
     is_for_urls = "-" in run or "_" in run
