@@ -231,7 +231,7 @@ class _Text:
 def _content_at(text: str, start: int, end: int, *, has_bytes: bool) -> _Content | None:
     """Return the content of a run; None if it is no binary content, or could not be written again as it is."""
     head = binary.data_uri_head(text, start)
-    if not (head or has_bytes or binary.seems_binary(text[start:end])):
+    if not (head or has_bytes or binary.seems_binary(text, start, end)):
         return None
     run = text[start:end]
     found = binary.decoded(run)

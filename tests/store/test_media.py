@@ -215,7 +215,7 @@ def test_any_text_of_any_span_comes_back_as_it_was(
 
 def _has_run(text: str) -> bool:
     return any(
-        binary.decoded(text[start:end]) and binary.seems_binary(text[start:end]) for start, end in binary.runs(text)
+        binary.decoded(text[start:end]) and binary.seems_binary(text, start, end) for start, end in binary.runs(text)
     )
 
 
