@@ -19,7 +19,7 @@ from otel_agent_trace.mapping.references import TEXT_KEY, AmbiguousError, plain_
 from otel_agent_trace.messages import message_data, message_from
 from otel_agent_trace.model import Message
 from otel_agent_trace.values import Limits, Tag, encode, same
-from otel_agent_trace.values.binary import size_of_binaries
+from otel_agent_trace.values.binary import content_characters
 from otel_agent_trace.values.builtin import TEXT_CODECS
 from otel_agent_trace.values.limits import MEDIA_OF_A_VALUE
 
@@ -212,7 +212,7 @@ class History:
 
         Binary content counts as the part of its own limit that it takes.
         """
-        limits, media = self._limits, size_of_binaries(text)
+        limits, media = self._limits, content_characters(text)
         nodes = text.count(",") + text.count(":") + text.count("[") + text.count("{") + 1
         media_part = media * limits.value_bytes // (MEDIA_OF_A_VALUE * max(1, limits.most_media_bytes))
         return len(text.encode()) - media + media_part + _NODE_BYTES * nodes

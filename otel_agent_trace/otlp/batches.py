@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.formats import otlp_json, otlp_proto
 from otel_agent_trace.otlp.settings import Protocol, Signal
 from otel_agent_trace.span import LogRecord, Resource, Scope, SpanRecord
+from otel_agent_trace.values import binary, decode_text
 
 MAX_REQUEST_BYTES = (4 << 20) - (64 << 10)
 """Largest request that receivers accept: 4 MiB is the default limit of gRPC, and little less than that of some over HTTP."""
@@ -37,13 +39,18 @@ class ResourceScope(msgspec.Struct, eq=False):
 
 
 class EncodedSpan(NamedTuple):
-    """Hold one encoded span, and the ids and name to report if it is refused."""
+    """Hold one encoded span, and the ids and name to report if it is refused.
+
+    `lighter` returns the encoding without binary content, for a receiver that refuses the span for its size, or None if
+    it has none; it is None if the span is no larger than requests may be.
+    """
 
     resource_scope: ResourceScope
     data: bytes
     trace_id: str
     span_id: str
     name: str
+    lighter: Callable[[], bytes | None] | None = None
 
 
 class Encoder:
@@ -56,10 +63,10 @@ class Encoder:
         self.join: Join = codec.join_logs if is_logs else codec.join
         self._scopes: dict[tuple[int, int], ResourceScope] = {}
 
-    def encode(self, spans: Iterable[SpanRecord | LogRecord]) -> list[EncodedSpan]:
+    def encode(self, spans: Sequence[SpanRecord | LogRecord]) -> list[EncodedSpan]:
         """Return the encoding of each span, or of each log record."""
         encode_span, known = self._encode_span, self._scopes
-        return [
+        encoded = [
             EncodedSpan(
                 known.get((id(span.resource), id(span.scope))) or self._resource_scope(span.resource, span.scope),
                 encode_span(span),
@@ -69,6 +76,19 @@ class Encoder:
             )
             for span in spans
         ]
+        if any(len(each.data) > MAX_REQUEST_BYTES for each in encoded):
+            return [self._with_lighter(each, span) for each, span in zip(encoded, spans, strict=True)]
+        return encoded
+
+    def _with_lighter(self, encoded: EncodedSpan, span: SpanRecord | LogRecord) -> EncodedSpan:
+        if not isinstance(span, SpanRecord) or len(encoded.data) <= MAX_REQUEST_BYTES:
+            return encoded
+
+        def lighter() -> bytes | None:
+            without = _without_binaries(span)
+            return None if without is None else self._encode_span(without)
+
+        return encoded._replace(lighter=lighter)
 
     def _resource_scope(self, resource: Resource, scope: Scope) -> ResourceScope:
         """Encode a resource and scope, and cache them by their ids, which stay theirs since the result refers to both."""
@@ -77,6 +97,18 @@ class Encoder:
         encoded = ResourceScope(resource, scope, self.join([(resource, scope, [])]))
         self._scopes[id(resource), id(scope)] = encoded
         return encoded
+
+
+def _without_binaries(span: SpanRecord) -> SpanRecord | None:
+    """Return a span without the binary content in its attributes, which are listed as truncated; None if there is none."""
+    texts = {key: value for key, value in span.attributes.items() if type(value) is str}
+    changed = {key: text for key, value in texts.items() if (text := binary.without_content(value)) != value}
+    if not changed:
+        return None
+    cut = decode_text(span.attributes.get(semconv.TRUNCATED, "[]"))
+    paths = [*(cut if isinstance(cut, list) else []), *changed]
+    attributes = {**span.attributes, **changed, semconv.TRUNCATED: msgspec.json.encode(paths).decode()}
+    return msgspec.structs.replace(span, attributes=attributes)
 
 
 class Batch:
@@ -104,6 +136,12 @@ class Batch:
         """Return two batches with half of the spans each; there must be at least two spans."""
         middle = len(self.spans) // 2
         return Batch(self.spans[:middle]), Batch(self.spans[middle:])
+
+    def lighter(self) -> Batch | None:
+        """Return a batch of the only span without its binary content; None if it has none, or is small enough."""
+        [span] = self.spans
+        data = None if span.lighter is None else span.lighter()
+        return None if data is None else Batch([span._replace(data=data, lighter=None)])
 
 
 def _encoded_size(spans: Sequence[EncodedSpan]) -> int:

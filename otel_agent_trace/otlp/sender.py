@@ -124,6 +124,9 @@ class Sender:
                 self._lower_limit(part, rejection)
                 if len(part.spans) > 1:
                     pending.extend(reversed(part.halves()))
+                elif rejection.for_size and (lighter := part.lighter()) is not None:
+                    outcome.notes.append(f"{rejection}; it is sent without its pictures and other binary content")
+                    pending.append(lighter)
                 else:
                     outcome.refused.append(self._refused_span(part.spans[0], rejection))
             else:

@@ -73,7 +73,7 @@ _NAME = re.compile(rf"[0-9a-f]{{64}}\.(?:{'|'.join(_EXTENSIONS.values())})")
 _IN_BYTES = re.compile(_NAME.pattern.encode())
 _NAME_BYTES = 80
 _HIDDEN = re.compile(rf"\.(?P<name>{_NAME.pattern})\.[0-9a-f]{{8}}\.(?P<what>writing|removing)")
-_SHORT_PATIENCE_S, _PATIENCE_S, _POLL_S = 0.2, 5.0, 0.002
+_LEAST_WAIT_S, _MOST_WAIT_S, _POLL_S = 0.2, 5.0, 0.002
 _LEAST_AGE_S = 3600.0
 """Age from which a file may be removed, or is left over, where there are no locks."""
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -81,7 +81,7 @@ _NO_LINKS |= getattr(os, "O_CLOEXEC", 0)
 
 
 class DamagedMediaError(Exception):
-    """Report that a file of a media folder is not the content that its name says."""
+    """Report that a file of a media folder does not have the content with its digest."""
 
 
 def mime_type_of(content: bytes) -> str | None:
@@ -91,6 +91,13 @@ def mime_type_of(content: bytes) -> str | None:
     if content[4:8] == b"ftyp":
         return "audio/mp4" if content[8:11] == b"M4A" else "video/mp4"
     return next((kind for beginning, kind in _BEGINNINGS if content.startswith(beginning)), None)
+
+
+def name_of(content: bytes, mime_type: str | None) -> str:
+    """Return the name of the file with some content: its digest, with the extension of its type, or of its beginning."""
+    kind = (mime_type or "").lower()
+    extension = _EXTENSIONS.get(_SYNONYMS.get(kind, kind)) or _EXTENSIONS[mime_type_of(content) or DEFAULT_MIME_TYPE]
+    return f"{hashlib.sha256(content).hexdigest()}.{extension}"
 
 
 def is_media_name(name: object) -> bool:
@@ -103,7 +110,7 @@ class MediaFolder:
 
     Args:
         files: the names of the store.
-        is_durable: whether the disk is told to keep a file before any span names it.
+        is_durable: whether a file is on disk before any span names it.
     """
 
     def __init__(self, files: StoreFiles, *, is_durable: bool = False) -> None:
@@ -118,25 +125,21 @@ class MediaFolder:
         """Return the reference to a file, relative to the folder of the store, as spans have it."""
         return f"{self._uri}/{name}"
 
-    def put(self, content: bytes, mime_type: str | None, digest: str) -> str:
+    def put(self, content: bytes, mime_type: str | None = None) -> str:
         """Return the name of the file with this content, which is written unless it is there; call `release` later.
 
         Args:
             content: the content.
-            mime_type: its type, if it is known; else its beginning is looked at.
-            digest: its SHA-256 in hex.
+            mime_type: its type, if it is known.
 
         Raises:
             OSError: it cannot be written.
         """
         self._hold()
-        kind = (mime_type or "").lower()
-        extension = (
-            _EXTENSIONS.get(_SYNONYMS.get(kind, kind)) or _EXTENSIONS[mime_type_of(content) or DEFAULT_MIME_TYPE]
-        )
-        name = f"{digest}.{extension}"
+        name = name_of(content, mime_type)
+        digest = name.partition(".")[0]
         with self._turn:
-            for known in dict.fromkeys((name, *(f"{digest}.{other}" for other in _EXTENSIONS.values()))):
+            for known in dict.fromkeys((name, *(f"{digest}.{extension}" for extension in _EXTENSIONS.values()))):
                 if self._is_there(known, len(content)):
                     return known
             self._write(name, content)
@@ -167,7 +170,7 @@ class MediaFolder:
         finally:
             os.close(descriptor)
         if hashlib.sha256(content).hexdigest() != name[:64]:
-            raise DamagedMediaError("not the content that its name says")
+            raise DamagedMediaError("not the content with its digest")
         return content
 
     def release(self) -> None:
@@ -224,7 +227,7 @@ class MediaFolder:
             raise NotADirectoryError(errno.ENOTDIR, "a symbolic link", self.path)
         if fcntl is not None and threading.get_ident() not in self.held:
             descriptor = os.open(self.path, os.O_RDONLY | _NO_LINKS)
-            if not _locked(descriptor, fcntl.LOCK_SH, _SHORT_PATIENCE_S):
+            if not _locked(descriptor, fcntl.LOCK_SH, _LEAST_WAIT_S):
                 os.close(descriptor)
                 raise BlockingIOError(errno.EWOULDBLOCK, "locked by another process", self.path)
             self.held[threading.get_ident()] = descriptor
@@ -255,7 +258,7 @@ class MediaFolder:
         except OSError:
             return cautious_ns
         try:
-            return self._touched_ns() if _locked(descriptor, fcntl.LOCK_EX, _PATIENCE_S) else cautious_ns
+            return self._touched_ns() if _locked(descriptor, fcntl.LOCK_EX, _MOST_WAIT_S) else cautious_ns
         except OSError:
             return cautious_ns
         finally:
@@ -299,13 +302,13 @@ class MediaFolder:
                     os.unlink(self._path(left))
 
 
-def _locked(descriptor: int, how: int, patience_s: float) -> bool:
+def _locked(descriptor: int, how: int, wait_s: float) -> bool:
     """Return whether a lock was acquired within some seconds.
 
     Raises:
         OSError: there are no locks on this file system, if it is asked for alone.
     """
-    until_s = time.monotonic() + patience_s
+    until_s = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
@@ -331,7 +334,7 @@ def names_in(blocks: Iterable[bytes]) -> Iterator[str]:
 
 
 def damaged_media(files: StoreFiles) -> Iterator[tuple[str, str]]:
-    """Yield path and reason for each file of a store's media folder that does not hold what its name says."""
+    """Yield path and reason for each file of a store's media folder that does not have the content with its digest."""
     folder = MediaFolder(files)
     for name in folder.names():
         try:

@@ -12,8 +12,8 @@ before the base64 and after it, the name of the file, and whether the base64 is 
 
 from __future__ import annotations
 
-import hashlib
 import json
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -21,8 +21,16 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.media import media_part, modality_of
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import Event, SpanRecord
-from otel_agent_trace.store.media import DEFAULT_MIME_TYPE, DamagedMediaError, MediaFolder, is_media_name, mime_type_of
+from otel_agent_trace.store.media import (
+    DEFAULT_MIME_TYPE,
+    DamagedMediaError,
+    MediaFolder,
+    is_media_name,
+    mime_type_of,
+    name_of,
+)
 from otel_agent_trace.values import binary
 
 MOST_INLINE_CHARACTERS = 40 << 20
@@ -56,17 +64,18 @@ class Outside:
 
     def record(self, span: SpanRecord) -> SpanRecord:
         """Return a span without its content, the same object if it has none."""
-        attributes = self.attributes(span.attributes)
-        events = tuple(self._event(event) for event in span.events)
+        room = _Room(MOST_INLINE_CHARACTERS)
+        attributes = self._attributes(span.attributes, room)
+        events = tuple(self._event(event, room) for event in span.events)
         if attributes is span.attributes and all(new is old for new, old in zip(events, span.events, strict=True)):
             return span
         return msgspec.structs.replace(span, attributes=attributes, events=events)
 
-    def _event(self, event: Event) -> Event:
-        attributes = self.attributes(event.attributes)
+    def _event(self, event: Event, room: _Room) -> Event:
+        attributes = self._attributes(event.attributes, room)
         return event if attributes is event.attributes else msgspec.structs.replace(event, attributes=attributes)
 
-    def attributes(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _attributes(self, attributes: Mapping[str, Any], room: _Room) -> Mapping[str, Any]:
         """Return attributes without their content, the same object if they have none."""
         if semconv.MEDIA in attributes:  # read from a store whose folder is missing
             return attributes
@@ -77,60 +86,75 @@ class Outside:
             if type(value) is str and len(value) >= binary.LEAST_CHARACTERS:
                 text = _Text(value, has_bytes=has_bytes)
                 if text.contents:
-                    changed[key], places[key] = self._stored(text)
+                    changed[key], places[key] = self._stored(text, room)
         places = {key: listed for key, listed in places.items() if listed}
         return {**changed, semconv.MEDIA: _to_json(places).decode()} if places else attributes
 
-    def _stored(self, text: _Text) -> tuple[str, list[_Listed]]:
+    def _stored(self, text: _Text, room: _Room) -> tuple[str, list[_Listed]]:
         """Return a text with parts in place of its content, and the list of them."""
         pieces, places = list[str](), list[_Listed]()
         length = end = 0
-        inline = 0
         for place in text.places():
-            shown, name = self._shown(place, may_stay=inline + len(place.content.run) <= MOST_INLINE_CHARACTERS)
             before = text.short[end : place.start]
-            pieces += before, shown
+            shown, name = self._shown(place, room)
             length += len(before)
-            if name is None:
-                inline += len(shown)
-            else:
-                listed = _Listed(length, len(shown), place.before, place.after, name, place.content.is_for_urls)
-                places.append(listed)
+            if name is not None:
+                is_for_urls = place.content.is_for_urls
+                places.append(_Listed(length, len(shown), place.before, place.after, name, is_for_urls))
+            pieces += before, shown
             length += len(shown)
             end = place.end
         return "".join((*pieces, text.short[end:])), places
 
-    def _shown(self, place: _Place, *, may_stay: bool) -> tuple[str, str | None]:
+    def _shown(self, place: _Place, room: _Room) -> tuple[str, str | None]:
         """Return what takes the place of content, and the name of its file; the text that was there if it stays."""
         content = place.content
         given = content.mime_type or (place.part or {}).get("mime_type")
         try:
-            name = self.folder.put(content.data, given, content.digest)
+            name = self.folder.put(content.data, given)
         except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             self._on_failure(error)
-            if may_stay:
+            if room.take(len(content.run)):
                 return place.before + content.run + place.after, None
-            name = f"{content.digest}.bin"
+            name = name_of(content.data, given)
         uri = self.folder.uri(name)
         if place.part is None:
             return uri, name
         mime_type = given or mime_type_of(content.data) or DEFAULT_MIME_TYPE
         modality = place.part.get("modality") or modality_of(mime_type)
         facts = {"type": "uri", "modality": modality, "mime_type": mime_type, "uri": uri}
-        return _to_json(
-            {**facts, **{key: item for key, item in place.part.items() if key not in _OF_CONTENT}}
-        ).decode(), name
+        others = {key: item for key, item in place.part.items() if key not in _OF_CONTENT}
+        return _to_json({**facts, **others}).decode(), name
 
 
 _OF_CONTENT = frozenset({"type", "modality", "mime_type", "uri", "content", "size", "sha256", "file_id"})
 
 
+class _Room:
+    """Hold how many characters of content may still be somewhere."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self, size: int) -> bool:
+        """Return whether so many more may be there, and count them."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+
 class _Content(NamedTuple):
-    """Hold content that was found in a text: itself, its base64, and what is written around that, and about it."""
+    """Hold content that was found in a text: itself, its base64, and what is written around that, and about it.
+
+    `mark` is a text that stands nowhere else.
+    """
 
     data: bytes
     run: str
-    digest: str
+    mark: str
     is_for_urls: bool
     mime_type: str | None
     before: str
@@ -151,7 +175,7 @@ class _Place(NamedTuple):
 class _Text:
     """Find the content in a text.
 
-    `short` is the text with the digest of each content in place of its base64 and the head of its data URI.
+    `short` is the text with a mark in place of each content, that is its base64 and the head of its data URI.
     """
 
     def __init__(self, text: str, *, has_bytes: bool) -> None:
@@ -162,9 +186,9 @@ class _Text:
             content = _content_at(text, start, end, has_bytes=has_bytes)
             if content is not None:
                 before = text[last : start - len(content.before)]
-                pieces += before, content.digest
+                pieces += before, content.mark
                 self._starts.append(length + len(before))
-                length += len(before) + len(content.digest)
+                length += len(before) + len(content.mark)
                 last = end + len(content.after)
                 self.contents.append(content)
         self.short = "".join((*pieces, text[last:])) if pieces else text
@@ -173,20 +197,20 @@ class _Text:
         """Yield the place of each content, in order: that of its part, of its JSON text, or only its own."""
         parts = self._parts()
         for start, content in zip(self._starts, self.contents, strict=True):
-            end = start + len(content.digest)
+            end = start + len(content.mark)
             first, last, part = parts.get(start, (start, end, None))
             before, after = self.short[first:start], self.short[end:last]
             yield _Place(first, last, before + content.before, content.after + after, content, part)
 
     def _parts(self) -> dict[int, tuple[int, int, Mapping[str, Any]]]:
-        """Return start, end and meaning of each part and of each JSON text that is only content, by its content's start."""
+        """Return start, end and facts of each part and of each JSON text that is only content, by its content's start."""
         try:
             data = _from_json(self.short)
         except _NOT_JSON:
             return {}
         parts: dict[int, tuple[int, int, Mapping[str, Any]]] = {}
         at = 0
-        for found, part in _found_in(data, {content.digest for content in self.contents}, _MOST_DEPTH):
+        for found, part in _found_in(data, {content.mark for content in self.contents}, _MOST_DEPTH):
             first, last = self._literal(found, at)
             inside = [start for start in self._starts if first <= start < last]
             if len(inside) == 1:
@@ -207,7 +231,7 @@ class _Text:
 def _content_at(text: str, start: int, end: int, *, has_bytes: bool) -> _Content | None:
     """Return the content of a run; None if it is no binary content, or could not be written again as it is."""
     head = binary.data_uri_head(text, start)
-    if not (head or has_bytes or binary.seems_binary(text[start:end])):
+    if not (head or has_bytes or binary.seems_binary(text, start, end)):
         return None
     run = text[start:end]
     found = binary.decoded(run)
@@ -216,29 +240,29 @@ def _content_at(text: str, start: int, end: int, *, has_bytes: bool) -> _Content
     data, is_for_urls = found
     padding = "=" * (len(text[end : end + 2]) - len(text[end : end + 2].lstrip("=")))
     before, mime_type = (head[0], head["mime_type"] or None) if head else ("", None)
-    return _Content(data, run, hashlib.sha256(data).hexdigest(), is_for_urls, mime_type, before, padding)
+    return _Content(data, run, secrets.token_hex(16), is_for_urls, mime_type, before, padding)
 
 
-def _found_in(data: Any, digests: set[str], depth: int) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-    """Yield the parts that hold one of the digests, and texts that are one, in order, each with its meaning as a part."""
+def _found_in(data: Any, marks: set[str], depth: int) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Yield the parts that hold one of the marks, and texts that are one, in order, each with its facts as a part."""
     if type(data) is str:
-        if data in digests:
+        if data in marks:
             yield data, {}
     elif depth and type(data) is list:
         for item in data:
-            yield from _found_in(item, digests, depth - 1)
+            yield from _found_in(item, marks, depth - 1)
     elif depth and type(data) is dict:
         part = media_part(data) if "type" in data or len(data) == 1 else None
-        held = [item for item, _ in _found_in_values(data, digests, depth)] if part is not None else []
+        held = [item for item, _ in _found_in_values(data, marks, depth)] if part is not None else []
         if part is not None and len(held) == 1 and type(held[0]) is str:
             yield data, part
         else:
-            yield from _found_in_values(data, digests, depth)
+            yield from _found_in_values(data, marks, depth)
 
 
-def _found_in_values(data: dict[str, Any], digests: set[str], depth: int) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+def _found_in_values(data: dict[str, Any], marks: set[str], depth: int) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     for item in data.values():
-        yield from _found_in(item, digests, depth - 1)
+        yield from _found_in(item, marks, depth - 1)
 
 
 # ── into a span ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,10 +283,10 @@ class Inside:
     def __init__(self, folders: Iterable[MediaFolder], on_missing: Callable[[str, str, bool], None]) -> None:
         self._folders, self._on_missing = tuple(folders), on_missing
         self._known: dict[tuple[str, bool], tuple[str, str]] = {}
-        self._left = MOST_CHARACTERS_OF_A_TRACE
+        self._room = _Room(MOST_CHARACTERS_OF_A_TRACE)
 
     def records(self, spans: Iterable[SpanRecord]) -> list[SpanRecord]:
-        """Return spans with their content; a part whose content is missing says so in its member ``missing``."""
+        """Return spans with their content; a part without it has the reason in its member ``missing``."""
         return [self._record(span) for span in spans]
 
     def _record(self, span: SpanRecord) -> SpanRecord:
@@ -305,10 +329,7 @@ class Inside:
         if key not in self._known:
             self._known[key] = self._read(*key)
         run, reason = self._known[key]
-        if len(run) > self._left:
-            return "", "too much for one trace"
-        self._left -= len(run)
-        return run, reason
+        return (run, reason) if self._room.take(len(run)) else ("", "too much for one trace")
 
     def _read(self, name: str, is_for_urls: bool) -> tuple[str, str]:
         for folder in self._folders:

@@ -13,7 +13,6 @@ _STEP = LEAST_CHARACTERS // 2
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _run_from = re.compile(r"[A-Za-z0-9+/_-]*").match
 _HEAD = r"data:(?P<mime_type>[A-Za-z0-9.+/-]{0,100})(?:;[A-Za-z0-9.+/=_-]{0,100}){0,4};base64,"
-_head_at = re.compile(_HEAD, re.IGNORECASE).match
 _head_before = re.compile(rf"{_HEAD}\Z", re.IGNORECASE).search
 _HEAD_CHARACTERS = 600
 _KINDS = re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[0-9+/_-]")
@@ -46,28 +45,31 @@ def data_uri_head(text: str, start: int) -> re.Match[str] | None:
     return _head_before(text[max(0, start - _HEAD_CHARACTERS) : start])
 
 
-def seems_binary(text: str, start: int = 0) -> bool:
+def seems_binary(text: str, start: int, end: int) -> bool:
     """Return whether a run has the three kinds of characters of base64, as no long number, no hex digits and no filler has."""
-    end = start + _SAMPLE_CHARACTERS
-    return all(kind.search(text, start, end) for kind in _KINDS)
+    return all(kind.search(text, start, min(end, start + _SAMPLE_CHARACTERS)) for kind in _KINDS)
 
 
-def is_binary(value: str | bytes | bytearray) -> bool:
-    """Return whether a value is binary content: bytes, or a text that is nothing but base64 or a data URI, of 32 KiB or more."""
-    if type(value) is not str:
-        return len(value) >= LEAST_BYTES
-    if len(value) < LEAST_CHARACTERS:
-        return False
-    head = _head_at(value)
-    start = head.end() if head else 0
-    end = _run_from(value, start).end()  # type: ignore[union-attr]
-    is_whole = end - start >= LEAST_CHARACTERS and value[end:] in ("", "=", "==")
-    return is_whole and (head is not None or seems_binary(value, start))
+def content_characters(text: str) -> int:
+    """Return how many characters of a text are binary content in base64."""
+    if len(text) < LEAST_CHARACTERS:
+        return 0
+    return sum(end - start for start, end in runs(text) if is_content(text, start, end))
 
 
-def size_of_binaries(text: str) -> int:
-    """Return how many characters of a text are long runs of base64."""
-    return sum(end - start for start, end in runs(text)) if len(text) >= LEAST_CHARACTERS else 0
+def is_content(text: str, start: int, end: int) -> bool:
+    """Return whether a run is binary content, as it belongs to a data URI, or has all kinds of characters of base64."""
+    return seems_binary(text, start, end) or data_uri_head(text, start) is not None
+
+
+def without_content(text: str) -> str:
+    """Return a text without the base64 of binary content."""
+    pieces, last = list[str](), 0
+    for start, end in runs(text):
+        if is_content(text, start, end):
+            pieces.append(text[last:start])
+            last = end
+    return "".join((*pieces, text[last:]))
 
 
 def decoded(run: str) -> tuple[bytes, bool] | None:

@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MEDIA_OF_A_VALUE = 4
-"""How many times as much as one binary content may have all of them in one value may have."""
+"""Limit of all binary content of one value, in multiples of that of one."""
 NO_LIMITS = Limits(value_bytes=2**62, depth=150, error_bytes=2**62)
 """Limits for values that were already limited when they were recorded."""
 

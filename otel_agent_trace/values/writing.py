@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.signals import is_of_signal_handler
-from otel_agent_trace.values.binary import is_binary
+from otel_agent_trace.values.binary import LEAST_BYTES, content_characters
 from otel_agent_trace.values.builtin import (
     SEQUENCES,
     SPECIAL_FLOAT_JSON,
@@ -220,19 +220,27 @@ class _Walk:
         return leaf, leaf
 
     def is_whole_media(self, value: str | bytes | bytearray) -> bool:
-        """Return whether a value is binary content within the limits of such, and count it there."""
-        size = len(value) * 3 // 4 if type(value) is str else len(value)
-        if size > min(self.media_bytes, self.media_left) or not is_binary(value):
+        """Return whether a value is kept whole, as it is binary content, or has such; count both parts of it.
+
+        Raises:
+            UnicodeEncodeError: the text has a lone surrogate.
+        """
+        if type(value) is str:
+            is_looked_at = len(value) <= min(self.media_bytes, self.media_left) * 4 // 3 + self.left
+            characters = content_characters(value) if is_looked_at else 0
+            size, rest = characters * 3 // 4, len(value.encode()) - characters if characters else 0
+        else:
+            size, rest = len(value) if len(value) >= LEAST_BYTES else 0, 0
+        if not size or size > min(self.media_bytes, self.media_left) or rest > self.left:
             return False
         self.media_left -= size
+        self.left -= rest
         return True
 
     def text(self, value: str, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         if len(value) > self.large:
-            if self.is_whole_media(value):
-                return value, None
             try:
-                return self.leaf(value, path)
+                return (value, None) if self.is_whole_media(value) else self.leaf(value, path)
             except UnicodeEncodeError:
                 pass
         return self.text_in_turn(value, path)

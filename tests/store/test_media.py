@@ -21,8 +21,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_agent_trace import AgentRun, AgentTracer, FileBackend, InMemoryBackend, Limits, load_runs, semconv
+from otel_agent_trace import (
+    AgentRun,
+    AgentTracer,
+    FileBackend,
+    InMemoryBackend,
+    Limits,
+    load_runs,
+    runs_from_spans,
+    semconv,
+)
+from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.cli import main
+from otel_agent_trace.otlp import settings_of
 from otel_agent_trace.sources import FilesSource
 from otel_agent_trace.span import Notice, Problem, SpanRecord
 from otel_agent_trace.store import media, media_parts
@@ -31,6 +42,7 @@ from otel_agent_trace.store.media_parts import Inside, Outside
 from otel_agent_trace.store.names import StoreFiles, store_of
 from otel_agent_trace.store.unnamed_media import remove_unnamed_media
 from otel_agent_trace.values import Truncated, binary, same
+from tests.support.fake_receivers import OK, Answer, fake_http_receiver
 from tests.support.processes import run_code
 from tests.support.sample_runs import fail_on_problem
 
@@ -112,6 +124,11 @@ def only_run(path: Path) -> AgentRun:
             id="block of Anthropic",
         ),
         pytest.param([{"inline_data": {"mime_type": "image/png", "data": ENCODED}}], [PART], id="part of Gemini"),
+        pytest.param(
+            [{"type": "blob", "content": ENCODED, "sha256": NAME[:64], "size": len(PICTURE)}],
+            [PART],
+            id="blob with digest",
+        ),
         pytest.param({DATA_URI: 1}, {PART["uri"]: 1}, id="key"),
         pytest.param(f"![]({DATA_URI}) and text", f"![]({PART['uri']}) and text", id="Markdown"),
         pytest.param(bytes(40_000), None, id="zeros"),
@@ -198,7 +215,7 @@ def test_any_text_of_any_span_comes_back_as_it_was(
 
 def _has_run(text: str) -> bool:
     return any(
-        binary.decoded(text[start:end]) and binary.seems_binary(text[start:end]) for start, end in binary.runs(text)
+        binary.decoded(text[start:end]) and binary.seems_binary(text, start, end) for start, end in binary.runs(text)
     )
 
 
@@ -535,7 +552,7 @@ def test_content_named_by_a_closed_file_or_a_journal_stays(path: Path, folder: P
         assert len(os.listdir(folder)) == 2
         time.sleep(0.02)
         assert remove_unnamed_media(StoreFiles(str(path))) == []
-    MediaFolder(StoreFiles(str(path))).put(contents[2], None, hashlib.sha256(contents[2]).hexdigest())
+    MediaFolder(StoreFiles(str(path))).put(contents[2])
     time.sleep(0.02)  # the clock of the file system is coarse
     assert len(remove_unnamed_media(StoreFiles(str(path)))) == 0  # its lock is held
 
@@ -544,10 +561,10 @@ def test_content_of_a_span_that_is_about_to_be_written_stays(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer holds a lock until its span is written; without one, only files of more than an hour are removed."""
-    monkeypatch.setattr(media, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(media, "_MOST_WAIT_S", 0.05)
     store = StoreFiles(str(path))
     writer = MediaFolder(store)
-    writer.put(PICTURE, "image/png", NAME[:64])
+    writer.put(PICTURE)
     time.sleep(0.02)
     assert remove_unnamed_media(store) == []
     writer.release()
@@ -618,3 +635,40 @@ def test_scan_looks_into_content(path: Path, capsys: pytest.CaptureFixture[str])
     record_outputs(FileBackend(path), PICTURE + b"\n\ntoken: " + secret + b"\n", redact=False)
     assert main(["scan", str(path)]) == 1
     assert semconv.TOOL_RESULT in capsys.readouterr().out
+
+
+# ── over OTLP ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_otlp_carries_the_content_itself() -> None:
+    """Also more than requests have by default, and never a path."""
+    screenshot = picture(size=3_000_000)
+    with fake_http_receiver() as receiver:
+        backend = OtlpBackend(settings_of(receiver.endpoint))
+        record_outputs(backend, screenshot)
+        backend.flush()
+        [span] = [span for span in receiver.accepted if semconv.TOOL_RESULT in span.attributes]
+    assert json.loads(span.attributes[semconv.TOOL_RESULT]) == base64_of(screenshot)
+    assert semconv.MEDIA not in span.attributes
+
+
+def test_a_span_that_is_too_large_for_a_receiver_is_sent_without_its_content() -> None:
+    """As for a Collector over gRPC, which takes 4 MiB by default."""
+    with fake_http_receiver() as receiver:
+        receiver.answer = lambda request: Answer(413, "too large") if request.size > 4 << 20 else OK
+        backend = OtlpBackend(settings_of(receiver.endpoint))
+        record_outputs(backend, {"screen": picture(size=3_300_000), "title": "Home"}, {"screen": PICTURE})
+        backend.flush()
+        cut, whole = [span.attributes for span in receiver.accepted if semconv.TOOL_RESULT in span.attributes]
+    assert json.loads(cut[semconv.TOOL_RESULT]) == {"screen": "", "title": "Home"}
+    assert json.loads(cut[semconv.TRUNCATED]) == [semconv.TOOL_RESULT]
+    assert json.loads(whole[semconv.TOOL_RESULT])["screen"] == ENCODED
+    assert backend.stats()["sent"] == 3
+
+
+def test_an_export_of_a_store_carries_the_content(path: Path) -> None:
+    record_outputs(FileBackend(path), PICTURE, DATA_URI)
+    with fake_http_receiver() as receiver:
+        assert main(["export", str(path), "--to", receiver.endpoint]) == 0
+        [run] = runs_from_spans(receiver.accepted)
+    assert [step.output for step in run.steps] == [PICTURE, DATA_URI]
