@@ -16,34 +16,35 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.formats.otlp_json_encoding import encode_value
-from otel_agent_trace.formats.sdk_span import ODD, Shape, flags_of, remember
+from otel_agent_trace.formats.sdk_span import ODD, Shape, remember
 from otel_agent_trace.growing_texts import begins_with, without_bracket
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _TIME_BITS = 64
+_IS_REMOTE = 2
+"""Index in a `SpanContext`: it is a tuple, whose properties are slower, being written in Python."""
+_LOCAL, _REMOTE = 0x100, 0x300
+"""Flags of a span in OTLP: whether its parent is remote."""
 _MAX_TEMPLATE_BYTES = 16 << 10
 _LEAST_CHARACTERS, _MOST_CHARACTERS, _REMEMBERED = 1024, 1 << 18, 4
 """Lengths of the texts that are kept for comparison, and their number."""
 _to_json = msgspec.json.Encoder().encode
-_SPAN = (
-    b'{"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","name":%b,'
-    b'"attributes":%b%b,"flags":%d}'
-)
-
-
-_STARTED = (
-    b'{"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","name":%b,"attributes":%b,"flags":%d}'
-)
+_SPAN = b'{"traceId":"%%032x","spanId":"%%016x"%%b,"kind":%%d,"startTimeUnixNano":"%%d"'
+_STARTED = _SPAN + b',"name":%%b,"attributes":%b,"flags":%%d}'
+_ENDED = _SPAN + b',"endTimeUnixNano":"%%d","name":%%b,"attributes":%b%%b,"flags":%%d}'
+_EVENT = b'{"timeUnixNano":"%%d","name":%%b,"attributes":%b}'
 
 
 class _Template(NamedTuple):
-    """Hold the JSON of attributes of one shape, with a placeholder for each value."""
+    """Hold the JSON of what has attributes of one shape, with a placeholder for each value."""
 
-    json: bytes
+    started: bytes
+    ended: bytes
+    event: bytes
     others: tuple[tuple[int, str, Callable[[Any], bytes]], ...]
-    """Index, key and writer of the values that are not always written as JSON of their own."""
+    """Index after the name, key and writer of the values that are not always written as JSON of their own."""
     messages: int | None
-    """Index of the messages that a model was sent, None if the attribute is not a text."""
+    """Index after the name of the messages that a model was sent, None if the attribute is not a text."""
 
 
 class _Conversations:
@@ -83,92 +84,84 @@ class SdkSpanEncoder:
             span: a span of the SDK that has ended.
             shape: the shape of its attributes, if that is known.
         """
-        try:
-            return self._encoded(span, shape)
+        try:  # AttributeError, TypeError, ValueError, OverflowError: values of other types, or that OTLP has not
+            trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
+            start_ns, end_ns, parent, status = span._start_time, span._end_time, span._parent, span._status
+            if not is_valid or trace_state or span._links._dq or not end_ns or (start_ns | end_ns) >> _TIME_BITS:
+                return None
+            rest = b""
+            if status._description or status._status_code._value_:
+                rest = b',"status":%b' % _status(status)
+            if span._events._dq:
+                rest += b',"events":[%b]' % b",".join(map(self._event, span._events._dq))
+            template, texts = self._filled(span._name, span._attributes._dict, shape)
+            return template.ended % (
+                trace_id,
+                span_id,
+                b"" if parent is None else _parent(parent),
+                span._kind._value_ + 1,
+                start_ns,
+                end_ns,
+                *texts,
+                rest,
+                trace_flags & 0xFF | (_REMOTE if parent is not None and parent[_IS_REMOTE] else _LOCAL),
+            )
         except (*ODD, RecursionError):
             return None
 
     def encode_start(self, span: Any, shape: Shape | None = None) -> bytes | None:
         """Return the JSON of a span that has only started, as `encode` does."""
         try:
-            return self._encoded_start(span, shape)
+            trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
+            start_ns, parent, status = span._start_time, span._parent, span._status
+            if not is_valid or trace_state or span._links._dq or span._events._dq or start_ns >> _TIME_BITS:
+                return None
+            if status._description or status._status_code._value_:
+                return None
+            template, texts = self._filled(span._name, span._attributes._dict, shape)
+            return template.started % (
+                trace_id,
+                span_id,
+                b"" if parent is None else _parent(parent),
+                span._kind._value_ + 1,
+                start_ns,
+                *texts,
+                trace_flags & 0xFF | (_REMOTE if parent is not None and parent[_IS_REMOTE] else _LOCAL),
+            )
         except (*ODD, RecursionError, RuntimeError):  # the last if another thread writes attributes meanwhile
             return None
-
-    def _encoded_start(self, span: Any, shape: Shape | None) -> bytes | None:
-        trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
-        start_ns, parent, status = span._start_time, span._parent, span._status
-        if not is_valid or trace_state or span._links or span._events or start_ns >> _TIME_BITS:
-            return None
-        if status._description or status._status_code._value_:
-            return None
-        return _STARTED % (
-            trace_id,
-            span_id,
-            _parent(parent) if parent is not None else b"",
-            span._kind._value_ + 1,
-            start_ns,
-            _text(span._name),
-            self._attributes(span._attributes._dict, shape),
-            flags_of(trace_flags, parent),
-        )
-
-    def _encoded(self, span: Any, shape: Shape | None) -> bytes | None:
-        """Encode a span whose values are of the expected types.
-
-        Raises:
-            AttributeError, TypeError, ValueError, OverflowError: they are not, or OTLP cannot represent them.
-        """
-        trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
-        start_ns, end_ns, name, parent, status = (
-            span._start_time,
-            span._end_time,
-            span._name,
-            span._parent,
-            span._status,
-        )
-        if not is_valid or trace_state or span._links or not end_ns or (start_ns | end_ns) >> _TIME_BITS:
-            return None
-        rest = b""
-        if status._description or status._status_code._value_:
-            rest = b',"status":%b' % _status(status)
-        if span._events:
-            rest += b',"events":[%b]' % b",".join(map(self._event, span._events))
-        return _SPAN % (
-            trace_id,
-            span_id,
-            _parent(parent) if parent is not None else b"",
-            span._kind._value_ + 1,
-            start_ns,
-            end_ns,
-            _text(name),
-            self._attributes(span._attributes._dict, shape),
-            rest,
-            flags_of(trace_flags, parent),
-        )
 
     def _event(self, event: Any) -> bytes:
         time_ns = event._timestamp
         if time_ns >> _TIME_BITS:
             raise ValueError
-        attributes = self._attributes(event._attributes._dict)
-        return b'{"timeUnixNano":"%d","name":%b,"attributes":%b}' % (time_ns, _text(event._name), attributes)
+        template, texts = self._filled(event._name, event._attributes._dict)
+        return template.event % (time_ns, *texts)
 
-    def _attributes(self, attributes: dict[str, Any], shape: Shape | None = None) -> bytes:
+    def _filled(
+        self, name: object, attributes: dict[str, Any], shape: Shape | None = None
+    ) -> tuple[_Template, list[bytes]]:
+        """Return the template for attributes, and the JSON of a name and of their values, which are to be put into it."""
+        if type(name) is not str:
+            raise TypeError
         values = attributes.values()
         if shape is None:
             shape = (*attributes, *map(type, values))
         template = self._templates.get(shape)
         if template is None:
             template = _template(attributes)
-            if len(template.json) <= _MAX_TEMPLATE_BYTES:
+            if len(template.event) <= _MAX_TEMPLATE_BYTES:
                 remember(self._templates, shape, template)
-        texts = [*map(_to_json, values if template.messages is None else _without(values, template.messages))]
+        texts = [
+            *map(
+                _to_json, (name, *values) if template.messages is None else _without((name, *values), template.messages)
+            )
+        ]
         if template.messages is not None:
             texts[template.messages] = self._conversations.encode(attributes[semconv.INPUT_MESSAGES])
         for place, key, write in template.others:
             texts[place] = write(attributes[key])
-        return template.json % tuple(texts)
+        return template, texts
 
 
 def _without(values: Iterable[Any], place: int) -> list[Any]:
@@ -179,14 +172,15 @@ def _without(values: Iterable[Any], place: int) -> list[Any]:
 
 def _template(attributes: dict[str, Any]) -> _Template:
     pairs, others, messages = [], [], None
-    for place, (key, value) in enumerate(attributes.items()):
+    for place, (key, value) in enumerate(attributes.items(), 1):
         if key == semconv.INPUT_MESSAGES and type(value) is str:
             messages = place
         json, write = _KINDS.get(type(value), _OTHER)
         pairs.append(b'{"key":%b,"value":%b}' % (_to_json(str.__str__(key)).replace(b"%", b"%%"), json))
         if write is not _to_json:
             others.append((place, key, write))
-    return _Template(b"[%b]" % b",".join(pairs), tuple(others), messages)
+    json = b"[%b]" % b",".join(pairs)
+    return _Template(_STARTED % json, _ENDED % json, _EVENT % json, tuple(others), messages)
 
 
 def _text(text: object) -> bytes:

@@ -34,6 +34,10 @@ F = TypeVar("F", Resource, Scope)
 _TEXTS = frozenset((str,))
 _KEPT_TEXTS = 256
 _KEPT_FRAMES = 256
+_KEPT_STARTED, _LEAST_STARTED = 1024, 256
+"""Number of spans whose texts are kept until they end, and characters from which that takes less time than a look."""
+_SPAN_ID = 1
+"""Index in a `SpanContext`: it is a tuple, whose properties are slower, being written in Python."""
 
 
 class RedactionPolicy:
@@ -91,18 +95,16 @@ class RedactionPolicy:
             repeated = shape.repeated(attributes)
             if repeated not in clean.repeated and self._changes_repeated(repeated, attributes, clean):
                 return True
-            texts, parts = [span._name, *shape.new(attributes)], []
-            if type(span._name) is not str:
+            key, new = self._new_messages(attributes, span._context) if shape.has_messages else (None, "")
+            if new is None or type(span._name) is not str:
                 return True
+            texts, parts = [span._name, new, *shape.new(attributes)], []
+            texts = clean.without_started(span._context[_SPAN_ID], texts) if clean.started else texts
             if span._events._dq or span._links._dq or span._status._description:
                 parts = [*span._events, *span._links]
                 texts += (span._status._description or "", *_texts_of_usual(parts))
                 if not _TEXTS.issuperset(map(type, texts)):
                     return self.violates(span)
-            key, new = self._new_messages(attributes, span._context) if shape.has_messages else (None, "")
-            if new is None:
-                return True
-            texts.append(new)
             found = self.redactor.worth_a_look(texts)
             if found and not clean.texts.issuperset(found):
                 searched = {**attributes, semconv.INPUT_MESSAGES: new}
@@ -112,6 +114,8 @@ class RedactionPolicy:
                 return self.violates(span)
             if key is not None:
                 self._messages.keep_clean(key, attributes[semconv.INPUT_MESSAGES])
+            elif span._end_time is None:
+                clean.add_started(span._context[_SPAN_ID], texts)
             return not self._frames.are_clean(span._resource, span._instrumentation_scope)
         except (AttributeError, TypeError, RuntimeError) as error:  # it is not as the SDK makes them, or being written
             if is_of_signal_handler(error):
@@ -375,12 +379,14 @@ class _Clean:
         revision: that of the redactor which looked at them.
         texts: the texts in which something might be found.
         repeated: the texts of attributes that come again in the spans of a run, together.
+        started: the texts that were looked at when a span started, by its id: most are the same when it ends.
     """
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
         self.texts: set[str] = set()
         self.repeated: set[tuple[str, ...]] = set()
+        self.started: dict[int, list[str]] = {}
 
     def add(self, text: str) -> None:
         """Keep a text, if it is not a long one."""
@@ -395,6 +401,18 @@ class _Clean:
             if len(self.repeated) >= _KEPT_TEXTS:
                 self.repeated.clear()
             self.repeated.add(texts)
+
+    def add_started(self, span_id: int, texts: list[str]) -> None:
+        """Keep the texts of a span that has started, if there is much in them; of spans that never end, not for ever."""
+        if sum(map(len, texts)) > _LEAST_STARTED:
+            if len(self.started) >= _KEPT_STARTED:
+                self.started.clear()
+            self.started[span_id] = texts
+
+    def without_started(self, span_id: int, texts: list[str]) -> list[str]:
+        """Return texts without those that were looked at when the span started, which come first unless one has changed."""
+        started = self.started.pop(span_id, [])
+        return texts[len(started) :] if texts[: len(started)] == started else texts
 
 
 class _Shape(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -125,3 +126,78 @@ def test_many_short_texts_that_are_long_together(redactor: Redactor) -> None:
         PHRASE,
         f"{'x' * (1 << 17)} {PHRASE}",
     ]
+
+
+# ── texts that were looked at when the span started ──────────────────────────────────────────────────────────────────
+
+LONG = {**USUAL, semconv.TOOL_ARGUMENTS: '{"query":"' + "weather " * 100 + '"}'}
+del LONG[semconv.TOOL_RESULT]
+
+
+class CountingRedactor(Redactor):
+    """Count the characters that are searched."""
+
+    searched = 0
+
+    def worth_a_look(self, texts: Sequence[str]) -> Sequence[str]:
+        self.searched += sum(map(len, texts))
+        return super().worth_a_look(texts)
+
+
+def started(policy: RedactionPolicy) -> Any:
+    """A span that the policy has found clean when it started."""
+    made: Any = TracerProvider().get_tracer("t").start_span("step", attributes=LONG)
+    assert not looked_at(policy, made)
+    return made
+
+
+def looked_at(policy: RedactionPolicy, given: Any) -> bool:
+    return policy.check_for(given.attributes)(given)
+
+
+def test_what_was_clean_at_the_start_is_not_searched_at_the_end() -> None:
+    policy = RedactionPolicy(CountingRedactor())
+    made = started(policy)
+    made.set_attribute(semconv.TOOL_RESULT, "sunny")
+    made.end()
+    before = policy.redactor.searched
+    assert not looked_at(policy, made)
+    assert policy.redactor.searched - before == len("sunny")
+    assert not policy._last_clean.started
+
+
+@pytest.mark.parametrize(
+    "place", [semconv.TOOL_RESULT, semconv.TOOL_ARGUMENTS, semconv.INPUT_MESSAGES, "name", "event"]
+)
+def test_a_secret_that_came_after_the_start_is_found_at_the_end(redactor: Redactor, place: str) -> None:
+    policy = RedactionPolicy(redactor)
+    made = started(policy)
+    if place == "name":
+        made.update_name(f"step {PHRASE}")
+    elif place == "event":
+        made.add_event("exception", {semconv.EXCEPTION_MESSAGE: PHRASE})
+    else:
+        made.set_attribute(place, f"a {PHRASE} staple")
+    made.end()
+    assert looked_at(policy, made)
+
+
+@pytest.mark.parametrize("way", ["registered", "environment"])
+def test_a_secret_that_is_known_only_after_the_start_is_found_at_the_end(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = RedactionPolicy(Redactor())
+    made = started(policy)
+    if way == "registered":
+        policy.redactor.add_secret("weather weather")
+    else:
+        monkeypatch.setenv("SOME_API_KEY", "weather weather weather")
+    made.end()
+    assert looked_at(policy, made)
+
+
+def test_spans_that_never_end_do_not_fill_the_memory() -> None:
+    policy = RedactionPolicy(Redactor())
+    for _ in range(3000):
+        started(policy)
+    assert len(policy._last_clean.started) <= 1024
