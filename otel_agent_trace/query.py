@@ -146,6 +146,11 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
         """Return `until` in Unix nanoseconds."""
         return self._time_ns("until")
 
+    @property
+    def min_duration_ns(self) -> Decimal | None:
+        """Return `min_duration` in nanoseconds."""
+        return next((value for row, value in self._filters if row is _FILTERS["min_duration"]), None)
+
     def matches(self, run: AgentRun, spans: Iterable[SpanRecord] = ()) -> bool:
         """Return whether a run fits all filters; `spans` are those of its traces, where they are known."""
         return all(row.fits(run, spans, value) for row, value in self._filters)

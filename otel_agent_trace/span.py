@@ -230,6 +230,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     filters: frozenset[str] = frozenset()
     """Fields of `RunQuery` by which `narrowed(query)` leaves out traces without a matching run."""
+    whole_queries: bool = False
+    """True if `narrowed` takes whole queries, with order and limit.
+
+    What it returns yields all traces which the runs are read from that the query selects, and may leave out any other.
+    """
     newest_first: bool = False
     """True if `traces` yields the newest first, by the latest `start_ns` of their spans."""
     logs: bool = False

@@ -31,7 +31,7 @@ def with_resumed(found: Iterable[Assembled]) -> Iterator[Assembled]:
     """
     held: list[Assembled] = []
     for each in found:
-        if not _may_be_linked(each):
+        if not may_be_linked(each):
             yield each
             continue
         held.append(each)
@@ -42,7 +42,7 @@ def with_resumed(found: Iterable[Assembled]) -> Iterator[Assembled]:
     yield from _linked(held)
 
 
-def _may_be_linked(found: Assembled) -> bool:
+def may_be_linked(found: Assembled) -> bool:
     """Return whether a run is interrupted, or begins with a command, the result of a call, or a call of a conversation.
 
     Nearly all runs are neither, so the cheapest questions come first.
@@ -52,7 +52,7 @@ def _may_be_linked(found: Assembled) -> bool:
         return True
     if (run.session_id is not None and _begins_with_call(run)) or _begins_with_command(found):
         return True
-    return _is_paused(run) or bool(_answered_first(run))
+    return is_paused(run) or bool(_answered_first(run))
 
 
 def _begins_with_call(run: AgentRun) -> bool:
@@ -67,7 +67,7 @@ def _begins_with_command(found: Assembled) -> bool:
     return any(resumes_another(span) for span in found.spans if span_id in (span.span_id, span.parent_span_id))
 
 
-def _is_paused(run: AgentRun) -> bool:
+def is_paused(run: AgentRun) -> bool:
     """Return whether a run was interrupted, or may have been.
 
     It then has no answer, and calls of it have no result; or a tool returned that its result is pending.
@@ -117,7 +117,7 @@ def _linked(found: list[Assembled]) -> list[Assembled]:
             run = msgspec.structs.replace(run, continues=pause.run.run_id, steps=steps)
             found[place] = each._replace(run=run)
             found[pause.place] = found[pause.place]._replace(run=_interrupted(pause, run))
-        if _is_paused(run):
+        if is_paused(run):
             made = (() if pause is None else pause.made) + run.tool_steps
             paused.append(_Pause(run, place, _pending_calls(run), made))
     return found

@@ -69,6 +69,11 @@ def _joined_calls(traces: Iterable[list[SpanRecord]]) -> Iterator[Assembled]:
     yield from _joined_pieces(held, agents)
 
 
+def may_be_joined(spans: Sequence[SpanRecord], runs: list[AgentRun]) -> bool:
+    """Return whether a trace, of which the runs are given, may be one run with others."""
+    return _piece_to_hold(spans, runs) is not None
+
+
 def runs_of(traces: Iterable[list[SpanRecord]]) -> Iterator[AgentRun]:
     """Yield the outermost runs in traces, as `assembled` does, without their spans."""
     return (found.run for found in assembled(traces))

@@ -11,6 +11,7 @@ from typing import Any
 from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.sources.addresses import scheme_of, services_of, with_scheme, without_secrets
 from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.index.choice import indexed_store
 from otel_agent_trace.sources.runs import RunsSource
 from otel_agent_trace.sources.several import SeveralSources
 from otel_agent_trace.span import SpanSource
@@ -53,7 +54,7 @@ def open_source(source: Any, *, on_progress: Progress | None = None, media: bool
         raise ConfigurationError(msg)
     if isinstance(source, str | PathLike):
         _check_path(source)
-        return FilesSource([source], on_progress=on_progress, media=media)
+        return _files_source(source, on_progress, media=media)
     if hasattr(source, "traces"):
         readable: SpanSource = source
         return readable
@@ -122,6 +123,16 @@ def _third_party_opener(scheme: str) -> Opener:
     known = ", ".join(sorted({*_OPENERS, *found.names}))
     msg = f"{scheme}:// addresses cannot be read, those of {known} can; and there is no file of that name"
     raise SourceError(msg)
+
+
+def _files_source(path: str | PathLike[str], on_progress: Progress | None, *, media: bool) -> SpanSource:
+    """Return the source of local files: with their index, if they are a store that has one or is large enough."""
+    store = indexed_store(os.fspath(path))
+    if store is None:
+        return FilesSource([path], on_progress=on_progress, media=media)
+    from otel_agent_trace.sources.index.source import IndexedSource  # noqa: PLC0415 - imports SQLite
+
+    return IndexedSource(path, store, on_progress=on_progress, media=media)
 
 
 def _open_several(sources: list[Any], on_progress: Progress | None, *, media: bool) -> SpanSource:

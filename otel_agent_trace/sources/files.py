@@ -15,6 +15,7 @@ import glob
 import gzip
 import io
 import itertools
+import operator
 import os
 import stat
 import sys
@@ -29,6 +30,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
+from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.sessions import SessionLogs
@@ -516,6 +518,48 @@ class _OpenTraces:
     def _report_logs(self, logs: Sequence[LogRecord]) -> None:
         for log in logs:
             self._on_log(log)
+
+
+class LocatedLine(NamedTuple):
+    """Hold a line of a file, without its line feed, and the position at which it begins in the content."""
+
+    path: str
+    begin: int
+    data: bytes
+
+
+ScannedJournal = _ScannedFile
+
+
+def read_journals(paths: Iterable[str]) -> list[ScannedJournal]:
+    """Return the content of journals at this moment, and whether their processes are alive."""
+    last_blocks = _LastBlocks(ExitStack())
+    return [*_scan_files(last_blocks, dict.fromkeys(paths, ""), itertools.repeat(_ignore_progress))]
+
+
+def traces_in_lines(
+    lines: Iterable[LocatedLine],
+    journals: Iterable[ScannedJournal],
+    on_problem: Callable[[Problem], None],
+    *,
+    has_media: bool,
+) -> Iterator[list[SpanRecord]]:
+    """Yield the traces in journals, and in some lines of files, as `FilesSource` does for whole files.
+
+    The line of a problem is the position of its line, and one.
+    """
+    stored = StoredMedia(on_problem) if has_media else None
+    open_traces = _OpenTraces(on_problem, _ignore_log, ResponseLogs(), stored)
+    for journal in journals:
+        file_format = journal.file_format()
+        for pieces in _read_pieces(journal, file_format, on_problem, _ignore_progress):
+            open_traces.take(pieces, file_format, journal)
+    for path, group in itertools.groupby(lines, key=operator.attrgetter("path")):
+        file, file_format = _ScannedFile(path, None, JsonLines, 0, 0, has_evaluations=False), JsonLines()
+        for line in group:
+            open_traces.take(Pieces([line.data], [line.begin + 1], 0), file_format, file)
+    yield from open_traces.complete(_LastBlocks(ExitStack()), sys.maxsize)
+    open_traces.finish()
 
 
 def without_ended(spans: list[SpanRecord], started_ids: Collection[str]) -> list[SpanRecord]:

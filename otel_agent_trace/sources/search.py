@@ -127,16 +127,20 @@ def _assembled(reading: _Reading, query: RunQuery, stop: _EarlyStop | None) -> I
 def with_filters(source: SpanSource, query: RunQuery) -> SpanSource:
     """Return the source with those filters of a query that it supports itself.
 
-    Its times are extended by 20 minutes in both directions: a run that continues in further traces must be read as a
+    One that takes whole queries is given the query as it is. For others times are extended by 20 minutes in both directions: a run that continues in further traces must be read as a
     whole, to be matched as a whole.
     """
-    filters = capabilities_of(source).filters
+    reader: Any = source
+    capabilities = capabilities_of(source)
+    if capabilities.whole_queries:
+        whole: SpanSource = reader.narrowed(query)
+        return whole
+    filters = capabilities.filters
     changes: dict[str, Any] = {name: value for name, value in query.given().items() if name in filters}
     if "since" in changes and query.since_ns is not None:
         changes["since"] = at_time(query.since_ns - _NEIGHBOURS_NS)
     if "until" in changes and query.until_ns is not None:
         changes["until"] = at_time(query.until_ns + _NEIGHBOURS_NS)
-    reader: Any = source
     narrow: SpanSource = reader.narrowed(RunQuery(**changes)) if changes else source
     return narrow
 

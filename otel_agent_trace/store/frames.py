@@ -105,14 +105,14 @@ def _end_of_lines(data: bytearray) -> int:
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def frames(file: IO[bytes]) -> Iterator[Frame]:
-    """Yield the frames of a file in order, without those that decoders skip, and what is between frames.
+def frames(file: IO[bytes], offset: int = 0) -> Iterator[Frame]:
+    """Yield the frames of a file in order, from an offset on, without those that decoders skip, and what is between frames.
 
     Each is found by the lengths in headers; where these lead nowhere, it goes on at the next mark of a frame, a hundred
     times at most.
     """
     size = file.seek(0, 2)
-    offset = gaps = 0
+    gaps = 0
     while offset < size:
         file.seek(offset)
         head = file.read(_MOST_HEAD_BYTES)

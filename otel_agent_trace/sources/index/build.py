@@ -1,0 +1,488 @@
+"""Bring the index of a store up to date with its files, beside others who do the same and readers."""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import msgspec
+
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.files import LocatedLine, ScannedJournal, blocks_of, open_regular, traces_in_lines
+from otel_agent_trace.sources.index.rows import RunRow, row_of_own, rows_of
+from otel_agent_trace.sources.index.scan import LineScanner, OwnSpan, UnusualError
+from otel_agent_trace.sources.index.schema import Link, Names, is_storable, session_number
+from otel_agent_trace.sources.index.segments import (
+    SEGMENT_TYPES,
+    Chunk,
+    Frame,
+    Range,
+    Segment,
+    StaleError,
+    Status,
+    WrongIndexError,
+    chunks_of,
+    digest_of,
+    frames_of,
+    merged,
+    packing_of,
+    read_ranges,
+)
+from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.store.lines import MAX_LINE_BYTES
+
+MOST_DAMAGED = 200
+"""Lines with damage that are read with every query; a store with more is read without the index."""
+NO_TRACE = 0
+"""Number of a trace that stands for none: its places are lines with damage."""
+
+_MOST_OPEN_SPANS = 50_000
+_TRACES_AT_ONCE = 64
+_RUN_COLUMNS = 19
+_INSERT_RUN = f"INSERT OR REPLACE INTO run VALUES({','.join('?' * _RUN_COLUMNS)})"
+
+
+class Index:
+    """Read and change the index of a store.
+
+    Args:
+        connection: the open database.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.segments: dict[int, Segment] = {}
+        self.files: list[Status] = []
+        self._names = Names(connection)
+        self._scanner = LineScanner()
+        self._open: dict[str, tuple[list[OwnSpan], int]] = {}
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            self._names.forget()
+            raise
+        self.connection.execute("COMMIT")
+
+    def path_of(self, segment: Segment) -> str:
+        """Return the path of a file that is one of the store, whatever the index says.
+
+        Raises:
+            StaleError: there is none.
+        """
+        for status in self.files:
+            if status.identity == segment.identity and os.path.basename(status.path) == segment.name:
+                return status.path
+        raise StaleError(segment.name)
+
+    # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def refresh(self, paths: Sequence[str], on_progress: Callable[[int, int | None], None] | None = None) -> None:
+        """Index what the files of the store have beyond what is indexed.
+
+        Args:
+            paths: the paths of the files, without journals, in the order in which they are read.
+            on_progress: called now and then with the bytes that were indexed, and their total.
+        """
+        self.files = [*_statuses_of(paths)]
+        self._note_files()
+        waiting = [segment for segment in self.segments.values() if segment.is_usual and segment.indexed < segment.size]
+        total = sum(segment.size - segment.indexed for segment in waiting)
+        done = 0
+        for segment in waiting:
+            for read in self._index(segment):
+                if on_progress is not None:
+                    on_progress(done + read, total)
+            done += segment.size - segment.indexed
+        self._open.clear()
+        self._complete_rows()
+        self.segments = self._known_segments()
+
+    def _known_segments(self) -> dict[int, Segment]:
+        found = {row[0]: Segment(*row) for row in self.connection.execute("SELECT * FROM segment")}
+        if not all(tuple(map(type, segment)) == SEGMENT_TYPES for segment in found.values()):
+            raise WrongIndexError("segment")
+        return found
+
+    def _note_files(self) -> None:
+        """Note files that are new, were renamed or have grown, and drop those that are gone or were changed."""
+        known = self._known_segments()
+        states = {(each.name, each.identity, each.size, each.mtime_ns) for each in known.values()}
+        if states != {(os.path.basename(file.path), *file[1:]) for file in self.files}:
+            with self._transaction():
+                known = self._known_segments()
+                packed = {segment for (segment,) in self.connection.execute("SELECT DISTINCT segment FROM frame")}
+                by_identity = {segment.identity: segment for segment in known.values()}
+                for file in self.files:
+                    segment = by_identity.get(file.identity)
+                    state = (os.path.basename(file.path), file.size, file.mtime_ns)
+                    if segment is not None and _is_still(segment, file, is_packed=segment.id in packed):
+                        self.connection.execute(
+                            "UPDATE segment SET name=?, size=?, mtime_ns=? WHERE id=?", (*state, segment.id)
+                        )
+                        del known[segment.id]
+                    else:
+                        self.connection.execute(
+                            "INSERT INTO segment(name, size, mtime_ns, identity, indexed, digest, is_usual)"
+                            " VALUES(?,?,?,?,0,x'',1)",
+                            (*state, file.identity),
+                        )
+                for gone in known:
+                    self._drop(gone)
+            known = self._known_segments()
+        self.segments = known
+
+    def _drop(self, segment_id: int) -> None:
+        """Remove all that is known of a file; traces that others have too are read anew."""
+        execute = self.connection.execute
+        execute("CREATE TEMP TABLE IF NOT EXISTS touched(trace INTEGER PRIMARY KEY)")
+        execute("DELETE FROM touched")
+        execute("INSERT OR IGNORE INTO touched SELECT trace FROM place WHERE segment=?", (segment_id,))
+        execute("DELETE FROM place WHERE segment=?", (segment_id,))
+        execute("DELETE FROM frame WHERE segment=?", (segment_id,))
+        execute("DELETE FROM segment WHERE id=?", (segment_id,))
+        execute("DELETE FROM run WHERE trace IN touched")
+        execute("DELETE FROM run_id WHERE trace IN touched")
+        execute("UPDATE trace SET link=? WHERE id IN touched", (Link.UNKNOWN,))
+        execute("DELETE FROM trace WHERE id IN touched AND NOT EXISTS (SELECT 1 FROM place WHERE place.trace=trace.id)")
+
+    # ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _index(self, segment: Segment) -> Iterator[int]:
+        """Index a file from where it is indexed, and yield the number of its bytes so far."""
+        path = self.path_of(segment)
+        try:
+            packing = packing_of(path)
+            known = [] if packing == "file" else frames_of(path, packing)
+            for chunk in chunks_of(path, segment.indexed, packing):
+                end = segment.indexed if known else chunk.end
+                if not self._add(segment, chunk, end, path):
+                    return  # another process was faster, or the file is not what it was
+                yield chunk.end - segment.indexed
+                if not known:
+                    segment = segment._replace(indexed=end)
+            if known:
+                with self._transaction():
+                    rows = [(segment.id, *frame) for frame in known]
+                    self.connection.executemany("INSERT OR IGNORE INTO frame VALUES(?,?,?)", rows)
+                    self._move(segment, segment.size, path)
+        except (UnusualError, SourceError):
+            with self._transaction():
+                self.connection.execute("UPDATE segment SET is_usual=0 WHERE id=?", (segment.id,))
+
+    def _move(self, segment: Segment, end: int, path: str) -> None:
+        digest = digest_of(path, end)
+        self.connection.execute("UPDATE segment SET indexed=?, digest=? WHERE id=?", (end, digest, segment.id))
+
+    def _add(self, segment: Segment, chunk: Chunk, end: int, path: str) -> bool:
+        """Add the traces in some lines, and return whether the file was indexed up to there when it was locked."""
+        own, places = self._scanned(chunk)
+        with self._transaction():
+            now = self.connection.execute(
+                "SELECT 1 FROM segment WHERE id=? AND indexed=? AND identity=?",
+                (segment.id, segment.indexed, segment.identity),
+            ).fetchone()
+            if now is None:
+                return False
+            self._add_traces(segment, own, places)
+            if end != segment.indexed:
+                self._move(segment, end, path)
+        return True
+
+    def _scanned(self, chunk: Chunk) -> tuple[dict[str, list[OwnSpan] | None], dict[str, list[Range]]]:
+        """Return the spans of each trace in some lines, None where they are not of our tracer, and their places."""
+        own: dict[str, list[OwnSpan] | None] = {}
+        places: dict[str, list[Range]] = {}
+        begin = chunk.begin
+        for line in chunk.lines:
+            size = len(line)
+            if not line.isspace():
+                traces, is_damaged = self._scanner.scan(line[:-1])
+                if is_damaged:
+                    places.setdefault("", []).append(Range(begin, size))
+                for trace_id, spans in traces.items():
+                    of_trace = places.get(trace_id)
+                    if of_trace is None:
+                        places[trace_id] = [Range(begin, size)]
+                        own[trace_id] = None if is_damaged else spans
+                        continue
+                    last = of_trace[-1]
+                    if last.begin + last.size == begin:
+                        of_trace[-1] = Range(last.begin, last.size + size)
+                    else:
+                        of_trace.append(Range(begin, size))
+                    known = own[trace_id]
+                    own[trace_id] = None if is_damaged or spans is None or known is None else known + spans
+            begin += size
+        return own, places
+
+    def _add_traces(
+        self, segment: Segment, own: dict[str, list[OwnSpan] | None], places: dict[str, list[Range]]
+    ) -> None:
+        execute, place_rows, run_rows = self.connection.execute, [], []
+        place_rows += [(NO_TRACE, segment.id, *each) for each in places.pop("", ())]
+        for trace_id, ranges in places.items():
+            spans = own[trace_id]
+            key = bytes.fromhex(trace_id)
+            known = execute("SELECT id FROM trace WHERE trace_id=?", (key,)).fetchone()
+            opened = self._open.pop(trace_id, None)
+            if known is not None:
+                (number,) = known
+                count = execute("SELECT count(*) FROM place WHERE trace=?", (number,)).fetchone()[0]
+                spans = None if opened is None or spans is None or opened[1] != count else opened[0] + spans
+            row = None if spans is None else row_of_own(trace_id, spans)
+            link = Link.UNKNOWN if row is None else row[1]
+            if known is None:
+                number = execute("INSERT INTO trace(trace_id, link) VALUES(?,?)", (key, link)).lastrowid
+                count = 0
+            else:
+                self._clear(number, link)
+            if row is not None:
+                run_rows.append(self._columns(number, 0, row[0]))
+                self._add_run_ids(number, row[0])
+            elif spans is not None and len(spans) + len(self._open) < _MOST_OPEN_SPANS:
+                self._open[trace_id] = (spans, count + len(ranges))
+            place_rows += [(number, segment.id, *each) for each in ranges]
+        self.connection.executemany("INSERT OR IGNORE INTO place VALUES(?,?,?,?)", place_rows)
+        self.connection.executemany(_INSERT_RUN, run_rows)
+
+    def _clear(self, number: int, link: Link) -> None:
+        self.connection.execute("DELETE FROM run WHERE trace=?", (number,))
+        self.connection.execute("DELETE FROM run_id WHERE trace=?", (number,))
+        self.connection.execute("UPDATE trace SET link=? WHERE id=?", (link, number))
+
+    def _columns(self, trace: int, number: int, row: RunRow) -> tuple[object, ...]:
+        number_of = self._names.number_of
+        return (
+            trace,
+            number,
+            row.start_ns,
+            row.end_ns,
+            row.status,
+            number_of(row.agent),
+            number_of(row.user),
+            None if row.session is None else session_number(row.session),
+            number_of(row.services),
+            number_of(row.tools),
+            number_of(row.failed_tools),
+            number_of(row.models),
+            number_of(row.tags),
+            *row[12:],
+        )
+
+    def _add_run_ids(self, trace: int, row: RunRow) -> None:
+        for run_id in row.run_ids:
+            if is_storable(run_id):
+                self.connection.execute("INSERT OR IGNORE INTO run_id VALUES(?,?)", (run_id, trace))
+            else:
+                self.connection.execute("UPDATE trace SET link=? WHERE id=?", (Link.LINKED, trace))
+
+    # ── traces that have to be read as a whole ───────────────────────────────────────────────────────────────────────
+
+    def _complete_rows(self) -> None:
+        """Make the rows of traces that were not known from the scan, or go on in what was added."""
+        self.segments = self._known_segments()
+        last = 0
+        while found := self.connection.execute(
+            "SELECT id, hex(trace_id) FROM trace WHERE link=? AND id>? ORDER BY id LIMIT ?",
+            (Link.UNKNOWN, last, _TRACES_AT_ONCE),
+        ).fetchall():
+            numbers = {trace_id.lower(): number for number, trace_id in found}
+            last = found[-1][0]
+            before = self._place_counts(numbers.values())
+            try:
+                traces = self.read([*numbers.values()], lambda problem: None)
+                rows = {spans[0].trace_id: rows_of(spans) for spans in traces if spans[0].trace_id in numbers}
+            except StaleError:
+                return  # a file was replaced at this moment: they stay unknown until the next time
+            with self._transaction():
+                if before != self._place_counts(numbers.values()):
+                    continue
+                for trace_id, number in numbers.items():
+                    runs, link = rows.get(trace_id, ([], Link.NONE))
+                    self._clear(number, link)
+                    for place, row in enumerate(runs):
+                        self.connection.execute(_INSERT_RUN, self._columns(number, place, row))
+                        self._add_run_ids(number, row)
+
+    def _place_counts(self, numbers: object) -> list[tuple[int, int]]:
+        return [
+            self.connection.execute("SELECT count(*), total(size) FROM place WHERE trace=?", (number,)).fetchone()
+            for number in numbers  # type: ignore[attr-defined]
+        ]
+
+    def linked(self, *, with_linked: bool) -> set[int]:
+        """Return the numbers of the traces that are read with every query."""
+        select = "SELECT id FROM trace WHERE link>=? AND link>0"
+        found = {number for (number,) in self.connection.execute(select, (Link.LINKED,))}
+        if found or with_linked:
+            found.update(number for (number,) in self.connection.execute(select, (Link.WITH_LINKED,)))
+        return found
+
+    def numbers_of(self, trace_ids: Iterable[str]) -> set[int]:
+        """Return the numbers of those traces that are indexed."""
+        select = "SELECT id FROM trace WHERE trace_id=?"
+        rows = (self.connection.execute(select, (bytes.fromhex(each),)).fetchone() for each in trace_ids)
+        return {row[0] for row in rows if row is not None}
+
+    def trace_ids(self, numbers: Iterable[int]) -> set[str]:
+        """Return the ids of traces, as 32 hex digits."""
+        select = "SELECT trace_id FROM trace WHERE id=?"
+        rows = (self.connection.execute(select, (number,)).fetchone() for number in numbers)
+        return {bytes(row[0]).hex() for row in rows if row is not None and type(row[0]) is bytes}
+
+    def counts(self) -> tuple[int, int]:
+        """Return the number of runs, or 1 for any if counting takes longer, and that of lines with damage."""
+        has_runs = self.connection.execute("SELECT 1 FROM run LIMIT 1").fetchone() is not None
+        (damaged,) = self.connection.execute("SELECT count(*) FROM place WHERE trace=?", (NO_TRACE,)).fetchone()
+        return int(has_runs), damaged
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(
+        self,
+        numbers: Collection[int],
+        on_problem: Callable[[Problem], None],
+        tails: Sequence[Tail] = (),
+        journals: Sequence[ScannedJournal] = (),
+        *,
+        has_media: bool = False,
+    ) -> Iterator[list[SpanRecord]]:
+        """Yield the traces in the lines of some, which may have parts of others as well.
+
+        Args:
+            numbers: the numbers of the traces.
+            on_problem: called with each problem of reading.
+            tails: what the files have beyond what is indexed.
+            journals: journals, as `read_journals` returns them.
+            has_media: whether to put the content of binary parts that stand beside the store into the spans.
+
+        Raises:
+            StaleError: the files are not what the index says.
+        """
+        lines = self._lines(numbers, {tail.path: tail for tail in tails})
+        return traces_in_lines(lines, journals, _with_line_numbers(on_problem), has_media=has_media)
+
+    def tails(self) -> Iterator[Tail]:
+        """Yield what the files have beyond what is indexed.
+
+        Raises:
+            StaleError: the files are not what the index says.
+        """
+        for segment in self.segments.values():
+            if segment.indexed < segment.size and (tail := self._tail_of(segment)):
+                yield tail
+
+    def _tail_of(self, segment: Segment) -> Tail | None:
+        path = self.path_of(segment)
+        size = segment.size - segment.indexed
+        if size > MAX_LINE_BYTES:
+            raise StaleError(path)
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+            file.seek(segment.indexed)
+            data = file.read(size)
+        if f"{status.st_dev}:{status.st_ino}" != segment.identity:
+            raise StaleError(path)
+        return Tail(path, segment.indexed, data) if data else None
+
+    def _lines(self, numbers: Collection[int], tails: Mapping[str, Tail]) -> Iterator[LocatedLine]:
+        by_segment: dict[int, list[Range]] = {}
+        for number in numbers:
+            rows = self.connection.execute("SELECT segment, begin, size FROM place WHERE trace=?", (number,))
+            for segment_id, begin, size in rows:
+                if not (type(begin) is type(size) is int and segment_id in self.segments):
+                    raise WrongIndexError(str(number))
+                by_segment.setdefault(segment_id, []).append(Range(begin, size))
+        order = {file.identity: place for place, file in enumerate(self.files)}
+        for segment in sorted(self.segments.values(), key=lambda each: order.get(each.identity, 0)):
+            path = self.path_of(segment)
+            if segment.id in by_segment:
+                rows = self.connection.execute("SELECT begin, at FROM frame WHERE segment=?", (segment.id,))
+                known = [Frame(*row) for row in rows]
+                if not all(type(number) is int for frame in known for number in frame):
+                    raise WrongIndexError(path)
+                for begin, line in read_ranges(path, segment.identity, known, merged(by_segment[segment.id])):
+                    yield LocatedLine(path, begin, line)
+            if path in tails:
+                yield from tails[path].lines()
+
+
+class Tail(NamedTuple):
+    """Hold the end of a file, from a position on, that is not indexed: an incomplete line, or what was appended just now."""
+
+    path: str
+    begin: int
+    data: bytes
+
+    def lines(self) -> Iterator[LocatedLine]:
+        """Yield its lines."""
+        begin = self.begin
+        for line in io.BytesIO(self.data).readlines():
+            yield LocatedLine(self.path, begin, line.removesuffix(b"\n"))
+            begin += len(line)
+
+    def trace_ids(self) -> set[str]:
+        """Return the ids of its traces, as 32 hex digits.
+
+        Raises:
+            StaleError: it has what belongs to no trace.
+        """
+        scanner = LineScanner()
+        try:
+            return {
+                trace_id for line in self.lines() if line.data.strip() for trace_id in scanner.scan(line.data).traces
+            }
+        except UnusualError as error:
+            raise StaleError(self.path) from error
+
+
+def _with_line_numbers(on_problem: Callable[[Problem], None]) -> Callable[[Problem], None]:
+    """Return a function for the problems of located lines, which are counted only then."""
+
+    def report(problem: Problem) -> None:
+        on_problem(msgspec.structs.replace(problem, line=_line_number(problem)) if problem.line else problem)
+
+    return report
+
+
+def _line_number(problem: Problem) -> int:
+    number, left = 1, problem.line - 1
+    for block in blocks_of(problem.path):
+        number += block[:left].count(b"\n")
+        left -= len(block)
+        if left <= 0:
+            break
+    return number
+
+
+def _statuses_of(paths: Sequence[str]) -> Iterator[Status]:
+    seen = set[str]()
+    for path in paths:
+        try:
+            status = Status.of(path)
+        except OSError:
+            continue  # renamed or removed meanwhile
+        if status.identity not in seen:
+            seen.add(status.identity)
+            yield status
+
+
+def _is_still(segment: Segment, file: Status, *, is_packed: bool) -> bool:
+    """Return whether a file has still all that is indexed of it; one that is packed does not grow."""
+    if segment.size == file.size and segment.mtime_ns == file.mtime_ns:
+        return True
+    if not segment.is_usual or file.size < segment.indexed or (is_packed and file.size != segment.size):
+        return False
+    try:
+        return not segment.indexed or digest_of(file.path, segment.indexed) == segment.digest
+    except SourceError:
+        return False

@@ -1,0 +1,198 @@
+"""Define the tables of the index, and open its database, which is thrown away whenever it is not what we have written.
+
+`segment` has the files, `place` where the lines of each trace are in them, `run` a row for each outermost run, with numbers
+of `name` for what repeats, and `run_id` the ids of runs that do not begin with the id of their trace. Several names of one
+run, such as those of its tools, are one name (`joined`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import hashlib
+import os
+import sqlite3
+import stat
+from collections.abc import Iterable
+
+VERSION = 1
+UNKNOWN = ""
+"""Name that stands for any: of what is too long, or no text of SQLite."""
+
+_APPLICATION_ID = 0x61676E74
+_TABLES = (
+    """CREATE TABLE segment(id INTEGER PRIMARY KEY, name TEXT NOT NULL, identity TEXT NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, indexed INTEGER NOT NULL, digest BLOB NOT NULL, is_usual INTEGER NOT NULL)""",
+    "CREATE TABLE frame(segment INTEGER, begin INTEGER, at INTEGER, PRIMARY KEY(segment, begin)) WITHOUT ROWID",
+    "CREATE TABLE trace(id INTEGER PRIMARY KEY, trace_id BLOB NOT NULL UNIQUE, link INTEGER NOT NULL)",
+    """CREATE TABLE place(trace INTEGER, segment INTEGER, begin INTEGER, size INTEGER NOT NULL,
+    PRIMARY KEY(trace, segment, begin)) WITHOUT ROWID""",
+    "CREATE TABLE name(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE run_id(text TEXT, trace INTEGER, PRIMARY KEY(text, trace)) WITHOUT ROWID",
+    """CREATE TABLE run(trace INTEGER, number INTEGER, start_ns INTEGER NOT NULL, end_ns INTEGER, status INTEGER NOT NULL,
+    agent INTEGER, user INTEGER, session INTEGER, services INTEGER, tools INTEGER, failed_tools INTEGER, models INTEGER,
+    tags INTEGER, steps INTEGER NOT NULL, errors INTEGER NOT NULL, tokens INTEGER NOT NULL, probability REAL,
+    question TEXT, answer TEXT, PRIMARY KEY(trace, number)) WITHOUT ROWID""",
+    "CREATE INDEX trace_link ON trace(link) WHERE link > 0",
+    "CREATE INDEX run_start ON run(start_ns)",
+    *(
+        f"CREATE INDEX run_{column} ON run({column}, start_ns) WHERE {column} IS NOT NULL"
+        for column in ("status", "agent", "user", "session", "tools", "failed_tools", "models", "tags")
+    ),
+)
+_SETTINGS = ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=OFF", "temp_store=MEMORY", "cache_size=-16384")
+_BUSY_S = 10.0
+_MOST_NAME_CHARS = 2048
+_SEPARATOR = "\x1f"
+_LIMIT_LENGTH, _MOST_BYTES_A_ROW = 0, 1 << 20  # sqlite3.SQLITE_LIMIT_LENGTH, which Python 3.10 does not have
+
+
+class Link(enum.IntEnum):
+    """Define whether a trace can be read by itself."""
+
+    NONE = 0
+    WITH_LINKED = 1
+    """It may be around a trace that is linked, or resume one: it is read if there is any."""
+    LINKED = 2
+    """It may be joined with others, or was interrupted, and may be resumed by another: it is always read."""
+    UNKNOWN = 3
+    """Its rows are not known yet: it is always read."""
+
+
+class UnusableIndexError(Exception):
+    """Indicate that there is no index, and that none can be made."""
+
+
+def open_database(path: str) -> sqlite3.Connection:
+    """Open the index at a path, which is made if there is none, and made anew if it is not one of this version.
+
+    Raises:
+        UnusableIndexError: it cannot be opened or made there.
+    """
+    for _ in range(2):
+        try:
+            connection = _opened(path)
+        except (sqlite3.DatabaseError, OSError) as error:
+            if isinstance(error, OSError) or _is_busy(error) or not remove_database(path):
+                raise UnusableIndexError(str(error)) from error
+        else:
+            if connection is not None:
+                return connection
+            if not remove_database(path):
+                break
+    raise UnusableIndexError(path)
+
+
+def _opened(path: str) -> sqlite3.Connection | None:
+    """Return the open index; None if it is of another version."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode) or (hasattr(os, "geteuid") and status.st_uid != os.geteuid()):
+        raise UnusableIndexError(f"{path} is not a file of this account")
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        if hasattr(connection, "setlimit"):
+            connection.setlimit(_LIMIT_LENGTH, _MOST_BYTES_A_ROW)
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+        if _schema_of(connection) == ():
+            _create(connection)
+        if _schema_of(connection) == _TABLES and _number(connection, "user_version") == VERSION:
+            return connection
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    return None
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    if _schema_of(connection) == ():  # nobody else was faster
+        for statement in _TABLES:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
+
+
+def _schema_of(connection: sqlite3.Connection) -> tuple[str, ...]:
+    rows = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid LIMIT 100")
+    return tuple([sql for (sql,) in rows])
+
+
+def _number(connection: sqlite3.Connection, name: str) -> int:
+    (number,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(number)
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and any(
+        word in str(error) for word in ("locked", "unable to open", "readonly", "full", "disk I/O")
+    )
+
+
+def remove_database(path: str) -> bool:
+    """Remove an index and what SQLite keeps beside it, and return whether there is none now."""
+    for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+    return not os.path.lexists(path)
+
+
+def joined(names: Iterable[str]) -> str | None:
+    """Return several names as one, in which `within` finds each; None for no names."""
+    found = sorted(set(names))
+    return f"{_SEPARATOR}{_SEPARATOR.join(found)}{_SEPARATOR}" if found else None
+
+
+def within(name: str) -> str | None:
+    """Return the text that names joined with this one contain; None for one that may be part of others."""
+    return None if _SEPARATOR in name or not is_storable(name) else f"{_SEPARATOR}{name}{_SEPARATOR}"
+
+
+def is_storable(text: str) -> bool:
+    """Return whether a name is kept as it is, and not as `UNKNOWN`."""
+    return len(text) <= _MOST_NAME_CHARS and "\0" not in text and bool(text) and _is_unicode(text)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def session_number(text: str) -> int:
+    """Return the number of a session's id: a hash, as there may be as many of them as runs."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest()
+    return int.from_bytes(digest, "big")
+
+
+class Names:
+    """Number names in the table `name`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: dict[str, int] = {}
+
+    def number_of(self, text: str | None) -> int | None:
+        """Return the number of a name, which is added if it is new; None for None."""
+        if text is None:
+            return None
+        number = self._known.get(text)
+        if number is None:
+            stored = text if is_storable(text) else UNKNOWN
+            self._connection.execute("INSERT OR IGNORE INTO name(text) VALUES(?)", (stored,))
+            ((number,),) = self._connection.execute("SELECT id FROM name WHERE text=?", (stored,))
+            if len(self._known) > 50_000:
+                self._known.clear()
+            self._known[text] = number
+        return number
+
+    def forget(self) -> None:
+        """Forget what was added, after a rollback."""
+        self._known.clear()

@@ -1,0 +1,218 @@
+"""Read a store with its index: of a query, only the traces that it may select."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
+from os import PathLike
+from typing import Any, NamedTuple
+
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.runs.assemble import assemble
+from otel_agent_trace.sources.files import FilesSource, ScannedJournal, read_journals, traces_in_lines
+from otel_agent_trace.sources.index.build import MOST_DAMAGED, NO_TRACE, Index
+from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, store_at
+from otel_agent_trace.sources.index.query import is_narrowed, selection_of
+from otel_agent_trace.sources.index.schema import UnusableIndexError, open_database, remove_database
+from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
+from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
+from otel_agent_trace.store.names import StoreFiles, is_journal
+
+_MOST_ALWAYS_READ = 2_000
+"""Traces that are read with every query, since others may belong to them; with more, all files are read."""
+_FIRST_BATCH, _LARGEST_BATCH = 32, 256
+
+
+@contextlib.contextmanager
+def opened_index(store: StoreFiles) -> Iterator[tuple[Index, str]]:
+    """Yield the index of a store, and its path.
+
+    Raises:
+        UnusableIndexError: there is none, and none can be made.
+    """
+    beside, elsewhere = index_paths(store)
+    try:
+        connection, path = open_database(beside), beside
+    except UnusableIndexError:
+        if not make_cache_folder():
+            raise
+        connection, path = open_database(elsewhere), elsewhere
+    with contextlib.closing(connection):
+        yield Index(connection), path
+
+
+class IndexedSource(FilesSource):
+    """Read a store with its index; without it, where the index cannot answer, or cannot be made.
+
+    Args:
+        path: the path of the live file, or of its folder.
+        store: the store.
+        on_progress: called now and then with the bytes read or indexed, and their total.
+        media: as for `FilesSource`.
+    """
+
+    capabilities = Capabilities(logs=True, whole_queries=True)
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        store: StoreFiles,
+        *,
+        on_progress: Callable[[int, int | None], None] | None = None,
+        media: bool = True,
+    ) -> None:
+        super().__init__([path], on_progress=on_progress, media=media)
+        self._store = store
+
+    def narrowed(self, query: RunQuery) -> SpanSource:
+        """Return a source of the traces that a query may select."""
+        return _Narrowed(self, query) if is_narrowed(query) else self
+
+    def selected(self, query: RunQuery, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
+        """Yield the traces that a query may select: those that the index names, or all where it cannot."""
+        report = _once(on_problem)
+        yielded: set[str] = set()
+        wrong: str | None = None
+        try:
+            with opened_index(self._store) as (index, path):
+                try:
+                    for spans in self._by_index(index, query, report):
+                        yielded.add(spans[0].trace_id)
+                        yield spans
+                    return
+                except (sqlite3.DatabaseError, WrongIndexError) as error:
+                    wrong = None if isinstance(error, sqlite3.OperationalError) else path
+        except (UnusableIndexError, StaleError):
+            pass
+        if wrong is not None:
+            remove_database(wrong)
+        for spans in self.traces(report):
+            if spans[0].trace_id not in yielded:
+                yield spans
+
+    def _by_index(
+        self, index: Index, query: RunQuery, on_problem: Callable[[Problem], None]
+    ) -> Iterator[list[SpanRecord]]:
+        files = self.files()
+        journals = read_journals(file for file in files if is_journal(file))
+        index.refresh([file for file in files if not is_journal(file)], self._on_progress)
+        index.connection.execute("BEGIN")  # one state of it for all that follows
+        tails = [*index.tails()]
+        open_ids = {trace_id for tail in tails for trace_id in tail.trace_ids()} | _trace_ids_in(journals)
+        always = index.linked(with_linked=bool(tails)) | index.numbers_of(open_ids)
+        has_runs, damaged = index.counts()
+        is_usual = all(segment.is_usual for segment in index.segments.values())
+        if not (has_runs and is_usual) or damaged > MOST_DAMAGED or len(always) > _MOST_ALWAYS_READ:
+            raise StaleError
+        wanted = index.trace_ids(always) | open_ids
+        read = index.read([NO_TRACE, *always], on_problem, tails, journals, has_media=self._has_media)
+        yield from (spans for spans in read if spans[0].trace_id in wanted)
+        yield from self._candidates(index, query, always, on_problem)
+
+    def _candidates(
+        self, index: Index, query: RunQuery, always: Collection[int], on_problem: Callable[[Problem], None]
+    ) -> Iterator[list[SpanRecord]]:
+        """Yield the traces that a query may select, but those that are always read; in its order as far as its limit."""
+        selection = selection_of(query, index.connection)
+        limit = query.limit if selection.is_limited else None
+        rows = index.connection.execute(selection.sql, selection.arguments)
+        found: list[tuple[Any, ...]] = []
+        seen = set(always)
+        size = _LARGEST_BATCH if limit is None else min(limit, _LARGEST_BATCH)
+        while batch := [*itertools.islice(rows, size)]:
+            if limit is not None and sum(key > batch[0][1:] for key in found) >= limit:
+                return
+            numbers = {row[0] for row in batch} - seen
+            seen |= numbers
+            wanted = index.trace_ids(numbers)
+            for spans in index.read(numbers, on_problem, has_media=self._has_media) if numbers else ():
+                if spans[0].trace_id not in wanted:
+                    continue
+                wanted.discard(spans[0].trace_id)
+                yield spans
+                if limit is not None and query.order is not None:
+                    runs = (run for run in assemble(spans) if query.matches(run, spans))
+                    found += [query.order(run)[: len(batch[0]) - 1] for run in runs]
+            if wanted:
+                raise WrongIndexError(str(wanted))
+            size = min(2 * size, _LARGEST_BATCH)
+
+
+class Built(NamedTuple):
+    """Describe an index that was brought up to date: its path and size, and the runs, files and bytes that it has.
+
+    `unusual` are the paths of files whose spans cannot be located; with any, the store is read without the index.
+    """
+
+    path: str
+    index_bytes: int
+    runs: int
+    files: int
+    file_bytes: int
+    unusual: tuple[str, ...]
+
+
+def build_index(path: str, on_progress: Callable[[int, int | None], None] | None = None) -> Built:
+    """Make the index of a store, or bring it up to date.
+
+    Args:
+        path: the path of the live file, or of its folder.
+        on_progress: called now and then with the bytes indexed and their total.
+
+    Raises:
+        SourceError: there are no files of a single store, or no index can be made.
+    """
+    files = FilesSource([path]).files()
+    store = store_at(path, files)
+    if store is None:
+        msg = f"{path}: an index is of one store: name its live file"
+        raise SourceError(msg)
+    try:
+        with opened_index(store) as (index, index_path):
+            index.refresh([file for file in files if not is_journal(file)], on_progress)
+            (runs,) = index.connection.execute("SELECT count(*) FROM run").fetchone()
+            index.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            segments = index.segments.values()
+            return Built(
+                index_path,
+                os.path.getsize(index_path),
+                runs,
+                len(segments),
+                sum(segment.size for segment in segments),
+                tuple([index.path_of(segment) for segment in segments if not segment.is_usual]),
+            )
+    except (UnusableIndexError, StaleError, sqlite3.Error) as error:
+        msg = f"{path}: no index can be made: {error}"
+        raise SourceError(msg) from error
+
+
+class _Narrowed:
+    """Read the traces that a query may select; a `SpanSource`."""
+
+    def __init__(self, source: IndexedSource, query: RunQuery) -> None:
+        self._source, self._query = source, query
+
+    def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
+        """Yield the spans of each trace."""
+        return self._source.selected(self._query, on_problem)
+
+
+def _trace_ids_in(journals: Sequence[ScannedJournal]) -> set[str]:
+    traces = traces_in_lines((), journals, lambda problem: None, has_media=False)
+    return {spans[0].trace_id for spans in traces if spans}
+
+
+def _once(on_problem: Callable[[Problem], None]) -> Callable[[Problem], None]:
+    """Return a function that passes each problem on once, as lines with damage are read for several traces."""
+    seen: set[Problem] = set()
+
+    def report(problem: Problem) -> None:
+        if problem not in seen:
+            seen.add(problem)
+            on_problem(problem)
+
+    return report

@@ -1,0 +1,294 @@
+"""The index of a store: the same answers with and without it, whatever the files are like and whatever happens to them."""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_agent_trace import AgentRun, SpanRecord, load_runs
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.model import AgentStep, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.runs.write import run_to_spans
+from otel_agent_trace.sources import open_source
+from otel_agent_trace.sources.index import choice
+from otel_agent_trace.sources.index.source import IndexedSource
+from otel_agent_trace.span import LogRecord, Resource, Scope
+from otel_agent_trace.store.frames import FrameWriter
+from otel_agent_trace.store.liveness import header
+from tests.support.random_traces import chat, tangled_traces
+from tests.support.sample_runs import BEGAN_NS, append, failed_run, lines_of, make_run
+
+OURS = Scope("otel_agent_trace", "1")
+SECOND_NS = 1_000_000_000
+QUERIES: tuple[dict[str, Any], ...] = (
+    {"sort": "time", "limit": 1},
+    {"newest_first": True, "limit": 3},
+    {"sort": "duration", "limit": 2},
+    {"sort": "steps", "limit": 3},
+    {"sort": "tokens", "limit": 2},
+    {"sort": "tokens", "agent": "weather"},
+    {"agent": "helper"},
+    {"agent": "a", "sort": "time", "limit": 2},
+    {"status": "error", "sort": "time", "limit": 2},
+    {"status": "running"},
+    {"status": "interrupted"},
+    {"status": "paused", "sort": "duration"},
+    {"tool": "search", "sort": "time", "limit": 2},
+    {"tool": "inner-tool"},
+    {"tool_error": True},
+    {"tool_error": "search", "sort": "steps", "limit": 1},
+    {"model": "m"},
+    {"model": "m-1", "sort": "time", "limit": 2},
+    {"user_id": "user-1"},
+    {"session_id": "session-2", "newest_first": True},
+    {"service": "shop", "sort": "time", "limit": 2},
+    {"service": "other"},
+    {"tag": "a"},
+    {"tag": ["a", "b"], "sort": "time", "limit": 1},
+    {"where": {"metadata.tenant": "acme"}, "sort": "time", "limit": 2},
+    {"text": "question", "sort": "tokens", "limit": 2},
+    {"since": (BEGAN_NS + 2 * SECOND_NS) / SECOND_NS, "sort": "time", "limit": 9},
+    {"until": (BEGAN_NS + 2 * SECOND_NS) / SECOND_NS},
+    {"min_duration": "400ms"},
+    {"run_id": "0000"},
+    {"run_id": "order-1"},
+    {"run_id": "last"},
+    {"run_id": "r-1"},
+)
+
+
+def of_ours(run: AgentRun, service: str = "shop") -> list[SpanRecord]:
+    """The spans of a run as our own tracer emits them."""
+    resource = Resource({"service.name": service})
+    return [msgspec.structs.replace(span, scope=OURS, resource=resource) for span in run_to_spans(run)]
+
+
+@st.composite
+def own_traces(draw: st.DrawFn) -> list[SpanRecord]:
+    """A run of our own tracer, some of whose spans may be lost or open, or there twice."""
+    number = draw(st.integers(0, 5))
+    if draw(st.integers(0, 5)) == 0:
+        return of_ours(failed_run(number))
+    fields: dict[str, Any] = {}
+    for name, values in {
+        "agent_name": ["weather", "a", None],
+        "final_output": ["No.", None],
+        "status": [RunStatus.SUCCESS, RunStatus.TIMEOUT],
+        "user_id": ["user-1", None, "x" * 3000, "a\ud800"],
+        "session_id": ["session-2", None],
+        "tags": [(), ("a",), ("a", "b"), ("a\x1fb",)],
+        "metadata": [{}, {"tenant": "acme"}],
+        "interrupted_for": [None, None, {"ask": 1}],
+        "run_id": ["order-1", f"{number + 1:032x}", "order-\x1f"],
+        "usage": [None, Usage(input_tokens=3), Usage(details={"x": 1})],
+        "sampling_probability": [None, 0.5],
+    }.items():
+        if draw(st.booleans()):
+            fields[name] = draw(st.sampled_from(values))
+    spans = of_ours(_with_steps(draw, make_run(number, **fields)), draw(st.sampled_from(["shop", "other"])))
+    match draw(st.integers(0, 6)):
+        case 0:
+            del spans[draw(st.integers(0, len(spans) - 1))]
+        case 1:
+            spans.append(draw(st.sampled_from(spans)))
+        case 2:
+            place = draw(st.integers(0, len(spans) - 1))
+            spans[place] = _open(spans[place])
+    return spans
+
+
+def _with_steps(draw: st.DrawFn, run: AgentRun) -> AgentRun:
+    def changed(step: AgentStep) -> AgentStep:
+        fields: dict[str, Any] = {}
+        if step.kind is StepKind.TOOL and draw(st.booleans()):
+            fields["error"] = StepError(type="ValueError", message="no", category="invalid_request")
+        if step.kind is StepKind.TOOL and draw(st.booleans()):
+            fields["output"] = {"status": "pending"}
+        if step.kind is StepKind.MODEL and draw(st.booleans()):
+            fields["model"] = draw(st.sampled_from(["m-1", None]))
+        return msgspec.structs.replace(step, **fields)
+
+    return msgspec.structs.replace(run, steps=tuple(map(changed, run.steps)))
+
+
+def _open(span: SpanRecord) -> SpanRecord:
+    return msgspec.structs.replace(span, end_ns=None, attributes={**span.attributes, "agent_trace.interrupted": True})
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[SpanRecord]:
+    """Calls of another tracer, each a trace of its own, that are one run."""
+    number = draw(st.integers(0, 3))
+    call = {"id": "c1", "name": "forecast", "arguments": {"city": "Lyon"}}
+    calls = [chat("Rain?", call=call), chat("Rain?", "No.", call, "sun")]
+    return [
+        SpanRecord(
+            f"{number:015x}{place}".rjust(32, "c"),
+            f"{number:015x}{place + 1}",
+            None,
+            "chat",
+            BEGAN_NS + 10 * place,
+            BEGAN_NS + 10 * place + 5,
+            attributes,
+            scope=Scope("openai"),
+            resource=Resource({"service.name": "shop"}),
+        )
+        for place, attributes in enumerate(calls)
+    ]
+
+
+@st.composite
+def foreign_traces(draw: st.DrawFn) -> list[SpanRecord]:
+    """Spans of any tracers, ours too, in a trace of their own."""
+    trace_id = f"{draw(st.integers(1, 4)):032x}".replace("0", "d", 1)
+    return [msgspec.structs.replace(span, trace_id=trace_id) for span in draw(tangled_traces())]
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> list[bytes]:
+    """Lines of a store, in any order."""
+    traces = draw(st.lists(st.one_of(own_traces(), own_traces(), foreign_traces(), conversations()), max_size=5))
+    lines = []
+    for spans in traces:
+        if draw(st.booleans()):
+            lines += lines_of(spans)
+        elif spans:
+            lines.append(otlp_json.encode(spans) + b"\n")
+        if spans and draw(st.integers(0, 3)) == 0:
+            log = LogRecord(spans[0].trace_id, spans[-1].span_id, "note", BEGAN_NS, {"x": 1}, body="text")
+            lines.append(otlp_json.encode_log(log) + b"\n")
+    for _ in range(draw(st.integers(0, 2)) if draw(st.integers(0, 2)) == 0 else 0):
+        lines.append(draw(st.sampled_from([b"\n", b"   \n", b"no JSON\n", b'{"resourceSpans":[{"re\n'])))
+        if lines[:-1]:
+            line = bytearray(draw(st.sampled_from(lines)))
+            line[draw(st.integers(0, max(0, len(line) - 2)))] = draw(st.sampled_from(b'"{}x0\xff'))
+            lines.append(bytes(line))
+    return draw(st.permutations(lines))
+
+
+SEGMENT = "traces-20261128T10150{}.123456Z-9f3a1c2b.jsonl"
+
+
+class Store:
+    """A store in a folder, which is written as programs, compaction and logrotate do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.live = folder / "traces.jsonl"
+        self._folder = folder
+        self._closed = 0
+
+    def rotate(self) -> None:
+        self._closed += 1
+        self.live.rename(self._folder / SEGMENT.format(self._closed))
+        self.live.touch()
+
+    def compress(self, packing: str) -> None:
+        for path in [*self._folder.glob("traces-*.jsonl")]:
+            content = path.read_bytes()
+            if packing == "zst":
+                with open(f"{path}.zst", "wb") as file:
+                    writer = FrameWriter(file.write)
+                    writer.write(content)
+                    writer.close()
+            else:
+                (self._folder / f"traces.jsonl.{self._closed}.gz").write_bytes(gzip.compress(content))
+            path.unlink()
+
+    def logrotate(self) -> None:
+        self._closed += 1
+        self.live.rename(f"{self.live}.{self._closed}")
+        self.live.touch()
+
+    def copytruncate(self) -> None:
+        self._closed += 1
+        (self._folder / f"traces.jsonl.{self._closed}").write_bytes(self.live.read_bytes())
+        self.live.write_bytes(b"")
+
+    def remove_oldest(self) -> None:
+        for path in sorted(self._folder.glob("traces-*"))[:1]:
+            path.unlink()
+
+    def rewrite(self) -> None:
+        lines = self.live.read_bytes().splitlines(keepends=True)
+        self.live.write_bytes(b"".join(lines[::2]))
+
+    def journal(self, lines: list[bytes]) -> None:
+        folder = Path(f"{self.live}.open")
+        folder.mkdir(exist_ok=True)
+        (folder / "4711-0123abcd.jsonl").write_bytes(header("", has_locks=True) + b"".join(lines))
+
+
+STEPS: dict[str, Callable[[Store], None]] = {
+    "rotate": Store.rotate,
+    "zst": lambda store: store.compress("zst"),
+    "gz": lambda store: store.compress("gz"),
+    "logrotate": Store.logrotate,
+    "copytruncate": Store.copytruncate,
+    "remove": Store.remove_oldest,
+    "rewrite": Store.rewrite,
+}
+
+
+@pytest.fixture(autouse=True)
+def for_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also small stores have an index here."""
+    monkeypatch.setattr(choice, "LEAST_BYTES", 0)
+
+
+def answer(source: Any, query: dict[str, Any], problems: list[str]) -> list[AgentRun] | str:
+    """The runs, or the error of a source that cannot be read."""
+    try:
+        return load_runs(source, **query, on_problem=lambda problem: problems.append(str(problem)))
+    except SourceError as error:
+        return str(error)
+
+
+def without_index(path: Path) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(choice.VARIABLE, "off")
+        return open_source(path)
+
+
+def assert_same_answers(path: Path, queries: Any = QUERIES) -> None:
+    for query in queries:
+        indexed, plain = open_source(path), without_index(path)
+        assert isinstance(indexed, IndexedSource)
+        assert not isinstance(plain, IndexedSource)
+        there, everywhere = list[str](), list[str]()
+        expected = answer(plain, query, everywhere)
+        assert answer(indexed, query, there) == expected, query
+        assert {text for text in there if ".jsonl" in text} <= {*everywhere}, query
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_answers_are_the_same_with_and_without_the_index(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "LEAST_BYTES", 0)
+        store = Store(Path(folder))
+        store.live.touch()
+        for _ in range(data.draw(st.integers(1, 3))):
+            lines = data.draw(contents())
+            append(store.live, b"".join(lines))
+            if data.draw(st.integers(0, 3)) == 0:
+                append(store.live, data.draw(st.sampled_from([b'{"resourceSp', b"\n", b"x"])))
+            if data.draw(st.integers(0, 3)) == 0:
+                store.journal([*map(_started_line, data.draw(contents()))])
+            step = data.draw(st.sampled_from(["", "", *STEPS]))
+            if step:
+                STEPS[step](store)
+            queries = data.draw(st.lists(st.sampled_from(QUERIES), min_size=3, max_size=6))
+            assert_same_answers(store.live, queries)
+
+
+def _started_line(line: bytes) -> bytes:
+    return line.replace(b'"endTimeUnixNano"', b'"was"')
