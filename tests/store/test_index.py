@@ -79,7 +79,7 @@ def own_traces(draw: st.DrawFn) -> list[SpanRecord]:
     if draw(st.integers(0, 5)) == 0:
         return of_ours(failed_run(number))
     fields: dict[str, Any] = {}
-    for name, values in {
+    choices: dict[str, list[Any]] = {
         "agent_name": ["weather", "a", None],
         "final_output": ["No.", None],
         "status": [RunStatus.SUCCESS, RunStatus.TIMEOUT],
@@ -91,7 +91,8 @@ def own_traces(draw: st.DrawFn) -> list[SpanRecord]:
         "run_id": ["order-1", f"{number + 1:032x}", "order-\x1f"],
         "usage": [None, Usage(input_tokens=3), Usage(details={"x": 1})],
         "sampling_probability": [None, 0.5],
-    }.items():
+    }
+    for name, values in choices.items():
         if draw(st.booleans()):
             fields[name] = draw(st.sampled_from(values))
     spans = of_ours(_with_steps(draw, make_run(number, **fields)), draw(st.sampled_from(["shop", "other"])))
