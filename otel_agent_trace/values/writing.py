@@ -105,8 +105,11 @@ def _plain_json(value: Any, limits: Limits) -> bytes | None:
 
 
 def _room_after(items: Iterable[Any], depth: int, left: int) -> int:  # noqa: PLR0912 - a branch a type, inlined
-    """Return how many characters are left after some items; negative if none are, or if an item needs tags."""
-    if depth == 0:
+    """Return how many characters are left after some items; negative if none are, or if an item needs tags.
+
+    The caller has subtracted their number, so that there are not too many of them.
+    """
+    if depth == 0 or left < 0:
         return -1
     for item in items:
         kind = type(item)
@@ -124,11 +127,13 @@ def _room_after(items: Iterable[Any], depth: int, left: int) -> int:  # noqa: PL
                     return -1
             size = len(item)
             left = _room_after(item.values(), depth - 1, left - (size if size <= _FEW_KEYS else len("".join(item))))
+            if left < 0:
+                return -1
         elif kind is list:
             left = _room_after(item, depth - 1, left - len(item))
+            if left < 0:
+                return -1
         elif item is not None and kind is not bool:
-            return -1
-        if left < 0:
             return -1
     return left
 
