@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.backends.exporting import ExportingSink
-from otel_agent_trace.backends.span_lines import SpanLines, too_long
+from otel_agent_trace.backends.span_lines import Frame, SpanLines, too_long
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.keywords import fields_among, lists_keywords, takes_fields
 from otel_agent_trace.model import AgentRun
@@ -112,11 +112,11 @@ class FileBackend(ExportingSink):
 
     def on_start(self, span: StartedSpan) -> None:
         """Keep a span that has started in the journal."""
-        self._keep(span, self._lines.started(span))
+        self._keep(span, *self._lines.started(span))
 
     def on_hold(self, span: PipelineSpan) -> None:
         """Keep a span in the journal that has ended, and whose trace the gate holds."""
-        self._keep(span, self._lines.ended(span))
+        self._keep(span, self._lines.ended(span), None)
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; a failure is counted by its reason, and logged once."""
@@ -146,11 +146,11 @@ class FileBackend(ExportingSink):
         except OSError as error:
             self._miss_in_journal("end", error)
 
-    def _keep(self, span: PipelineSpan, line: bytes) -> None:
+    def _keep(self, span: PipelineSpan, line: bytes, frame: Frame | None) -> None:
         """Write a line into the journal; a failure is counted by its reason."""
         ids = _ids(span)
         try:
-            self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], line)
+            self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], line, frame)
         except OSError as error:
             self._miss_in_journal("started", error)
         if self._media.held:

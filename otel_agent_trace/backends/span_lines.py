@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.formats.sdk_span import SdkReader, remember
@@ -18,8 +19,14 @@ from otel_agent_trace.values.binary import LEAST_CHARACTERS
 
 _LINE_BYTES = 256 << 10
 _LINE_SPANS = 64
-_Frame = tuple[bytes, bytes]
-"""Bytes before and after the spans of one resource and scope."""
+
+
+class Frame(NamedTuple):
+    """Hold the bytes before and after the spans of one resource and scope, and their number in a journal."""
+
+    head: bytes
+    tail: bytes
+    number: int
 
 
 class SpanLines:
@@ -33,25 +40,30 @@ class SpanLines:
 
     def __init__(self, media: Outside, on_lost: Callable[[OSError], None], diagnostics: Diagnostics) -> None:
         self._media, self._on_lost, self._diagnostics = media, on_lost, diagnostics
-        self._frames: dict[tuple[int, int], tuple[Resource, Scope, _Frame]] = {}
-        self._last: tuple[Any, Any, _Frame] = (self, self, (b"", b""))
+        self._frames: dict[tuple[int, int], tuple[Resource, Scope, Frame]] = {}
+        self._last: tuple[Any, Any, Frame] = (self, self, Frame(b"", b"", 0))
+        self._numbers = itertools.count(1)
         self._reader, self._encoder = SdkReader(), SdkSpanEncoder()
 
-    def started(self, span: StartedSpan) -> bytes:
-        """Return the line of a span that has started."""
+    def started(self, span: StartedSpan) -> tuple[bytes, Frame | None]:
+        """Return the line of a span that has started, for a journal, and the frame that it names, if it does."""
         live = span.unchanged
-        encoded = None if live is None else self._encoder.encode_start(live, span.shape)
-        (head, tail), encoded = self._framed(span, encoded)
-        return b"%b%b%b" % (head, encoded, tail)
+        if live is not None:
+            frame = self._frame_of(live)
+            line = self._encoder.encode_start(live, span.shape, frame.number)
+            if line is not None and len(line) < LEAST_CHARACTERS:
+                return line, frame
+        frame, encoded = self._framed(span, None)
+        return b"%b%b%b" % (frame.head, encoded, frame.tail), None
 
     def ended(self, span: PipelineSpan) -> bytes:
         """Return the line of a span that has ended."""
-        (head, tail), encoded = self._encoded(span)
+        (head, tail, _), encoded = self._encoded(span)
         return b"%b%b%b" % (head, encoded, tail)
 
     def batch(self, spans: Sequence[PipelineSpan]) -> tuple[bytes, int]:
         """Return spans as lines, grouped by resource and scope, and the number of spans in them."""
-        frames: dict[_Frame, list[bytes]] = {}
+        frames: dict[Frame, list[bytes]] = {}
         for span in spans:
             written = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
             if written is None:
@@ -63,16 +75,16 @@ class SpanLines:
                 frames.setdefault(frame, []).append(encoded)
         lines = b"".join(
             b"%b%b%b" % (head, b",".join(part), tail)
-            for (head, tail), group in frames.items()
+            for (head, tail, _), group in frames.items()
             for part in _line_parts(group)
         )
         return lines, sum(map(len, frames.values()))
 
-    def _encoded(self, span: PipelineSpan) -> tuple[_Frame, bytes]:
+    def _encoded(self, span: PipelineSpan) -> tuple[Frame, bytes]:
         unchanged = span.unchanged
         return self._framed(span, None if unchanged is None else self._encoder.encode(unchanged, span.shape))
 
-    def _framed(self, span: PipelineSpan, encoded: bytes | None) -> tuple[_Frame, bytes]:
+    def _framed(self, span: PipelineSpan, encoded: bytes | None) -> tuple[Frame, bytes]:
         """Return the bytes before and after a span, and the span itself.
 
         Args:
@@ -87,22 +99,22 @@ class SpanLines:
             encoded = otlp_json_encoding.encode_span(without)
         return self._frame(record.resource, record.scope), encoded
 
-    def _frame_of(self, span: Any) -> _Frame:
+    def _frame_of(self, span: Any) -> Frame:
         """Return the frame of a span of the SDK; most have the same resource and scope as the one before."""
-        given = span._resource, span._instrumentation_scope  # noqa: SLF001 - the properties are functions
         resource, scope, frame = self._last
-        if given[0] is not resource or given[1] is not scope:
+        # The public properties are functions.
+        if span._resource is not resource or span._instrumentation_scope is not scope:  # noqa: SLF001
             frame = self._frame(self._reader.resource(span), self._reader.scope(span))
-            self._last = (*given, frame)
+            self._last = span._resource, span._instrumentation_scope, frame  # noqa: SLF001
         return frame
 
-    def _frame(self, resource: Resource, scope: Scope) -> _Frame:
+    def _frame(self, resource: Resource, scope: Scope) -> Frame:
         """Return a frame, which is encoded once for each resource and scope."""
         key = (id(resource), id(scope))
         known = self._frames.get(key)
         if known is None or known[0] is not resource or known[1] is not scope:
             head, tail = otlp_json_encoding.frame(resource, scope)
-            known = (resource, scope, (head, tail + b"\n"))
+            known = (resource, scope, Frame(head, tail + b"\n", next(self._numbers)))
             remember(self._frames, key, known)
         return known[2]
 

@@ -17,7 +17,9 @@ from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.messages import Messages
 from otel_agent_trace.sources.files import Content, content_of
 from otel_agent_trace.span import Problem
+from otel_agent_trace.store.folding import MAX_JOURNAL_BYTES
 from otel_agent_trace.store.frames import FrameWriter
+from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.liveness import is_owner_alive, open_journal
 from otel_agent_trace.store.names import is_journal, store_of_segment
 from otel_agent_trace.store.replacing import Write, replace
@@ -70,10 +72,11 @@ def _left_in_journal(path: str, selection: Selection, apply: bool) -> Removal:
     descriptor = open_journal(path)
     with open(descriptor, "rb") as file:
         is_alive = is_owner_alive(descriptor, lock_is_free=is_lock_free(descriptor))
-        rewriting = _Rewriting(selection)
-        rewriting.copy(file, _discard, True)
-    if not rewriting.counts or (is_alive is False and not apply):
-        return Removal(rewriting.counts)
+        texts, lines = TextFilter(selection), JsonLines()
+        for line in as_otlp(file.read(MAX_JOURNAL_BYTES)).splitlines():
+            texts.kept(line, lines)
+    if not +texts.counts or (is_alive is False and not apply):
+        return Removal(+texts.counts)
     reason = (
         "runs in flight stay, as the process that writes this journal is alive"
         if is_alive is not False

@@ -30,7 +30,10 @@ _LEAST_CHARACTERS, _MOST_CHARACTERS, _REMEMBERED = 1024, 1 << 18, 4
 """Lengths of the texts that are kept for comparison, and their number."""
 _to_json = msgspec.json.Encoder().encode
 _SPAN = b'{"traceId":"%%032x","spanId":"%%016x"%%b,"kind":%%d,"startTimeUnixNano":"%%d"'
-_STARTED = _SPAN + b',"name":%%b,"attributes":%b,"flags":%%d}'
+_STARTED = (
+    b'{"frame":%d,"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","flags":%d,"started":%b}\n'
+)
+_PLAIN = frozenset({str, int, bool})
 _ENDED = _SPAN + b',"endTimeUnixNano":"%%d","name":%%b,"attributes":%b%%b,"flags":%%d}'
 _EVENT = b'{"timeUnixNano":"%%d","name":%%b,"attributes":%b}'
 
@@ -38,7 +41,6 @@ _EVENT = b'{"timeUnixNano":"%%d","name":%%b,"attributes":%b}'
 class _Template(NamedTuple):
     """Hold the JSON of what has attributes of one shape, with a placeholder for each value."""
 
-    started: bytes
     ended: bytes
     event: bytes
     others: tuple[tuple[int, str, Callable[[Any], bytes]], ...]
@@ -75,6 +77,7 @@ class SdkSpanEncoder:
 
     def __init__(self) -> None:
         self._templates: dict[Shape, _Template] = {}
+        self._plain: dict[Shape, None] = {}
         self._conversations = _Conversations()
 
     def encode(self, span: Any, shape: Shape | None = None) -> bytes | None:
@@ -109,27 +112,43 @@ class SdkSpanEncoder:
         except (*ODD, RecursionError):
             return None
 
-    def encode_start(self, span: Any, shape: Shape | None = None) -> bytes | None:
-        """Return the JSON of a span that has only started, as `encode` does."""
+    def encode_start(self, span: Any, shape: Shape | None, frame: int) -> bytes | None:
+        """Return a span that has only started as a line of a journal (see `store.journal_lines`), or None.
+
+        Args:
+            span: a span of the SDK.
+            shape: the shape of its attributes.
+            frame: the number of its resource and scope.
+        """
+        if shape not in self._plain and not self._is_plain(shape):
+            return None
         try:
             trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
-            start_ns, parent, status = span._start_time, span._parent, span._status
+            start_ns, parent = span._start_time, span._parent
             if not is_valid or trace_state or span._links._dq or span._events._dq or start_ns >> _TIME_BITS:
                 return None
-            if status._description or status._status_code._value_:
-                return None
-            template, texts = self._filled(span._name, span._attributes._dict, shape)
-            return template.started % (
+            return _STARTED % (
+                frame,
                 trace_id,
                 span_id,
                 b"" if parent is None else _parent(parent),
                 span._kind._value_ + 1,
                 start_ns,
-                *texts,
                 trace_flags & 0xFF | (_REMOTE if parent is not None and parent[_IS_REMOTE] else _LOCAL),
+                _to_json((span._name, span._attributes._dict)),
             )
         except (*ODD, RecursionError, RuntimeError):  # the last if another thread writes attributes meanwhile
             return None
+
+    def _is_plain(self, shape: Shape | None) -> bool:
+        """Return whether the values of such attributes are the same in JSON, and note it if so."""
+        if shape is None:
+            return False
+        keys, types = shape[: len(shape) // 2], shape[len(shape) // 2 :]
+        if not _PLAIN.issuperset(types) or any(type(key) is not str for key in keys):
+            return False
+        remember(self._plain, shape, None)
+        return True
 
     def _event(self, event: Any) -> bytes:
         time_ns = event._timestamp
@@ -180,7 +199,7 @@ def _template(attributes: dict[str, Any]) -> _Template:
         if write is not _to_json:
             others.append((place, key, write))
     json = b"[%b]" % b",".join(pairs)
-    return _Template(_STARTED % json, _ENDED % json, _EVENT % json, tuple(others), messages)
+    return _Template(_ENDED % json, _EVENT % json, tuple(others), messages)
 
 
 def _text(text: object) -> bytes:

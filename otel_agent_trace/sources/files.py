@@ -49,6 +49,7 @@ from otel_agent_trace.span import (
     with_logs,
 )
 from otel_agent_trace.store import frames, names, zstandard
+from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
 from otel_agent_trace.store.sharing import is_lock_free
@@ -704,7 +705,7 @@ class _OpenFile:
     def become_journal(self) -> bool | None:
         """Hold the content of a journal, which may be emptied at any moment; return whether its process is alive."""
         is_alive = is_owner_alive(self._raw.fileno(), lock_is_free=is_lock_free(self._raw.fileno()))
-        content = self._raw.read(MAX_LINE_BYTES)
+        content = as_otlp(self._raw.read(MAX_LINE_BYTES))
         self._raw.close()
         self._raw = io.BufferedReader(_Held(content), BLOCK_BYTES)
         return is_alive

@@ -37,6 +37,7 @@ from otel_agent_trace.sources.files import (
     spans_in,
 )
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
 from otel_agent_trace.store.names import COMPRESSED, is_journal, store_of_segment
@@ -242,7 +243,7 @@ class _Journal(_Opened):
         if not self._has_changed(self._is_alive):
             return
         self._file.seek(0)
-        for line in self._file.read(MAX_LINE_BYTES).split(b"\n"):
+        for line in as_otlp(self._file.read(MAX_LINE_BYTES)).split(b"\n"):
             with contextlib.suppress(ValueError):  # it is being written
                 for span in self._lines.read(line) if line.strip() else ():
                     yield with_liveness(span, is_alive=self._is_alive)

@@ -17,6 +17,7 @@ from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.frames import FrameError, decompressed
+from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import is_owner_alive, open_journal, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
@@ -67,7 +68,7 @@ def _fold(files: StoreFiles, path: str) -> bool:
 
 def left_open(files: StoreFiles, text: bytes) -> list[SpanRecord]:
     """Return the spans in the text of a dead journal that the store does not have, started ones marked as interrupted."""
-    records = {record.span_id: record for line in text.splitlines() for record in _records_in(line)}
+    records = {record.span_id: record for line in as_otlp(text).splitlines() for record in _records_in(line)}
     if not records:
         return []
     since_s = min(record.start_ns for record in records.values()) / _NS_PER_S

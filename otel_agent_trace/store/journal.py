@@ -1,6 +1,6 @@
 """Keep what has started in a journal beside the store, one file for each process, so that a kill leaves it readable.
 
-A journal holds OTLP/JSON lines like any file of the store, of spans without an end. The file is made under a hidden name,
+A journal holds lines of JSON, each with a span that has started (see `journal_lines`). The file is made under a hidden name,
 locked, and renamed, so that nobody ever sees it without its lock, which tells that the process is alive.
 
 The line of a span stays for a while after its end, which readers find in the store: lines are blanked when a run ends, or
@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable
 
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
+from otel_agent_trace.store.journal_lines import frame_line
 from otel_agent_trace.store.liveness import header, keeps_others_out
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import detach, is_at, take
@@ -37,6 +38,7 @@ _LOOK_S = 0.05
 _POSITION = 0x5EED_0F_7ACE
 """Where the file is left, although lines are written to places: a number that was closed is another file by now."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+Frame = tuple[bytes, bytes, int]
 _Place = tuple[int, int, int]
 """Offset and size of the line of an open span, and the id of its trace."""
 
@@ -57,6 +59,7 @@ class Journal:
         """A file that is being made."""
         self._open: dict[int, _Place] = {}
         self._ended: list[_Place] = []
+        self._frames: dict[int, bytes] = {}
         self._path, self._identity = "", (-1, -1)
         self._has_locks = False
         self._size = self._header_bytes = 0
@@ -76,9 +79,17 @@ class Journal:
             if inherited is not None:
                 detach(inherited)
         self._unnamed, self._path = None, ""
+        self._frames.clear()
 
-    def add(self, span_id: int, trace_id: int, line: bytes) -> None:
+    def add(self, span_id: int, trace_id: int, line: bytes, frame: Frame | None = None) -> None:
         """Write the line of a span that has started, or of one that has ended and waits for a decision.
+
+        Args:
+            span_id: the id of the span.
+            trace_id: the id of its trace.
+            line: the line.
+            frame: the bytes before and after the spans of its resource and scope, and the number by which the line names
+                these; None if it names none.
 
         Raises:
             OSError: it could not be written; for a second after a failure nothing is tried.
@@ -87,6 +98,8 @@ class Journal:
             try:
                 if not self._has_file() or time.monotonic() >= self._next_look_s:
                     self._look()
+                if frame is not None and frame[2] not in self._frames:
+                    self._add_frame(frame)
                 offset, size = self._size, len(line)
                 if os.pwrite(self._descriptor, line, offset) != size:  # type: ignore[arg-type]  # open after the look
                     self._write_again(line)
@@ -99,6 +112,16 @@ class Journal:
             self._open[span_id] = (offset, size, trace_id)
             if before is not None:
                 self._blank([before])
+
+    def _add_frame(self, frame: Frame) -> None:
+        """Write the line of a resource and a scope, which stays until nothing is open."""
+        head, tail, number = frame
+        line = frame_line(number, head, tail)
+        assert self._descriptor is not None  # noqa: S101 - for type checkers
+        if os.pwrite(self._descriptor, line, self._size) != len(line):
+            self._write_again(line)
+        self._size += len(line)
+        self._frames[number] = line
 
     def remove(self, span_id: int, ends_run: bool = False) -> None:
         """Forget a span whose end is in the store.
@@ -204,6 +227,9 @@ class Journal:
         self._identity = status.st_dev, status.st_ino
         self._ended = []
         self._next_header_s = time.monotonic() + _HEADER_S
+        frames = b"".join(self._frames.values()) if lines else b""
+        os.pwrite(descriptor, frames, self._size)
+        self._size += len(frames)
         for span_id, line, (_, size, trace_id) in lines:
             os.pwrite(descriptor, line, self._size)
             self._open[span_id] = (self._size, size, trace_id)
@@ -282,6 +308,7 @@ class Journal:
         else:
             self._blank_range(self._header_bytes, self._size)
         self._size = self._header_bytes
+        self._frames.clear()
 
     def _end(self) -> None:
         """Remove the file, and let go of its lock."""
