@@ -6,6 +6,7 @@ import contextlib
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -85,6 +86,9 @@ def _ending_on_sigterm() -> Iterator[None]:
     def end(*_: Any) -> None:
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield

@@ -10,6 +10,7 @@ import gzip
 import io
 import itertools
 import os
+import re
 import sys
 import time
 import zlib
@@ -19,6 +20,7 @@ import msgspec
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Found, Pieces, file_format_of
+from otel_agent_trace.sources.file_formats.console_output import ConsoleOutput
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.files import BLOCK_BYTES, FilesSource, open_regular
 from otel_agent_trace.sources.text_encoding import as_utf8
@@ -33,6 +35,7 @@ OnProblem = Callable[[Problem], None]
 
 _GZIP = b"\x1f\x8b"
 _OTLP = (b'{"resourceSpans"', b'{"resourceLogs"')
+_IS_OF_LINES = re.compile(r"\.(?:jsonl|ndjson)\b")
 _ROUNDS = 3
 """Number of times that the files are listed: meanwhile, segments are closed and compressed."""
 _WRITE_S, _RECENT_S = 0.2, 2.0
@@ -130,6 +133,8 @@ def _inspect_file(path: str, raw: io.BufferedReader, inspected: Inspected, on_da
     content = _Content(path, raw, on_damage)
     begin, blocks = _beginning(as_utf8(content))
     file_format = file_format_of(begin)()
+    if isinstance(file_format, ConsoleOutput) and _IS_OF_LINES.search(os.path.basename(path)):
+        file_format = JsonLines()  # what is before its first line is damage, not what a program printed
     is_of_lines = type(file_format) is JsonLines
     read = _read_line if is_of_lines else _read_piece
     last: Problem | None = None

@@ -55,6 +55,8 @@ DAMAGE: dict[str, tuple[Callable[[list[bytes]], bytes], list[tuple[int, str]]]] 
     "NULs before a line": (lambda it: it[0] + b"\0" * 512 + it[1], [(2, "512 NUL bytes")]),
     "NULs at the end": (lambda it: it[0] + b"\0" * 512, [(2, "512 NUL bytes")]),
     "NULs at the beginning": (lambda it: b"\0" * 512 + it[0] + it[1], [(1, "512 NUL bytes")]),
+    "a line of NULs at the beginning": (lambda it: b"\0" * 512 + b"\n" + it[0] + it[1], [(1, "512 NUL bytes")]),
+    "text before the first line": (lambda it: b"started\n" + it[0] + it[1], [(1, "JSON")]),
     "a changed id": (lambda it: it[0] + it[1].replace(b'"traceId":"', b'"traceId":"x'), [(2, "hex")]),
     "no list of spans": (lambda it: it[0] + b'{"resourceSpans":5}\n', [(2, "array")]),
     "plain text": (lambda it: it[0] + b"Traceback (most recent call last):\n" + it[1], [(2, "JSON")]),
