@@ -325,7 +325,7 @@ def test_threads_write_the_same_content_once(path: Path, folder: Path, monkeypat
     assert written == [NAME]
     assert os.listdir(folder) == [NAME]
     assert [step.output for run in load_runs(path) for step in run.steps] == [PICTURE, DATA_URI] * 8
-    assert backend._media.held == {}
+    assert backend._media().folder.held == {}
 
 
 def test_processes_share_the_content(path: Path, folder: Path) -> None:
@@ -374,7 +374,7 @@ def test_content_stays_in_its_span_on_a_full_disk(path: Path, monkeypatch: pytes
     record_outputs(backend, PICTURE, DATA_URI)
     assert [step.output for step in only_run(path).steps] == [PICTURE, DATA_URI]
     assert backend.stats()["media not stored once: No space left on device"] == 2
-    assert backend._media.held == {}
+    assert backend._media().folder.held == {}
     monkeypatch.undo()
     record_outputs(backend, PICTURE)
     assert path.read_text().count(ENCODED) == 2
