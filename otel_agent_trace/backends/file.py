@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from otel_agent_trace import semconv
 from otel_agent_trace.backends.exporting import ExportingSink
 from otel_agent_trace.backends.span_lines import Frame, SpanLines, too_long
+from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.keywords import fields_among, lists_keywords, takes_fields
 from otel_agent_trace.model import AgentRun
@@ -20,13 +21,13 @@ from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.journal import Journal
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.maintenance import maintain_soon
-from otel_agent_trace.store.media import MediaFolder
-from otel_agent_trace.store.media_parts import Outside
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import StoreOptions, store_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from otel_agent_trace.store.media_parts import Outside
 
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
@@ -101,8 +102,8 @@ class FileBackend(ExportingSink):
         self._journal = Journal(self._files, lambda: self._file.position)
         if path is not None:  # an invalid path of the environment is only logged when spans cannot be written
             self._file.check()
-        self._media = MediaFolder(self._files, is_durable=self.settings.durability != "none")
-        self._lines = SpanLines(Outside(self._media, self._miss_media), partial(self._lose, 1), self._diagnostics)
+        self._outside: Outside | None = None
+        self._lines = SpanLines(self._media, partial(self._lose, 1), self._diagnostics)
         self._closed = self._has_begun = False
         self._unjournaled: str | None = None
         """Why the journal could not be written, until that is logged."""
@@ -153,8 +154,7 @@ class FileBackend(ExportingSink):
             self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], line, frame)
         except OSError as error:
             self._miss_in_journal("started", error)
-        if self._media.held:
-            self._media.release()
+        self._release_media()
         if not self._has_begun:
             self._has_begun = True
             if self.settings.maintains or len(self._files.journals()) > 1:  # perhaps of a process that was killed
@@ -204,15 +204,33 @@ class FileBackend(ExportingSink):
             self._lose(number or 1, error)
             return False
         finally:
-            if self._media.held:
-                self._media.release()
+            self._release_media()
         return True
+
+    def _media(self) -> Outside:
+        """Return what stores binary content; made for the first large span, since the imports take 5 ms."""
+        if self._outside is None:
+            with NO_FORK:
+                from otel_agent_trace.store.media import MediaFolder  # noqa: PLC0415 - see above
+                from otel_agent_trace.store.media_parts import Outside  # noqa: PLC0415
+
+                if self._outside is None:  # no other thread was here first
+                    folder = MediaFolder(self._files, is_durable=self.settings.durability != "none")
+                    self._outside = Outside(folder, self._miss_media)
+        return self._outside
+
+    def _release_media(self) -> None:
+        if self._outside is not None and self._outside.folder.held:
+            self._outside.folder.release()
 
     def _miss_media(self, error: OSError) -> None:
         reason = error.strerror or str(error)
         self._diagnostics.count(f"media not stored once: {reason}")
         self._diagnostics.warn_once(
-            f"media: {reason}", "could not write to %s: %s; content stays in its spans", self._media.path, reason
+            f"media: {reason}",
+            "could not write to %s: %s; content stays in its spans",
+            self._files.media_folder,
+            reason,
         )
 
     def _lose(self, number: int, error: OSError) -> None:

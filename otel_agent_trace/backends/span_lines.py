@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.formats.sdk_span import SdkReader, remember
@@ -14,8 +14,10 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.pipeline import PipelineSpan, StartedSpan
 from otel_agent_trace.span import Resource, Scope
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
-from otel_agent_trace.store.media_parts import Outside
 from otel_agent_trace.values.binary import LEAST_CHARACTERS
+
+if TYPE_CHECKING:
+    from otel_agent_trace.store.media_parts import Outside
 
 _LINE_BYTES = 256 << 10
 _LINE_SPANS = 64
@@ -33,12 +35,14 @@ class SpanLines:
     """Encode spans as lines.
 
     Args:
-        media: stores binary content once, and leaves a reference to it.
+        media: returns what stores binary content once, and leaves a reference to it.
         on_lost: called with the error for a span that is too long for readers.
         diagnostics: counts spans that cannot be written.
     """
 
-    def __init__(self, media: Outside, on_lost: Callable[[OSError], None], diagnostics: Diagnostics) -> None:
+    def __init__(
+        self, media: Callable[[], Outside], on_lost: Callable[[OSError], None], diagnostics: Diagnostics
+    ) -> None:
         self._media, self._on_lost, self._diagnostics = media, on_lost, diagnostics
         self._frames: dict[tuple[int, int], tuple[Resource, Scope, Frame]] = {}
         self._last: tuple[Any, Any, Frame] = (self, self, Frame(b"", b"", 0))
@@ -94,7 +98,7 @@ class SpanLines:
         if encoded is not None and len(encoded) < LEAST_CHARACTERS:
             return self._frame_of(span.unchanged), encoded
         record = span.record
-        without = self._media.record(record)
+        without = self._media().record(record)
         if encoded is None or without is not record:
             encoded = otlp_json_encoding.encode_span(without)
         return self._frame(record.resource, record.scope), encoded

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote
 
-from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.store.names import StoreFiles
 
 try:
@@ -120,6 +120,13 @@ class MediaFolder:
         self._turn = ForkSafeLock()
         self.held: dict[int, int] = {}
         """Descriptors of the folder with a shared lock, by the thread that has put something into it and not called `release`."""
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Close what other threads of the parent hold, in a forked child: they end there."""
+        held, self.held = self.held, {}
+        for descriptor in held.values():
+            os.close(descriptor)
 
     def uri(self, name: str) -> str:
         """Return the reference to a file, relative to the folder of the store, as spans have it."""
@@ -281,6 +288,8 @@ class MediaFolder:
     def _removed(self, name: str, before_ns: int) -> bool:
         """Remove a file, unless a writer has set its time meanwhile: he finds either the file, or that it is gone."""
         hidden = f".{name}.{secrets.token_hex(4)}.removing"
+        if self._time_ns(name) >= before_ns:
+            return False
         try:
             os.rename(self._path(name), self._path(hidden))
             if self._time_ns(hidden) < before_ns:

@@ -12,10 +12,9 @@ LEAST_CHARACTERS = -(-LEAST_BYTES * 4 // 3)
 _STEP = LEAST_CHARACTERS // 2
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _run_from = re.compile(r"[A-Za-z0-9+/_-]*").match
-_HEAD = r"data:(?P<mime_type>[A-Za-z0-9.+/-]{0,100})(?:;[A-Za-z0-9.+/=_-]{0,100}){0,4};base64,"
-_head_before = re.compile(rf"{_HEAD}\Z", re.IGNORECASE).search
+_HEAD = r"(?i)data:(?P<mime_type>[A-Za-z0-9.+/-]*)(?:;[A-Za-z0-9.+/=_-]*)*;base64,\Z"  # compiled when it is used
 _HEAD_CHARACTERS = 600
-_KINDS = re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[0-9+/_-]")
+_KINDS = "[A-Z]", "[a-z]", "[0-9+/_-]"
 _SAMPLE_CHARACTERS = 1 << 16
 _TO_URL, _FROM_URL = str.maketrans("+/", "-_"), str.maketrans("-_", "+/")
 
@@ -42,12 +41,13 @@ def runs(text: str) -> Iterator[tuple[int, int]]:
 
 def data_uri_head(text: str, start: int) -> re.Match[str] | None:
     """Return the head of the data URI whose base64 starts there, with its group ``mime_type``; None if there is none."""
-    return _head_before(text[max(0, start - _HEAD_CHARACTERS) : start])
+    return re.search(_HEAD, text[max(0, start - _HEAD_CHARACTERS) : start])
 
 
 def seems_binary(text: str, start: int, end: int) -> bool:
     """Return whether a run has the three kinds of characters of base64, as no long number, no hex digits and no filler has."""
-    return all(kind.search(text, start, min(end, start + _SAMPLE_CHARACTERS)) for kind in _KINDS)
+    sample = text[start : min(end, start + _SAMPLE_CHARACTERS)]
+    return all(re.search(kind, sample) for kind in _KINDS)
 
 
 def content_characters(text: str) -> int:

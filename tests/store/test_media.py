@@ -325,7 +325,7 @@ def test_threads_write_the_same_content_once(path: Path, folder: Path, monkeypat
     assert written == [NAME]
     assert os.listdir(folder) == [NAME]
     assert [step.output for run in load_runs(path) for step in run.steps] == [PICTURE, DATA_URI] * 8
-    assert backend._media.held == {}
+    assert backend._media().folder.held == {}
 
 
 def test_processes_share_the_content(path: Path, folder: Path) -> None:
@@ -374,7 +374,7 @@ def test_content_stays_in_its_span_on_a_full_disk(path: Path, monkeypatch: pytes
     record_outputs(backend, PICTURE, DATA_URI)
     assert [step.output for step in only_run(path).steps] == [PICTURE, DATA_URI]
     assert backend.stats()["media not stored once: No space left on device"] == 2
-    assert backend._media.held == {}
+    assert backend._media().folder.held == {}
     monkeypatch.undo()
     record_outputs(backend, PICTURE)
     assert path.read_text().count(ENCODED) == 2
@@ -582,27 +582,39 @@ def test_what_a_killed_process_was_removing_is_restored(path: Path, folder: Path
     assert os.listdir(folder) == [NAME]
 
 
-def test_writers_beside_a_remover_lose_nothing(path: Path) -> None:
-    """Each span names content that was removed just before, or is removed if it comes late."""
-    backend, ending = FileBackend(path), threading.Event()
+def test_writers_beside_a_remover_lose_nothing(path: Path, folder: Path) -> None:
+    """Content comes again that is removed at that moment, since the file that named it is gone."""
+    backend, ending, removed = FileBackend(path), threading.Event(), list[str]()
 
     def remove() -> None:
         while not ending.is_set():
-            remove_unnamed_media(StoreFiles(str(path)))
+            removed.extend(remove_unnamed_media(StoreFiles(str(path))))
 
     remover = threading.Thread(target=remove)
     remover.start()
     try:
         for number in range(60):
-            record_outputs(backend, picture(number % 3))
-            if number % 10 == 9:
-                path.unlink()
-                assert not load_runs(path.parent) if os.listdir(path.parent) == [] else True
+            expected = [picture(number % 3), picture(number % 2)]
+            record_outputs(backend, *expected)
+            assert [step.output for step in only_run(path).steps] == expected
+            path.unlink()
     finally:
         ending.set()
         remover.join()
-    record_outputs(backend, picture(0), picture(1))
-    assert [step.output for step in only_run(path).steps] == [picture(0), picture(1)]
+    assert len(removed) > 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_holds_nothing_of_its_parent(path: Path) -> None:
+    store = StoreFiles(str(path))
+    folder = MediaFolder(store)
+    folder.put(PICTURE)
+    parent = os.getpid()
+    child = os.fork()
+    if os.getpid() != parent:
+        os._exit(len(folder.held))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    folder.release()
 
 
 # ── other readers ────────────────────────────────────────────────────────────────────────────────────────────────────
