@@ -750,6 +750,20 @@ class _Held(io.RawIOBase):
         return self._content.seek(offset, whence)
 
 
+def blocks_of(path: str) -> Iterator[bytes]:
+    """Yield the decompressed content of a file in blocks.
+
+    Raises:
+        SourceError: it cannot be opened, is not a regular file, or is damaged.
+    """
+    with open_regular(path) as raw:
+        try:
+            yield from _blocks(raw, _raise_damage)
+        except DamagedError as error:
+            msg = f"{path}: {error}"
+            raise SourceError(msg) from error
+
+
 def open_regular(path: str) -> io.BufferedReader:
     """Open a regular file for reading, and refuse devices and pipes, which could block or never end.
 
