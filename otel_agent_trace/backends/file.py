@@ -20,7 +20,7 @@ from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.journal import Journal
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
-from otel_agent_trace.store.maintenance import maintain_soon
+from otel_agent_trace.store.maintenance import Maintenance
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import StoreOptions, store_settings
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from otel_agent_trace.store.media_parts import Outside
 
+_COMPACTION_S = 1.0
+"""Longest time for which `close` waits for a compaction; what is left is done by the next one."""
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
 _TRACE_ID, _SPAN_ID = 0, 1
@@ -95,8 +97,9 @@ class FileBackend(ExportingSink):
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path
         self.path = _resolved(os.fsdecode(given))
         self._files = StoreFiles(self.path)
+        self._maintenance = Maintenance(self._files, self.settings, self._diagnostics)
         self._file = LineFile(
-            self.path, self.settings, on_rotated=self._maintain, on_problem=self._diagnostics.warn_once
+            self.path, self.settings, on_rotated=self._maintenance.soon, on_problem=self._diagnostics.warn_once
         )
         self._needs_sync = _NEED_SYNC[self.settings.durability]
         self._journal = Journal(self._files, lambda: self._file.position)
@@ -158,10 +161,7 @@ class FileBackend(ExportingSink):
         if not self._has_begun:
             self._has_begun = True
             if self.settings.maintains or len(self._files.journals()) > 1:  # perhaps of a process that was killed
-                self._maintain()
-
-    def _maintain(self) -> None:
-        maintain_soon(self._files, self.settings, self._diagnostics)
+                self._maintenance.soon()
 
     def _miss_in_journal(self, what: str, error: OSError) -> None:
         if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
@@ -256,10 +256,11 @@ class FileBackend(ExportingSink):
         return {**({"kept": kept} if kept else {}), **self._diagnostics.counts()}
 
     def close(self) -> None:
-        """Close the file; later spans are written nevertheless, and counted."""
+        """Close the file, and wait for a compaction for a while; later spans are written nevertheless, and counted."""
         self._closed = True
         self._journal.close()
         self._file.close()
+        self._maintenance.wait(_COMPACTION_S)
 
 
 def _ids(span: PipelineSpan) -> tuple[int, int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.index.choice import index_paths
+from otel_agent_trace.sources.index.schema import remove_database
 from otel_agent_trace.store.names import StoreFiles
 
 
@@ -12,8 +12,9 @@ def remove_index(store: StoreFiles) -> None:
     """Remove the index of a store, which has previews of runs; the next reader makes it anew.
 
     Raises:
-        OSError: it cannot be removed.
+        SourceError: it cannot be removed.
     """
-    for suffix in ("-wal", "-shm", "-journal", ""):
-        with suppress(FileNotFoundError):
-            os.unlink(f"{store.index}{suffix}")
+    left = [path for path in index_paths(store) if not remove_database(path)]
+    if left:
+        msg = f"{left[0]}: the index cannot be removed"
+        raise SourceError(msg)

@@ -9,21 +9,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 import msgspec
 
 from otel_agent_trace.store.folding import fold_dead_journals
-from otel_agent_trace.store.frames import FrameWriter, is_intact
+from otel_agent_trace.store.frames import FRAME_BYTES, FrameWriter, is_intact
 from otel_agent_trace.store.liveness import open_journal
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles
 from otel_agent_trace.store.repair import repair
 from otel_agent_trace.store.replacing import written_beside
 from otel_agent_trace.store.retention import apply_retention
 from otel_agent_trace.store.settings import StoreSettings
-from otel_agent_trace.store.sharing import alone_in, held, is_only_user, unlock
+from otel_agent_trace.store.sharing import alone_in, held, take, written_elsewhere
 
 BUSY = "somebody else compacts a store in this folder, or removes runs from one, at this moment"
 NO_LOCKS = "files cannot be locked here, so that nothing is repaired or compressed"
@@ -83,7 +82,7 @@ def compact(files: StoreFiles, settings: StoreSettings, *, repairs: bool = True)
             if repairs:
                 _for_each([path for path in (*files.closed(), files.path) if _is_plain(path)], _repaired, counts)
             if settings.compress is not None:
-                _for_each(filter(_is_plain, files.segments()), _compressed, counts)
+                _compress_segments(files, counts)
         counts["removed"] += apply_retention(files, settings)
     return Compacted(**counts, reason="" if is_alone else NO_LOCKS)
 
@@ -100,7 +99,17 @@ def _is_plain(path: str) -> bool:
     return not path.endswith((COMPRESSED, ".gz"))
 
 
-def _for_each(paths: Any, work: Callable[[str], Counter[str]], counts: Counter[str]) -> None:
+def _compress_segments(files: StoreFiles, counts: Counter[str]) -> None:
+    """Compress the segments, also those that programs close meanwhile, which find that somebody is at work."""
+    seen: set[str] = set()
+    while new := [path for path in files.segments() if _is_plain(path) and path not in seen]:
+        seen.update(new)
+        written = written_elsewhere(new)
+        counts["in_use"] += len(written)
+        _for_each([path for path in new if path not in written], _compressed, counts)
+
+
+def _for_each(paths: Iterable[str], work: Callable[[str], Counter[str]], counts: Counter[str]) -> None:
     for path in paths:
         try:
             counts += work(path)
@@ -122,40 +131,24 @@ def _compressed(path: str) -> Counter[str]:
     content twice.
     """
     lines = repair(path)
-    with _only_user(path) as plain:
-        if plain is None or lines is None:
+    with held(open_journal(path)) as descriptor, open(descriptor, "rb", closefd=False) as plain:
+        if lines is None or not take(descriptor):
             return Counter(in_use=1)
-        status = os.fstat(plain.fileno())
-        with written_beside(f"{path}{COMPRESSED}", status) as beside:
-            writer = FrameWriter(beside.write)
-            shutil.copyfileobj(plain, writer, 1 << 20)
-            writer.close()
-            beside.flush()
-            os.utime(beside.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
-            os.fsync(beside.fileno())
-            os.replace(beside.name, f"{path}{COMPRESSED}")
-        _sync_folder(os.path.dirname(path) or ".")
+        _write_compressed(plain, f"{path}{COMPRESSED}")
         os.unlink(path)
     return Counter(repaired=lines, compressed=1)
 
 
-@contextmanager
-def _only_user(path: str) -> Iterator[IO[bytes] | None]:
-    """Provide a file that nobody else has open for writing, or None."""
-    with held(open_journal(path, os.O_RDWR)) as descriptor, open(descriptor, "rb", closefd=False) as file:
-        try:
-            yield file if is_only_user(file.fileno()) else None
-        finally:
-            unlock(file.fileno())
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems have no such call
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write_compressed(plain: IO[bytes], path: str) -> None:
+    status = os.fstat(plain.fileno())
+    with written_beside(path, status) as beside:
+        writer = FrameWriter(beside.write)
+        shutil.copyfileobj(plain, writer, FRAME_BYTES)
+        writer.close()
+        beside.flush()
+        os.utime(beside.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.fsync(beside.fileno())
+        os.replace(beside.name, path)
 
 
 def _remove_leftovers(files: StoreFiles) -> int:

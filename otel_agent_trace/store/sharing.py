@@ -11,7 +11,7 @@ import contextlib
 import glob
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from otel_agent_trace.forks import called_in_children
 from otel_agent_trace.signals import is_of_signal_handler
@@ -200,6 +200,26 @@ def one_at_a_time(folder: str) -> Iterator[None]:
 def writers_of(status: os.stat_result) -> list[int]:
     """Return the ids of the processes of this account that have a file open for writing; none where there is no ``/proc``."""
     return [_pid_of(path) for path in _open_files() if _is_written(path, status)]
+
+
+def written_elsewhere(paths: Iterable[str]) -> set[str]:
+    """Return those of some files that another process of this account has open for writing; none where there is no ``/proc``."""
+    wanted: dict[tuple[int, int], str] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            wanted |= {_identity_of(path): path}
+    found: set[str] = set()
+    for opened in _open_files():
+        with contextlib.suppress(OSError):  # closed meanwhile, or of another account
+            path = wanted.get(_identity_of(opened), "")
+            if path and _pid_of(opened) != os.getpid() and _is_open_for_writing(opened):
+                found.add(path)
+    return found
+
+
+def _identity_of(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _open_files() -> Iterator[str]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -236,6 +237,30 @@ def test_a_segment_is_repaired_before_it_is_compressed(store: Store) -> None:
     assert store.compact(COMPRESS, repairs=False) == Compacted(repaired=2, compressed=1)
     content = zstd.decompress(Path(f"{segment}.zst").read_bytes())
     assert [json.loads(each) for each in content.splitlines() if each.strip()] == [json.loads(line(2))]
+
+
+@pytest.mark.skipif(sharing.fcntl is None, reason="needs fcntl")
+def test_whoever_closes_segments_has_compacted_them_when_it_is_closed(store: Store) -> None:
+    """Also those that it closed while an earlier compaction was at work."""
+    settings: dict[str, Any] = {"rotate_bytes": 5000, "compress": "zst", "keep_bytes": 60_000}
+    with AgentTracer(FileBackend(store.path, **settings)) as tracer:
+        for number in range(100):
+            with tracer.run(user_input=number):
+                pass
+    closed = store.files.segments()
+    assert {path.endswith(".zst") for path in closed} == {True}
+    assert 5 < len(closed) < 16
+    assert sum(file.stat().st_blocks * 512 for file in store.path.parent.iterdir()) <= 60_000
+    assert load_runs(store.path)[-1].user_input == 99
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc of Linux")
+def test_a_segment_that_a_program_without_locks_writes_stays(store: Store) -> None:
+    segment, other = store.segment(line(1)), store.segment(line(2))
+    with open(segment, "ab") as file, subprocess.Popen(["sleep", "100"], stdout=file) as process:
+        assert store.compact(COMPRESS) == Compacted(compressed=1, in_use=1)
+        process.kill()
+    assert store.names() == {segment.name, f"{other.name}.zst"}
 
 
 def test_what_a_killed_compaction_left_is_removed(store: Store) -> None:
