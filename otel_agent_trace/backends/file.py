@@ -97,9 +97,13 @@ class FileBackend(ExportingSink):
         given = os.environ.get(FILE_VARIABLE) or DEFAULT_FILE if path is None else path
         self.path = _resolved(os.fsdecode(given))
         self._files = StoreFiles(self.path)
-        self._maintenance = Maintenance(self._files, self.settings, self._diagnostics)
+        self._maintenance = Maintenance(self._files, self.settings)
         self._file = LineFile(
-            self.path, self.settings, on_rotated=self._maintenance.soon, on_problem=self._diagnostics.warn_once
+            self.path,
+            self.settings,
+            on_opened=lambda: self._journal.look_soon(),
+            on_rotated=self._maintenance.soon,
+            on_problem=self._diagnostics.warn_once,
         )
         self._needs_sync = _NEED_SYNC[self.settings.durability]
         self._journal = Journal(self._files, lambda: self._file.position)
@@ -109,7 +113,7 @@ class FileBackend(ExportingSink):
         self._lines = SpanLines(self._media, partial(self._lose, 1), self._diagnostics)
         self._closed = self._has_begun = False
         self._unjournaled: str | None = None
-        """Why the journal could not be written, until that is logged."""
+        """Reason why the journal could not be written, until that is logged."""
 
     def _copy_settings(self) -> dict[str, Any]:
         return {**super()._copy_settings(), **self.settings.options(), "path": self.path}
@@ -252,8 +256,8 @@ class FileBackend(ExportingSink):
 
     def stats(self) -> dict[str, int]:
         """Return the number of spans written, and of those lost, by reason."""
-        kept = self._file.records
-        return {**({"kept": kept} if kept else {}), **self._diagnostics.counts()}
+        own = {"kept": self._file.records, "compactions that failed": self._maintenance.failures}
+        return {**{what: number for what, number in own.items() if number}, **self._diagnostics.counts()}
 
     def close(self) -> None:
         """Close the file, and wait for a compaction for a while; later spans are written nevertheless, and counted."""

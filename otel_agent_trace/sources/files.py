@@ -232,7 +232,7 @@ class _LastBlocks:
         last = self._last
         opened = _OpenFile(file)
         is_journal = names.is_journal(file)
-        is_alive = opened.become_journal() if is_journal else None
+        is_alive = opened.hold_journal() if is_journal else None
         with opened as (raw, blocks):
             identity = None if is_journal else _identity_of(raw.fileno())
             seen = _CountedBlocks(_until_damage(blocks))
@@ -702,7 +702,7 @@ class _OpenFile:
         self._raw.seek(0)
         self._on_damage = on_damage
 
-    def become_journal(self) -> bool | None:
+    def hold_journal(self) -> bool | None:
         """Hold the content of a journal, which may be emptied at any moment; return whether its process is alive."""
         is_alive = is_owner_alive(self._raw.fileno(), lock_is_free=is_lock_free(self._raw.fileno()))
         content = as_otlp(self._raw.read(MAX_LINE_BYTES))

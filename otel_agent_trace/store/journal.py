@@ -1,7 +1,7 @@
 """Keep what has started in a journal beside the store, one file for each process, so that a kill leaves it readable.
 
 A journal holds lines of JSON, each with a span that has started (see `journal_lines`). The file is made under a hidden name,
-locked, and renamed, so that nobody ever sees it without its lock, which tells that the process is alive.
+locked, and renamed, so that nobody ever sees it without its lock, which shows that the process is alive.
 
 The line of a span stays for a while after its end, which readers find in the store: lines are blanked when a run ends, or
 some at once. When nothing is open, the next line is written over the blanks: the kernel does that in half of the time that
@@ -36,7 +36,7 @@ _RETRY_S = 1.0
 _LOOK_S = 0.05
 """Time after which the journal is compared with the file at its path."""
 _POSITION = 0x5EED_0F_7ACE
-"""Where the file is left, although lines are written to places: a number that was closed is another file by now."""
+"""Position at which the file is left, although lines are written to places: a closed number is another file by now."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 Frame = tuple[bytes, bytes, int]
 _Place = tuple[int, int, int]
@@ -55,8 +55,7 @@ class Journal:
         self._files, self._position = files, position
         self._turn = ForkSafeLock()
         self._descriptor: int | None = None
-        self._unnamed: int | None = None
-        """A file that is being made."""
+        self._unnamed: int | None = None  # a file that is being made
         self._open: dict[int, _Place] = {}
         self._ended: list[_Place] = []
         self._frames: dict[int, bytes] = {}
@@ -122,6 +121,10 @@ class Journal:
             self._write_again(line)
         self._size += len(line)
         self._frames[number] = line
+
+    def look_soon(self) -> None:
+        """Compare the file with the one at its path before the next line, since the folder was found to be another one."""
+        self._next_look_s = 0.0
 
     def remove(self, span_id: int, ends_run: bool = False) -> None:
         """Forget a span whose end is in the store.

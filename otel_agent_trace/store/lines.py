@@ -43,7 +43,7 @@ _FLAGS = (
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _RETRY_S = 1.0
 """Time after which a full disk is tried again, unless it has room before."""
-_LOOK_S = 0.02
+_LOOK_S = 0.03
 """Longest look for others who have a file open that ends inside a line."""
 _LEAST_ROOM_BYTES, _AMPLE_BYTES = 64 << 10, 16 << 20
 _MOST_UNSYNCED_BYTES = 16 << 20
@@ -55,7 +55,8 @@ class LineFile:
 
     Args:
         path: the path of the file; a symbolic link there is refused.
-        settings: when it is closed as a segment of the store, and when the disk is told to keep what was written.
+        settings: when it is closed as a segment of the store, and and the durability.
+        on_opened: called after it was opened, again if another file was at the path.
         on_rotated: called after it was closed as a segment.
         on_problem: called with the cause and the text of what a person has to know.
     """
@@ -65,13 +66,14 @@ class LineFile:
         path: str,
         settings: StoreSettings | None = None,
         *,
+        on_opened: Callable[[], object] | None = None,
         on_rotated: Callable[[], object] | None = None,
         on_problem: OnProblem | None = None,
     ) -> None:
         self.path = path
         settings = settings or StoreSettings()
         self._rotation = Rotation(StoreFiles(path), settings, on_problem) if settings.rotates else None
-        self._on_rotated, self._on_problem = on_rotated, on_problem
+        self._on_opened, self._on_rotated, self._on_problem = on_opened, on_rotated, on_problem
         self._keeps_unsynced = settings.durability != "none"
         self._unsynced: list[tuple[int, bytes]] = []
         self._unsynced_bytes = 0
@@ -234,6 +236,8 @@ class LineFile:
                 there = os.lstat(self.path)
                 if there.st_ino == self._inode and there.st_dev == self._device:
                     break
+        if self._on_opened is not None:
+            self._on_opened()
         return descriptor, os.fstat(descriptor).st_size
 
     def _open(self) -> int:

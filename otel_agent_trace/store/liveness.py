@@ -1,7 +1,7 @@
 """Find out whether the process that writes a journal is alive: it holds the lock (``flock``) of its journal.
 
-The lock is gone when the process is, however it ends, and also tells right about a stopped process, one in another
-container, and one whose number was given to another. Where locks do not work, the first line of the journal names the
+The lock is gone when the process is, however it ends. It is right also for a stopped process, for one in another
+container, and for one whose number was given to another. Where locks do not work, the first line of the journal names the
 process: this machine's since its start (``boot_id``), its numbers of processes (``pid_ns``), its number, and when it began.
 """
 
@@ -82,11 +82,11 @@ def header(position: str, *, has_locks: bool) -> bytes:
 
 
 def owner_of(head: bytes) -> Mapping[str, str]:
-    """Return what the first line of a journal says about its process; nothing if that is damaged."""
+    """Return what the first line of a journal has about its process; nothing if that is damaged."""
     try:
         found = _header_decoder.decode(head.partition(b"\n")[0])
         return {pair.key: pair.value.stringValue for pair in found.resourceSpans[0].resource.attributes}
-    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError, RecursionError):
         return {}
 
 

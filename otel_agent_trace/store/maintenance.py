@@ -19,11 +19,10 @@ class Maintenance:
     Args:
         files: the names of the store.
         settings: what is compressed and kept.
-        diagnostics: counts failures.
     """
 
-    def __init__(self, files: StoreFiles, settings: StoreSettings, diagnostics: Diagnostics) -> None:
-        self._files, self._settings, self._diagnostics = files, settings, diagnostics
+    def __init__(self, files: StoreFiles, settings: StoreSettings) -> None:
+        self._files, self._settings, self._diagnostics = files, settings, Diagnostics()
         self._is_due = False
         self._at_work = _thread.allocate_lock()
         renewed_in_children(self)
@@ -31,6 +30,11 @@ class Maintenance:
     def renew(self) -> None:
         """Begin without the thread, in a forked child."""
         self._at_work = _thread.allocate_lock()
+
+    @property
+    def failures(self) -> int:
+        """Return the number of compactions that failed."""
+        return sum(self._diagnostics.counts().values())
 
     def soon(self) -> None:
         """Compact the store, once more if it is being compacted."""

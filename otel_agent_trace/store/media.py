@@ -187,7 +187,9 @@ class MediaFolder:
             os.close(descriptor)
 
     def names(self) -> list[str]:
-        """Return the names of the files, in alphabetical order."""
+        """Return the names of the files, in alphabetical order; none of a folder that a symbolic link leads to."""
+        if os.path.islink(self.path):
+            return []
         try:
             return sorted(filter(is_media_name, os.listdir(self.path)))
         except OSError:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.store.liveness import open_journal
+from otel_agent_trace.store.media import MediaFolder
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles, closed_at
 from otel_agent_trace.store.settings import StoreSettings
 from otel_agent_trace.store.sharing import held, take, unlock
@@ -50,9 +51,8 @@ def bytes_on_disk(files: StoreFiles) -> int:
 
 def bytes_of_media(files: StoreFiles) -> int:
     """Return the bytes that the binary parts of a store take on disk."""
-    return sum(
-        bytes_of_file(os.path.join(folder, name)) for folder, _, names in os.walk(files.media_folder) for name in names
-    )
+    folder = MediaFolder(files)
+    return sum(bytes_of_file(os.path.join(folder.path, name)) for name in folder.names())
 
 
 def bytes_of_file(path: str) -> int:

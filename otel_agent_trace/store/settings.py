@@ -11,7 +11,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
 
 Durability = Literal["none", "run", "span"]
-"""When the disk is told to keep what was written: never, at the end of each run, or at that of each span."""
+"""Time of each `fdatasync`: never, at the end of each run, or at that of each span."""
 Compression = Literal["zst"]
 
 _PREFIX = "OTEL_AGENT_TRACE_"
@@ -40,7 +40,7 @@ class StoreOptions(TypedDict, total=False):
     keep_bytes: int | None
     """Bytes on disk that the store may take; the oldest closed segments are removed. By default without a limit."""
     durability: Durability | None
-    """When `fdatasync` is called: ``"none"`` (never, the default), ``"run"`` (when a run ends), ``"span"`` (for each span)."""
+    """Time of each `fdatasync`: ``"none"`` (never, the default), ``"run"`` (when a run ends), ``"span"`` (for each span)."""
 
 
 class StoreSettings(NamedTuple):

@@ -22,7 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 CAN_LOCK = fcntl is not None
-"""Whether this system has `flock`; a file system may refuse it nevertheless."""
+"""True if this system has `flock`; a file system may refuse it nevertheless."""
 
 
 def mark_in_use(descriptor: int) -> bool | None:
@@ -122,9 +122,9 @@ def is_only_user(descriptor: int, within_s: float = float("inf")) -> bool:
     """
     if take(descriptor) is not True:
         return False
-    status, deadline = os.fstat(descriptor), time.monotonic() + within_s
+    status, deadline = os.fstat(descriptor), time.thread_time() + within_s
     for path in _open_files():
-        if time.monotonic() > deadline or (_pid_of(path) != os.getpid() and _is_written(path, status)):
+        if time.thread_time() > deadline or (_pid_of(path) != os.getpid() and _is_written(path, status)):
             return False
     return True
 

@@ -52,11 +52,11 @@ class Link(enum.IntEnum):
 
     NONE = 0
     WITH_LINKED = 1
-    """It may be around a trace that is linked, or resume one: it is read if there is any."""
+    """Trace that may be around a linked one, or resume one: it is read if there is any."""
     LINKED = 2
-    """It may be joined with others, or was interrupted, and may be resumed by another: it is always read."""
+    """Trace that may be joined with others, or resumed by another: it is always read."""
     UNKNOWN = 3
-    """Its rows are not known yet: it is always read."""
+    """Trace whose rows are not known yet: it is always read."""
 
 
 class UnusableIndexError(Exception):
