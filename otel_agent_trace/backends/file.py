@@ -98,15 +98,15 @@ class FileBackend(ExportingSink):
         self.path = _resolved(os.fsdecode(given))
         self._files = StoreFiles(self.path)
         self._maintenance = Maintenance(self._files, self.settings)
+        self._journal = Journal(self._files, lambda: self._file.position)
         self._file = LineFile(
             self.path,
             self.settings,
-            on_opened=lambda: self._journal.look_soon(),
+            on_opened=self._journal.look_soon,
             on_rotated=self._maintenance.soon,
             on_problem=self._diagnostics.warn_once,
         )
         self._needs_sync = _NEED_SYNC[self.settings.durability]
-        self._journal = Journal(self._files, lambda: self._file.position)
         if path is not None:  # an invalid path of the environment is only logged when spans cannot be written
             self._file.check()
         self._outside: Outside | None = None
@@ -136,6 +136,7 @@ class FileBackend(ExportingSink):
                 if self._unjournaled is not None:
                     self._warn_of_journal(self._unjournaled)
             else:
+                self._unjournaled = None  # perhaps for the same reason
                 self._journal.drop(_ids(span)[_SPAN_ID])
         except OSError as error:
             self._miss_in_journal("end", error)

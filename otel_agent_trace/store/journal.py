@@ -124,7 +124,7 @@ class Journal:
 
     def look_soon(self) -> None:
         """Compare the file with the one at its path before the next line, since the folder was found to be another one."""
-        self._next_look_s = 0.0
+        self._next_look_s = self._retry_s = 0.0
 
     def remove(self, span_id: int, ends_run: bool = False) -> None:
         """Forget a span whose end is in the store.
