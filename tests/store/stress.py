@@ -28,8 +28,8 @@ import duckdb
 from opentelemetry import trace
 
 from otel_agent_trace import AgentRun, AgentTracer, FileBackend, RunStatus, cli, load_runs
+from otel_agent_trace.store import zstandard
 from otel_agent_trace.store.names import StoreFiles
-from otel_agent_trace.store.zstandard import ZstdFile
 
 SIZES = (100, 2_000, 30_000, 300_000)
 """Sizes of texts in characters: a kill tears a write only between two pages of memory."""
@@ -166,7 +166,9 @@ def torment(setting: Setting) -> collections.Counter[str]:
 
     def begin(index: int) -> int:
         call = (lambda: compact_on_and_on(setting)) if index == 0 else (lambda: work(setting, chance.getrandbits(60)))
-        return fork(lambda: (os.setpgid(0, 0), call()))
+        child = fork(lambda: (os.setpgid(0, 0), call()))
+        os.setpgid(child, child)  # whoever of both is first
+        return child
 
     checker = fork(lambda: check_on_and_on(setting))
     running = [begin(index) for index in range(setting.writers + 1)]
@@ -243,24 +245,8 @@ def noted(folder: Path) -> tuple[dict[str, list[str]], set[str]]:
 
 def raw_lines(path: str) -> Iterator[bytes]:
     """The lines of a file, as any program reads them that knows nothing of torn lines."""
-    with open(path, "rb") as file:
-        content = file
-        if path.endswith(".zst"):
-            content = io.BufferedReader(_Raw(ZstdFile(file)))  # type: ignore[arg-type]
-        yield from (line for line in content if line.strip())
-
-
-class _Raw(io.RawIOBase):
-    def __init__(self, file: ZstdFile) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read1(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    with (zstandard.library().open(path) if path.endswith(".zst") else open(path, "rb")) as file:
+        yield from (line for line in file if line.strip())
 
 
 def read_by_others(paths: Iterable[str]) -> tuple[collections.Counter[str], collections.Counter[str]]:

@@ -360,7 +360,7 @@ def test_a_disk_that_is_full_now_and_then(disk: Path) -> None:
     for _ in readers:
         os.wait()
     ended = check_readable(path)
-    assert ended
+    assert ended, answers
     for runs, longest, counts in answers:
         kept, failed = counts["FileBackend: kept"], counts.get("FileBackend: failed: No space left on device", 0)
         assert kept + failed == runs * OF_A_RUN
