@@ -122,6 +122,7 @@ def fork(call: Callable[[], Any]) -> int:
 
 def compact(setting: Setting) -> int:
     """Compact the store as the command does, and return its exit status."""
+    os.environ["OTEL_AGENT_TRACE_COMPRESS"] = "zst"
     with contextlib.redirect_stdout(io.StringIO()):
         return cli.main(["compact", str(setting.store)])
 
@@ -285,6 +286,7 @@ def account(setting: Setting) -> dict[str, int]:
         "acknowledged starts": len(started),
         "in flight": len(in_flight),
         "segments": len(files.segments()),
+        "not compressed": sum(not path.endswith(".zst") for path in files.segments()),
         "bytes": sum(os.path.getsize(path) for path in files.files()),
         "lost": len(ended - kept.ended),
         "lost to other readers": len(ended - raw.keys()),
