@@ -158,8 +158,10 @@ class LineScanner:
             for log in found.logs:
                 if log.response_id is not None or (log.session_id is not None and event_name_of(log) is not None):
                     raise UnusualError
-            ids = [*(span.trace_id for span in found.spans), *(log.trace_id for log in found.logs if log.trace_id)]
-            traces = dict.fromkeys(ids)
+            ids = [span.trace_id for span in found.spans]
+            traces = dict.fromkeys([*ids, *(log.trace_id for log in found.logs if _is_trace_id(log.trace_id))])
+        if not all(map(_is_trace_id, traces)):
+            raise UnusualError
         return Line(traces, is_damaged)
 
 
@@ -204,6 +206,10 @@ def _by_trace(spans: list[_Span], service: str | None) -> dict[str, list[OwnSpan
         else:
             known.append(own)
     return traces
+
+
+def _is_trace_id(text: str) -> bool:
+    return len(text) == _TRACE_ID_DIGITS and not text.strip("0123456789abcdef")
 
 
 def _is_utf8(line: bytes) -> bool:

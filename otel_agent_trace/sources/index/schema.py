@@ -15,6 +15,8 @@ import sqlite3
 import stat
 from collections.abc import Iterable
 
+from otel_agent_trace.sources.index.choice import remove_database
+
 VERSION = 1
 UNKNOWN = ""
 """Name that stands for any: of what is too long, or no text of SQLite."""
@@ -132,14 +134,6 @@ def _is_busy(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) and any(
         word in str(error) for word in ("locked", "unable to open", "readonly", "full", "disk I/O")
     )
-
-
-def remove_database(path: str) -> bool:
-    """Remove an index and what SQLite keeps beside it, and return whether there is none now."""
-    for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-    return not os.path.lexists(path)
 
 
 def joined(names: Iterable[str]) -> str | None:
