@@ -74,7 +74,7 @@ class Index:
         self.connection.execute("COMMIT")
 
     def path_of(self, segment: Segment) -> str:
-        """Return the path of a file that is one of the store, whatever the index says.
+        """Return the path of a file that is one of the store, whatever the index has.
 
         Raises:
             StaleError: there is none.
@@ -369,7 +369,7 @@ class Index:
             has_media: whether to put the content of binary parts that stand beside the store into the spans.
 
         Raises:
-            StaleError: the files are not what the index says.
+            StaleError: the files are not what was indexed.
         """
         lines = self._lines(numbers, {tail.path: tail for tail in tails})
         return traces_in_lines(lines, journals, _with_line_numbers(on_problem), has_media=has_media)
@@ -378,7 +378,7 @@ class Index:
         """Yield what the files have beyond what is indexed.
 
         Raises:
-            StaleError: the files are not what the index says.
+            StaleError: the files are not what was indexed.
         """
         for segment in self.segments.values():
             if segment.indexed < segment.size and (tail := self._tail_of(segment)):

@@ -54,11 +54,11 @@ class Link(enum.IntEnum):
 
     NONE = 0
     WITH_LINKED = 1
-    """It may be around a trace that is linked, or resume one: it is read if there is any."""
+    """Read if any trace is linked: it may be around one, or resume one."""
     LINKED = 2
-    """It may be joined with others, or was interrupted, and may be resumed by another: it is always read."""
+    """Read always: it may be joined with others, or was interrupted, and may be resumed by another."""
     UNKNOWN = 3
-    """Its rows are not known yet: it is always read."""
+    """Read always: its rows are not known yet."""
 
 
 class UnusableIndexError(Exception):
