@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources.index.choice import index_paths
-from otel_agent_trace.sources.index.schema import remove_database
+from otel_agent_trace.sources.index.choice import index_paths, remove_database
 from otel_agent_trace.store.names import StoreFiles
 
 

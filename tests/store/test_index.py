@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +21,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_agent_trace import AgentRun, SpanRecord, load_runs
+from otel_agent_trace.cli.commands import main
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.forgetting import forget
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import AgentStep, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.sources import open_source
-from otel_agent_trace.sources.index import choice
-from otel_agent_trace.sources.index.source import IndexedSource
+from otel_agent_trace.sources.index import build, choice, schema
+from otel_agent_trace.sources.index.source import IndexedSource, build_index
 from otel_agent_trace.span import LogRecord, Resource, Scope
 from otel_agent_trace.store.frames import FrameWriter
 from otel_agent_trace.store.liveness import header
+from otel_agent_trace.store.names import StoreFiles
 from tests.support.random_traces import chat, tangled_traces
 from tests.support.sample_runs import BEGAN_NS, append, failed_run, lines_of, make_run
 
@@ -267,7 +277,7 @@ def assert_same_answers(path: Path, queries: Any = QUERIES) -> None:
         there, everywhere = list[str](), list[str]()
         expected = answer(plain, query, everywhere)
         assert answer(indexed, query, there) == expected, query
-        assert {text for text in there if ".jsonl" in text} <= {*everywhere}, query
+        assert {text for text in there if ".jsonl" in text} - {*everywhere} == set(), (query, there, everywhere)
 
 
 @settings(deadline=None)
@@ -283,7 +293,9 @@ def test_answers_are_the_same_with_and_without_the_index(data: st.DataObject) ->
             if data.draw(st.integers(0, 3)) == 0:
                 append(store.live, data.draw(st.sampled_from([b'{"resourceSp', b"\n", b"x"])))
             if data.draw(st.integers(0, 3)) == 0:
-                store.journal([*map(_started_line, data.draw(contents()))])
+                begun = of_ours(make_run(data.draw(st.integers(10, 12)), user_id="user-1"))
+                store.journal([*map(_started_line, lines_of(begun))])
+                append(store.live, b"".join(lines_of(begun[data.draw(st.integers(1, 6)) :])))
             step = data.draw(st.sampled_from(["", "", *STEPS]))
             if step:
                 STEPS[step](store)
@@ -293,3 +305,220 @@ def test_answers_are_the_same_with_and_without_the_index(data: st.DataObject) ->
 
 def _started_line(line: bytes) -> bytes:
     return line.replace(b'"endTimeUnixNano"', b'"was"')
+
+
+# ── safety ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The live file of a store with ten runs and their index."""
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(b"".join(line for number in range(10) for line in lines_of(of_ours(make_run(number)))))
+    build_index(str(path))
+    return path
+
+
+def newest(path: Path) -> list[str]:
+    return [run.run_id for run in load_runs(path, newest_first=True, limit=3)]
+
+
+IDS = [f"{number:032x}" for number in (10, 9, 8)]
+
+
+def index_of(path: Path) -> Path:
+    return Path(StoreFiles(str(path)).index)
+
+
+def change_index(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(index_of(path))) as connection:
+        connection.executescript(";".join(statements))
+        connection.commit()
+
+
+def not_sqlite(path: Path) -> None:
+    index_of(path).write_bytes(b"no database " * 1000)
+
+
+def damaged(path: Path) -> None:
+    change_index(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(index_of(path).read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    index_of(path).write_bytes(content)
+
+
+def folder(path: Path) -> None:
+    index_of(path).unlink()
+    index_of(path).mkdir()
+
+
+def fifo(path: Path) -> None:
+    index_of(path).unlink()
+    os.mkfifo(index_of(path))
+
+
+def symbolic_link(path: Path) -> None:
+    index_of(path).rename(path.parent / "elsewhere")
+    index_of(path).symlink_to(path.parent / "elsewhere")
+
+
+HOSTILE: dict[str, Callable[[Path], None]] = {
+    "no database": not_sqlite,
+    "damaged pages": damaged,
+    "an empty file": lambda path: os.truncate(index_of(path), 0),
+    "another version": lambda path: change_index(path, "PRAGMA user_version=99"),
+    "a trigger": lambda path: change_index(path, "CREATE TRIGGER t AFTER INSERT ON name BEGIN DELETE FROM run; END"),
+    "another table": lambda path: change_index(path, "DROP TABLE place", "CREATE TABLE place(trace)"),
+    "wrong places": lambda path: change_index(path, "UPDATE place SET begin=begin+7"),
+    "places beyond the end": lambda path: change_index(path, "UPDATE place SET begin=1000000000"),
+    "negative places": lambda path: change_index(path, "UPDATE OR IGNORE place SET begin=-begin-1"),
+    "huge sizes": lambda path: change_index(path, "UPDATE place SET size=9223372036854775807"),
+    "texts for numbers": lambda path: change_index(path, "UPDATE place SET size='x'"),
+    "blobs": lambda path: change_index(path, "UPDATE run SET start_ns=zeroblob(500000)"),
+    "places of others": lambda path: change_index(path, "UPDATE OR IGNORE place SET trace=11-trace"),
+    "no segment": lambda path: change_index(path, "UPDATE place SET segment=77"),
+    "a path out of the store": lambda path: change_index(path, "UPDATE segment SET name='../../../../etc/passwd'"),
+    "a negative size": lambda path: change_index(path, "UPDATE segment SET indexed=-5"),
+    "a text as a size": lambda path: change_index(path, "UPDATE segment SET indexed='x'"),
+    "a folder": folder,
+    "a FIFO": fifo,
+    "a symbolic link": symbolic_link,
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_an_index_that_is_not_ours_is_thrown_away(
+    path: Path, case: str, tmp_path_factory: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    HOSTILE[case](path)
+    assert newest(path) == IDS
+    assert newest(path) == IDS
+    append(path, b"".join(lines_of(of_ours(make_run(10)))))
+    assert newest(path) == [f"{11:032x}", *IDS[:2]]
+
+
+def test_the_index_is_private_and_may_be_deleted(path: Path) -> None:
+    assert index_of(path).stat().st_mode & 0o777 == 0o600
+    for name in path.parent.glob("*.index*"):
+        name.unlink()
+    assert newest(path) == IDS
+    assert index_of(path).exists()
+
+
+def test_no_index_is_made_of_a_small_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "LEAST_BYTES", 8 << 20)
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(b"".join(lines_of(of_ours(make_run(1)))))
+    assert newest(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["traces.jsonl"]
+
+
+def test_the_environment_does_without_an_index(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(choice.VARIABLE, "off")
+    change_index(path, "DELETE FROM run")
+    assert newest(path) == IDS
+
+
+def test_a_filter_reads_only_the_lines_that_it_needs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    original = build.traces_in_lines
+
+    def noting(lines: Any, *given: Any, **more: Any) -> Any:
+        found = [*lines]
+        read.extend(line.data for line in found)
+        return original(found, *given, **more)
+
+    monkeypatch.setattr(build, "traces_in_lines", noting)
+    assert [run.run_id for run in load_runs(path, user_id="user-4")] == [f"{5:032x}"]
+    assert {line for line in read if b"user-4" not in line} < {*lines_of(of_ours(make_run(4)))} | {
+        line for line in read if b"%032x" % 5 in line
+    }
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_is_indexed_elsewhere(
+    path: Path, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    beside = index_of(path)
+    beside.unlink()
+    opened = schema._opened
+
+    def refusing(name: str) -> Any:
+        if name == str(beside):
+            raise PermissionError(name)
+        return opened(name)
+
+    monkeypatch.setattr(schema, "_opened", refusing)
+    assert newest(path) == IDS
+    assert not beside.exists()
+    (made,) = cache.rglob("*.index")
+    assert made.stat().st_mode & 0o777 == 0o600
+
+
+BUILDER = """
+import sys
+from otel_agent_trace.sources.index import segments
+segments.CHUNK_BYTES = 4096
+from otel_agent_trace.sources.index.source import build_index
+build_index(sys.argv[1])
+"""
+
+
+def contents_of_index(path: Path) -> tuple[list[Any], list[Any]]:
+    with closing(sqlite3.connect(index_of(path))) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        runs = connection.execute(
+            "SELECT hex(trace_id), link, start_ns, steps, tokens, question FROM run JOIN trace ON trace.id=run.trace"
+        )
+        places = connection.execute("SELECT sum(size), hex(trace_id) FROM place JOIN trace ON id=trace GROUP BY trace")
+        return sorted(runs), sorted(places)
+
+
+def test_two_builders_that_are_killed_make_the_same_index_as_one_undisturbed(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    lines = [line for number in range(300) for line in lines_of(of_ours(make_run(number)))]
+    random.Random(7).shuffle(lines)
+    path.write_bytes(b"".join(lines))
+    build_index(str(path))
+    expected = contents_of_index(path)
+    index_of(path).unlink()
+    chance = random.Random(3)
+    for _ in range(6):
+        builders = [subprocess.Popen([sys.executable, "-c", BUILDER, str(path)]) for _ in range(2)]
+        for builder in builders:
+            try:
+                builder.wait(chance.uniform(0.2, 0.7))
+            except subprocess.TimeoutExpired:
+                builder.kill()
+            builder.wait()
+    build_index(str(path))
+    assert contents_of_index(path) == expected
+    assert_same_answers(path, QUERIES[:8])
+
+
+def test_a_file_that_was_changed_in_place_is_indexed_anew(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: len(lines) // 2]))
+    assert_same_answers(path)
+    path.write_bytes(path.read_bytes().replace(b"weather", b"climate"))
+    assert_same_answers(path, [{"agent": "climate"}, {"agent": "weather"}])
+
+
+def test_nothing_of_forgotten_runs_is_left_in_the_index(path: Path) -> None:
+    assert b"question 4" in index_of(path).read_bytes()
+    forget(path, user_id="user-4", apply=True, on_problem=lambda problem: pytest.fail(str(problem)))
+    assert [run.run_id for run in load_runs(path, user_id="user-4")] == []
+    left = b"".join(name.read_bytes() for name in path.parent.glob("*.index*"))
+    assert b"question 4" not in left
+    assert b"question 3" in left
+
+
+def test_the_command_counts_what_is_indexed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["runs"], found["files"], found["unusual"]) == (10, 1, [])
+    assert found["bytes"] == path.stat().st_size
+    assert main(["index", str(path)]) == 0
+    assert "10 runs in 1 file" in capsys.readouterr().out

@@ -34,6 +34,7 @@ from otel_agent_trace.sources.index.segments import (
 )
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
+from otel_agent_trace.store.names import is_journal
 
 MOST_DAMAGED = 200
 """Lines with damage that are read with every query; a store with more is read without the index."""
@@ -109,6 +110,8 @@ class Index:
     def _known_segments(self) -> dict[int, Segment]:
         found = {row[0]: Segment(*row) for row in self.connection.execute("SELECT * FROM segment")}
         if not all(tuple(map(type, segment)) == SEGMENT_TYPES for segment in found.values()):
+            raise WrongIndexError("segment")
+        if not all(0 <= segment.indexed <= segment.size for segment in found.values()):
             raise WrongIndexError("segment")
         return found
 
@@ -366,7 +369,7 @@ class Index:
             has_media: whether to put the content of binary parts that stand beside the store into the spans.
 
         Raises:
-            StaleError: the files are not those that were indexed.
+            StaleError: the files are not what was indexed.
         """
         lines = self._lines(numbers, {tail.path: tail for tail in tails})
         return traces_in_lines(lines, journals, _with_line_numbers(on_problem), has_media=has_media)
@@ -375,7 +378,7 @@ class Index:
         """Yield what the files have beyond what is indexed.
 
         Raises:
-            StaleError: the files are not those that were indexed.
+            StaleError: the files are not what was indexed.
         """
         for segment in self.segments.values():
             if segment.indexed < segment.size and (tail := self._tail_of(segment)):
@@ -449,7 +452,8 @@ def _with_line_numbers(on_problem: Callable[[Problem], None]) -> Callable[[Probl
     """Return a function for the problems of located lines, which are counted only then."""
 
     def report(problem: Problem) -> None:
-        on_problem(msgspec.structs.replace(problem, line=_line_number(problem)) if problem.line else problem)
+        is_located = problem.line and not is_journal(problem.path)
+        on_problem(msgspec.structs.replace(problem, line=_line_number(problem)) if is_located else problem)
 
     return report
 

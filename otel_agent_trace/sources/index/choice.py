@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -53,6 +54,14 @@ def index_paths(store: StoreFiles) -> list[str]:
     """Return where the index of a store may be: beside it, else in the folder of caches of this account."""
     name = hashlib.sha256(os.fsencode(store.path)).hexdigest()
     return [store.index, os.path.join(cache_folder(), f"{name}.index")]
+
+
+def remove_database(path: str) -> bool:
+    """Remove an index and what SQLite keeps beside it, and return whether there is none now."""
+    for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+    return not os.path.lexists(path)
 
 
 def cache_folder() -> str:

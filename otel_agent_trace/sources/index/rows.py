@@ -259,10 +259,9 @@ def _raw(value: Value | None) -> msgspec.Raw:
 
 
 def _text(value: Value | None) -> str:
-    raw = bytes(_raw(value))
-    if raw[:1] == b'"' and b"\\" not in raw:
-        return raw[1:-1].decode()
-    text: str = _text_decoder.decode(raw)
+    if value is None or value.string_value is None:
+        raise _UnusualError
+    text: str = _text_decoder.decode(value.string_value)
     return text
 
 

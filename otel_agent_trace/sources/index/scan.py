@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
@@ -14,7 +15,9 @@ from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 _HEAD_END = b'"spans":['
 _LINE_END = b"]}]}]}"
 _MOST_HEADS = 256
-_TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
+_TRACE_ID_DIGITS = 32
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+_IDS = re.compile("[0-9a-f]{32} [0-9a-f]{16} (?:[0-9a-f]{16})?")
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -158,8 +161,10 @@ class LineScanner:
             for log in found.logs:
                 if log.response_id is not None or (log.session_id is not None and event_name_of(log) is not None):
                     raise UnusualError
-            ids = [*(span.trace_id for span in found.spans), *(log.trace_id for log in found.logs if log.trace_id)]
-            traces = dict.fromkeys(ids)
+            ids = [span.trace_id for span in found.spans]
+            traces = dict.fromkeys([*ids, *(log.trace_id for log in found.logs if _is_trace_id(log.trace_id))])
+        if not all(map(_is_trace_id, traces)):
+            raise UnusualError
         return Line(traces, is_damaged)
 
 
@@ -181,13 +186,9 @@ def _by_trace(spans: list[_Span], service: str | None) -> dict[str, list[OwnSpan
     """
     traces: dict[str, list[OwnSpan] | None] = {}
     for span in spans:
-        trace_id, span_id, parent_id = span.trace_id, span.span_id, span.parent_span_id
-        ids = trace_id + span_id + parent_id
-        if len(trace_id) != _TRACE_ID_DIGITS or len(span_id) != _SPAN_ID_DIGITS or ids.strip("0123456789abcdef"):
-            raise ValueError(ids)
-        if trace_id.strip("0") == "" or span_id.strip("0") == "" or len(parent_id) not in (0, _SPAN_ID_DIGITS):
-            raise ValueError(ids)
-        status = span.status
+        trace_id, span_id, parent_id, status = span.trace_id, span.span_id, span.parent_span_id, span.status
+        if not _IDS.fullmatch(f"{trace_id} {span_id} {parent_id}") or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+            raise ValueError(trace_id)
         own = OwnSpan(
             span_id,
             parent_id,
@@ -204,6 +205,10 @@ def _by_trace(spans: list[_Span], service: str | None) -> dict[str, list[OwnSpan
         else:
             known.append(own)
     return traces
+
+
+def _is_trace_id(text: str) -> bool:
+    return len(text) == _TRACE_ID_DIGITS and not text.strip("0123456789abcdef")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -15,6 +15,8 @@ import sqlite3
 import stat
 from collections.abc import Iterable
 
+from otel_agent_trace.sources.index.choice import remove_database
+
 VERSION = 1
 UNKNOWN = ""
 """Name that stands for any: of what is too long, or no text of SQLite."""
@@ -52,11 +54,11 @@ class Link(enum.IntEnum):
 
     NONE = 0
     WITH_LINKED = 1
-    """Trace that may be around a linked one, or resume one: it is read if there is any."""
+    """Read if any trace is linked: it may be around one, or resume one."""
     LINKED = 2
-    """Trace that may be joined with others, or resumed by another: it is always read."""
+    """Read always: it may be joined with others, or was interrupted, and may be resumed by another."""
     UNKNOWN = 3
-    """Trace whose rows are not known yet: it is always read."""
+    """Read always: its rows are not known yet."""
 
 
 class UnusableIndexError(Exception):
@@ -132,14 +134,6 @@ def _is_busy(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) and any(
         word in str(error) for word in ("locked", "unable to open", "readonly", "full", "disk I/O")
     )
-
-
-def remove_database(path: str) -> bool:
-    """Remove an index and what SQLite keeps beside it, and return whether there is none now."""
-    for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-    return not os.path.lexists(path)
 
 
 def joined(names: Iterable[str]) -> str | None:

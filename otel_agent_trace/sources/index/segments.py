@@ -51,7 +51,7 @@ SEGMENT_TYPES = (int, str, str, int, int, int, bytes, int)
 
 
 class Status(NamedTuple):
-    """Hold what the file system knows of a file."""
+    """Hold how the file system describes a file."""
 
     path: str
     identity: str

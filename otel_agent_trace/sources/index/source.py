@@ -15,9 +15,9 @@ from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import assemble
 from otel_agent_trace.sources.files import FilesSource, ScannedJournal, read_journals, traces_in_lines
 from otel_agent_trace.sources.index.build import MOST_DAMAGED, NO_TRACE, Index
-from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, store_at
+from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, remove_database, store_at
 from otel_agent_trace.sources.index.query import is_narrowed, selection_of
-from otel_agent_trace.sources.index.schema import UnusableIndexError, open_database, remove_database
+from otel_agent_trace.sources.index.schema import UnusableIndexError, open_database
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
 from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
 from otel_agent_trace.store.names import StoreFiles, is_journal
@@ -124,6 +124,8 @@ class IndexedSource(FilesSource):
         seen = set(always)
         size = _LARGEST_BATCH if limit is None else min(limit, _LARGEST_BATCH)
         while batch := [*itertools.islice(rows, size)]:
+            if not all(type(value) is int for row in batch for value in row):
+                raise WrongIndexError("run")
             if limit is not None and sum(key > batch[0][1:] for key in found) >= limit:
                 return
             numbers = {row[0] for row in batch} - seen
