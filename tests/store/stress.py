@@ -145,8 +145,7 @@ def check_on_and_on(setting: Setting) -> None:
                     suspects = [int(user.removeprefix("of-")) for user in dead if user is not None]
                     if any(map(is_alive, suspects)):
                         time.sleep(DEATH_S)
-                        for pid in filter(is_alive, suspects):
-                            found.write(f"{pid} in {path}\n".encode())
+                        found.writelines(f"{pid} in {path}\n".encode() for pid in filter(is_alive, suspects))
 
 
 def is_alive(pid: int) -> bool:
@@ -246,7 +245,7 @@ def noted(folder: Path) -> tuple[dict[str, list[str]], set[str]]:
 
 def raw_lines(path: str) -> Iterator[bytes]:
     """The lines of a file, as any program reads them that knows nothing of torn lines."""
-    with (zstandard.library().open(path) if path.endswith(".zst") else open(path, "rb")) as file:
+    with zstandard.library().open(path) if path.endswith(".zst") else open(path, "rb") as file:
         yield from (line for line in file if line.strip())
 
 
@@ -293,7 +292,9 @@ def account(setting: Setting) -> dict[str, int]:
         "doubled": sum(count > 1 for count in kept.seen.values()),
         "doubled in the files": sum(count > 1 for count in raw.values()),
         "in flight nowhere": len(in_flight - kept.running),
-        "in flight without facts": sum(not is_as_begun(kept.runs.get(span_id), started[span_id]) for span_id in in_flight),
+        "in flight without facts": sum(
+            not is_as_begun(kept.runs.get(span_id), started[span_id]) for span_id in in_flight
+        ),
         "changed by folding": len((before.ended ^ kept.ended) | (before.running ^ kept.running)),
         "wrongly called dead": len((setting.folder / "wrongly_dead").read_bytes().splitlines()),
         "left journals": len(files.journals()),
@@ -311,7 +312,9 @@ def is_as_begun(run: AgentRun | None, facts: list[str]) -> bool:
     return run is not None and run.interrupted is True and [run.user_input, run.user_id, run.session_id] == facts[1:]
 
 
-NEED_NOT_BE_ZERO = frozenset(("acknowledged ends", "acknowledged starts", "in flight", "segments", "bytes", "kills", "stops"))
+NEED_NOT_BE_ZERO = frozenset(
+    ("acknowledged ends", "acknowledged starts", "in flight", "segments", "bytes", "kills", "stops")
+)
 
 
 def stress(setting: Setting) -> dict[str, int]:

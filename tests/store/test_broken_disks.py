@@ -39,7 +39,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True
+    )
     if mounted.returncode:
         cannot_run(f"needs the right to mount a disk: {mounted.stderr.decode().strip()}")
     yield folder
@@ -117,7 +119,9 @@ def short_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: len(data) // 2]))
         patch.setattr(
-            os, "pwrite", lambda number, data, at: pwrite(number, data if data.isspace() else data[: len(data) // 2], at)
+            os,
+            "pwrite",
+            lambda number, data, at: pwrite(number, data if data.isspace() else data[: len(data) // 2], at),
         )
         yield
 

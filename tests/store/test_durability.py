@@ -78,5 +78,7 @@ def test_a_sync_that_fails(
     files = StoreFiles(str(path)).files()
     lines = [line for file in files for line in Path(file).read_bytes().splitlines() if line.strip()]
     assert len(lines) < 20 * 4 + 100  # each failure repeats what is not synced, and no more
-    ids = Counter(span["spanId"] for line in lines for span in json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"])
+    ids = Counter(
+        span["spanId"] for line in lines for span in json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    )
     assert len(ids) == 80

@@ -20,7 +20,14 @@ from tests.support.processes import environment
 SEGMENT = "t-20261128T101500.123456Z-9f3a1c2b.jsonl"
 JOURNAL = "t.jsonl.open/99999-9f3a1c2b.jsonl"
 PLACES = {
-    "files": (JOURNAL, SEGMENT, SEGMENT.replace("9f3a1c2b", "9f3a1c2c") + ".zst", "t.jsonl.1", "t.jsonl.2.gz", "t.jsonl.media/aa"),
+    "files": (
+        JOURNAL,
+        SEGMENT,
+        SEGMENT.replace("9f3a1c2b", "9f3a1c2c") + ".zst",
+        "t.jsonl.1",
+        "t.jsonl.2.gz",
+        "t.jsonl.media/aa",
+    ),
     "folders": ("t.jsonl.open", "t.jsonl.lock", "t.jsonl.index", "t.jsonl.index-wal", "t.jsonl.media"),
 }
 COMMANDS = ("list", "show last", "metrics", "verify", "status", "compact", "prune --until 30d --apply", "tail", "index",

@@ -196,7 +196,10 @@ def test_a_fork_in_the_midst_of_a_rotation(tmp_path: Path, run_python: RunPython
 
 def test_another_container(tmp_path: Path, run_python: RunPython) -> None:
     """Whoever has other numbers of processes knows who is alive, and folds the dead only."""
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode
+    ):
         cannot_run("needs the right to make a namespace of processes")
     code = BEGINNING + textwrap.dedent("""
     tracer = made()
@@ -242,7 +245,11 @@ fcntl.flock = flock
 @pytest.mark.parametrize("name", WITHOUT_LOCKS)
 def test_without_locks(tmp_path: Path, run_python: RunPython, name: str) -> None:
     """One warning; writing and rotating go on, nothing is compressed, and nobody alive is called interrupted."""
-    code = "import sys\n" + WITHOUT_LOCKS[name] + BEGINNING + textwrap.dedent("""
+    code = (
+        "import sys\n"
+        + WITHOUT_LOCKS[name]
+        + BEGINNING
+        + textwrap.dedent("""
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     tracer = made(rotate_bytes=4000, compress="zst", keep_days=1)
     open_run = tracer.start_run(user_input="open")
@@ -254,7 +261,10 @@ def test_without_locks(tmp_path: Path, run_python: RunPython, name: str) -> None
         print("other", reader.stdout)
     os._exit(0)
     """)
-    code = code.replace("CODE", repr(BEGINNING + "print({r.user_input: r.interrupted for r in load_runs('t.jsonl')}['open'])"))
+    )
+    code = code.replace(
+        "CODE", repr(BEGINNING + "print({r.user_input: r.interrupted for r in load_runs('t.jsonl')}['open'])")
+    )
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     *warnings, read, other = [line for line in done.stdout.splitlines() if line]

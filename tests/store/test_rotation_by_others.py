@@ -118,7 +118,16 @@ def restore_an_older_one(path: Path) -> None:
         replace_by_a_copy,
         restore_an_older_one,
     ],
-    ids=["renamed and created", "renamed", "removed", "emptied", "folder removed", "folder renamed", "copied", "restored"],
+    ids=[
+        "renamed and created",
+        "renamed",
+        "removed",
+        "emptied",
+        "folder removed",
+        "folder renamed",
+        "copied",
+        "restored",
+    ],
 )
 def test_the_very_next_span(traced: Traced, change: Callable[[Path], object]) -> None:
     """Whatever was done to the file, the next run is at the path, and so is the one after the next change."""
