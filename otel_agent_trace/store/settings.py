@@ -14,7 +14,6 @@ Durability = Literal["none", "run", "span"]
 """Time of each `fdatasync`: never, at the end of each run, or at that of each span."""
 Compression = Literal["zst"]
 
-_PREFIX = "OTEL_AGENT_TRACE_"
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+)\s*(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE)
@@ -86,10 +85,9 @@ def store_settings(given: Mapping[str, Any], environ: Mapping[str, str] = os.env
         ConfigurationError: a value cannot be meant; the message names the argument or the variable.
     """
     values = {}
-    for name, (field, read) in _READERS.items():
+    for name, (field, variable, read) in _READERS.items():
         value, where = given.get(name), f"{name}="
         if value is None:
-            variable = f"{_PREFIX}{name.upper()}"
             value, where = environ.get(variable, "").strip() or None, f"{variable}="
         if value is not None:
             values[field] = read(where, value)
@@ -146,12 +144,12 @@ def _one_of(*known: str) -> Callable[[str, Any], Any]:
     return read
 
 
-_READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
-    "rotate_bytes": ("rotate_bytes", _rotate_bytes),
-    "rotate_every": ("rotate_every_s", _seconds),
-    "compress": ("compress", _one_of("zst")),
-    "keep_days": ("keep_days", _days),
-    "keep_bytes": ("keep_bytes", _bytes),
-    "durability": ("durability", _one_of("none", "run", "span")),
+_READERS: dict[str, tuple[str, str, Callable[[str, Any], Any]]] = {
+    "rotate_bytes": ("rotate_bytes", "OTEL_AGENT_TRACE_ROTATE_BYTES", _rotate_bytes),
+    "rotate_every": ("rotate_every_s", "OTEL_AGENT_TRACE_ROTATE_EVERY", _seconds),
+    "compress": ("compress", "OTEL_AGENT_TRACE_COMPRESS", _one_of("zst")),
+    "keep_days": ("keep_days", "OTEL_AGENT_TRACE_KEEP_DAYS", _days),
+    "keep_bytes": ("keep_bytes", "OTEL_AGENT_TRACE_KEEP_BYTES", _bytes),
+    "durability": ("durability", "OTEL_AGENT_TRACE_DURABILITY", _one_of("none", "run", "span")),
 }
-"""Name of `StoreOptions` → field of `StoreSettings`, and how its value is read."""
+"""Name of `StoreOptions` → field of `StoreSettings`, variable, and how its value is read."""
