@@ -133,11 +133,11 @@ class FileBackend(ExportingSink):
         try:
             if is_kept:
                 self._journal.remove(_ids(span)[_SPAN_ID], span.parent is None)
-                if self._unjournaled is not None:
-                    self._warn_of_journal(self._unjournaled)
             else:
                 self._unjournaled = None  # perhaps for the same reason
                 self._journal.drop(_ids(span)[_SPAN_ID])
+            if self._unjournaled is not None:
+                self._warn_of_journal(self._unjournaled)
         except OSError as error:
             self._miss_in_journal("end", error)
 
@@ -162,7 +162,8 @@ class FileBackend(ExportingSink):
             self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], line, frame)
         except OSError as error:
             self._miss_in_journal("started", error)
-        self._release_media()
+        if self._outside is not None:
+            self._release_media()
         if not self._has_begun:
             self._has_begun = True
             if self.settings.maintains or len(self._files.journals()) > 1:  # perhaps of a process that was killed
@@ -209,7 +210,8 @@ class FileBackend(ExportingSink):
             self._lose(number or 1, error)
             return False
         finally:
-            self._release_media()
+            if self._outside is not None:
+                self._release_media()
         return True
 
     def _media(self) -> Outside:

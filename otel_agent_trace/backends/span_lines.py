@@ -62,7 +62,12 @@ class SpanLines:
 
     def ended(self, span: PipelineSpan) -> bytes:
         """Return the line of a span that has ended."""
-        (head, tail, _), encoded = self._encoded(span)
+        live = span.unchanged
+        encoded = None if live is None else self._encoder.encode(live, span.shape)
+        if encoded is not None and len(encoded) < LEAST_CHARACTERS:  # `_framed` written out: this runs once a span
+            head, tail, _ = self._frame_of(live)
+        else:
+            (head, tail, _), encoded = self._framed(span, encoded)
         return b"%b%b%b" % (head, encoded, tail)
 
     def batch(self, spans: Sequence[PipelineSpan]) -> tuple[bytes, int]:

@@ -95,7 +95,7 @@ class Journal:
         """
         with self._turn:
             try:
-                if not self._has_file() or time.monotonic() >= self._next_look_s:
+                if self._next_look_s < time.monotonic() or not self._has_file():
                     self._look()
                 if frame is not None and frame[2] not in self._frames:
                     self._add_frame(frame)
