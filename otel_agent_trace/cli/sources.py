@@ -9,17 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.streams import write_message
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.policies.redaction import RedactionPolicy
-from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.sources import Progress, is_address, open_source
 from otel_agent_trace.sources.addresses import with_scheme
 from otel_agent_trace.sources.files import SUFFIXES, FilesSource
-from otel_agent_trace.sources.masked import MaskedSource
 from otel_agent_trace.span import SpanSource
 from otel_agent_trace.store.names import is_beside
 
@@ -90,6 +86,8 @@ def _split_word(word: str) -> tuple[str, str]:
 
 def run_of(first: str | None, second: str | None, service: str | None) -> AgentRun:
     """Read the run that the arguments ``[SOURCE] [RUN]`` name, among those of a service if one is given."""
+    from otel_agent_trace import reading  # noqa: PLC0415 - other commands do without
+
     return read_by(reading.load_run, first, second, service)
 
 
@@ -147,6 +145,10 @@ def _is_glob(word: str) -> bool:
 
 def redacted(source: str, on_progress: Progress) -> SpanSource:
     """Return a source whose secrets are masked as it is read."""
+    from otel_agent_trace.policies.redaction import RedactionPolicy  # noqa: PLC0415 - of two commands
+    from otel_agent_trace.redaction.redactor import Redactor  # noqa: PLC0415
+    from otel_agent_trace.sources.masked import MaskedSource  # noqa: PLC0415
+
     return MaskedSource(open_source(source, on_progress=on_progress), [RedactionPolicy(Redactor())])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -123,24 +124,24 @@ class _OwnRun:
             _UnusualError: the trace has to be read as a whole.
         """
         attributes = span.attributes
-        if not 0 < span.start_ns <= span.end_ns < _TIME_END or not _UNUSUAL.isdisjoint(attributes):
+        shape = _shape_of(tuple(attributes))
+        if shape.is_unusual or not 0 < span.start_ns <= span.end_ns < _TIME_END:
             raise _UnusualError
-        if _TYPES in attributes and any(name in _text(attributes[_TYPES]) for name in _TEXTS):
+        if shape.has_types and any(name in _text(attributes[_TYPES]) for name in _TEXTS):
             raise _UnusualError
-        operation = _text_in(attributes, _OPERATION)
+        operation = _name_in(attributes, _OPERATION)
         if span.service is not None:
             self._services.add(span.service)
-        for key in _MODELS:
-            if key in attributes:
-                self._models.add(_text(attributes[key]))
-        used = None if _USAGE.isdisjoint(attributes) else _tokens_in(attributes)
+        for key in shape.models:
+            self._models.add(_name(attributes[key]))
+        used = _tokens_in(attributes) if shape.has_usage else None
         if operation == _AGENT:
             self._add_agent(span, used)
             if not span.parent_id:
                 return
-        elif operation not in _OPERATIONS and semconv.STEP_KIND not in attributes:
+        elif operation not in _OPERATIONS and not shape.has_kind:
             raise _UnusualError
-        self._add_step(span, operation, used)
+        self._add_step(span, operation, used, shape)
 
     def _add_agent(self, span: OwnSpan, used: int | None) -> None:
         self._agents += 1
@@ -155,16 +156,17 @@ class _OwnRun:
         else:
             self._root, self._own_tokens = span, used
 
-    def _add_step(self, span: OwnSpan, operation: str | None, used: int | None) -> None:
+    def _add_step(self, span: OwnSpan, operation: str | None, used: int | None, shape: _Shape) -> None:
         if self._starts.get(span.parent_id, _TIME_END) >= span.start_ns:
             raise _UnusualError
         attributes = span.attributes
-        has_error = _has_error(span)
+        has_error = bool(span.status or shape.has_error) and _has_error(span)
         self._errors += has_error
-        self._first_step = min(self._first_step, (span.start_ns, operation != _TOOL))
-        if operation == _TOOL:
-            tool = _text_in(attributes, semconv.TOOL_NAME)
-            if tool is None or _may_be_pending(attributes, semconv.TOOL_RESULT):
+        is_tool = operation == _TOOL
+        self._first_step = min(self._first_step, (span.start_ns, not is_tool))
+        if is_tool:
+            tool = _name_in(attributes, semconv.TOOL_NAME)
+            if tool is None or (shape.has_result and _may_be_pending(attributes[semconv.TOOL_RESULT])):
                 raise _UnusualError
             self._tools.add(tool)
             if has_error:
@@ -172,9 +174,9 @@ class _OwnRun:
         elif operation in semconv.MODEL_OPERATIONS:
             self._has_model = True
             self._tokens += used or 0
-            if b"tool_call_response" in bytes(_raw(attributes.get(semconv.INPUT_MESSAGES))):
+            if shape.has_messages and b"tool_call_response" in _raw(attributes[semconv.INPUT_MESSAGES]):
                 self.link = Link.WITH_LINKED
-        if _may_be_pending(attributes, semconv.OUTPUT):
+        if shape.has_output and _may_be_pending(attributes[semconv.OUTPUT]):
             raise _UnusualError
 
     def row(self, steps: int) -> RunRow:
@@ -201,7 +203,7 @@ class _OwnRun:
             root.start_ns,
             root.end_ns,
             _STATUS_NUMBERS[status],
-            _text_in(attributes, semconv.AGENT_NAME),
+            _name_in(attributes, semconv.AGENT_NAME),
             user,
             session,
             joined(self._services),
@@ -218,9 +220,38 @@ class _OwnRun:
         )
 
 
-def _may_be_pending(attributes: dict[str, Value | None], key: str) -> bool:
+def _may_be_pending(value: Value | None) -> bool:
     """Return whether a result may only be a note that the actual one comes later."""
-    return key in attributes and b"pending" in bytes(_raw(attributes[key]))
+    return b"pending" in _raw(value)
+
+
+class _Shape(NamedTuple):
+    """Hold which attributes a span has, as spans of a kind have the same ones."""
+
+    is_unusual: bool
+    has_types: bool
+    has_usage: bool
+    has_kind: bool
+    has_error: bool
+    has_result: bool
+    has_output: bool
+    has_messages: bool
+    models: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_of(names: tuple[str, ...]) -> _Shape:
+    return _Shape(
+        not _UNUSUAL.isdisjoint(names),
+        _TYPES in names,
+        not _USAGE.isdisjoint(names),
+        semconv.STEP_KIND in names,
+        semconv.ERROR_TYPE in names,
+        semconv.TOOL_RESULT in names,
+        semconv.OUTPUT in names,
+        semconv.INPUT_MESSAGES in names,
+        tuple([name for name in _MODELS if name in names]),
+    )
 
 
 def _status_of(root: OwnSpan) -> str:
@@ -250,12 +281,25 @@ def _tokens_in(attributes: dict[str, Value | None]) -> int:
     return total
 
 
-def _raw(value: Value | None) -> msgspec.Raw:
-    if value is None:
-        return msgspec.Raw()
-    if value.string_value is None:
+def _raw(value: Value | None) -> bytes:
+    if value is None or value.string_value is None:
         raise _UnusualError
-    return value.string_value
+    return bytes(value.string_value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _decoded_name(raw: bytes) -> str:
+    text: str = _text_decoder.decode(raw)
+    return text
+
+
+def _name(value: Value | None) -> str:
+    """Return a text that many spans have, such as the name of a tool."""
+    return _decoded_name(_raw(value))
+
+
+def _name_in(attributes: dict[str, Value | None], key: str) -> str | None:
+    return _name(attributes[key]) if key in attributes else None
 
 
 def _text(value: Value | None) -> str:
@@ -269,12 +313,12 @@ def _text_in(attributes: dict[str, Value | None], key: str) -> str | None:
     return _text(attributes[key]) if key in attributes else None
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     type: str = ""
     content: Any = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     parts: list[_Part] = []
 
 

@@ -88,7 +88,7 @@ class UnusualError(Exception):
     """Indicate a line that belongs to no trace, or to one that cannot be known from the line alone."""
 
 
-class OwnSpan(NamedTuple):
+class OwnSpan(msgspec.Struct, gc=False):
     """Hold what is needed of a span of our own tracer."""
 
     span_id: str
