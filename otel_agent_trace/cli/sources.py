@@ -15,7 +15,8 @@ from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceErr
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.sources import Progress, is_address, open_source
 from otel_agent_trace.sources.addresses import with_scheme
-from otel_agent_trace.sources.files import SUFFIXES, FilesSource
+from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.listing import SUFFIXES
 from otel_agent_trace.span import SpanSource
 from otel_agent_trace.store.names import is_beside
 

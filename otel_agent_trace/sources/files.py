@@ -11,7 +11,6 @@ rotation does, is read under its new name. Of a damaged file those spans are rea
 from __future__ import annotations
 
 import functools
-import glob
 import gzip
 import io
 import itertools
@@ -20,50 +19,36 @@ import os
 import stat
 import sys
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
-from otel_agent_trace import semconv
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
+from otel_agent_trace.sources.listing import expand, list_directory
+from otel_agent_trace.sources.open_traces import OpenTraces, spans_in
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
-from otel_agent_trace.sources.sessions import SessionLogs
-from otel_agent_trace.sources.stored_media import MEDIA_MARK, StoredMedia
+from otel_agent_trace.sources.stored_media import StoredMedia
 from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
-from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
 from otel_agent_trace.span import (
     Capabilities,
     LogRecord,
-    Notice,
     Problem,
-    Scope,
     SpanRecord,
-    is_newer_format,
-    logs_without_spans,
-    with_logs,
 )
 from otel_agent_trace.store import frames, names, zstandard
 from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
-from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
+from otel_agent_trace.store.liveness import is_owner_alive
 from otel_agent_trace.store.sharing import is_lock_free
 
 BLOCK_BYTES = 128 << 10
 MAX_RATIO = 1000
 """Highest ratio of compression that is read, beyond the first GB: a file above it is damaged or malicious."""
-SUFFIXES = tuple(
-    f".{file_format}{packing}"
-    for packing in ("", ".gz", ".zst")
-    for file_format in ("jsonl", "json", "ndjson", "pb", "proto", "binpb")
-)
-"""Endings of the names of files that are read of a directory."""
-
 _KEY_BITS = 2**60 - 1
 _RATIO_FROM_BYTES = 1 << 20
 _MOST_HELD = 64
@@ -133,7 +118,7 @@ class FilesSource:
             last_blocks, self._new_files(scanned, listed, on_problem), itertools.repeat(_ignore_progress)
         )
         stored = StoredMedia(on_problem) if self._has_media else None
-        open_traces = _OpenTraces(on_problem, on_log, _logs_of_responses(scanned), stored)
+        open_traces = OpenTraces(on_problem, on_log, _logs_of_responses(scanned), stored)
         read_up_to = 0
         for file in scanned:
             file_format = file.file_format()
@@ -161,7 +146,7 @@ class FilesSource:
 
     def _listed(self) -> dict[str, str]:
         """Return the existing files by path, each with the path, glob or directory of the caller that named it."""
-        return {file: path for path in self._paths for file in _expand(path)}
+        return {file: path for path in self._paths for file in expand(path)}
 
     def _new_files(
         self, scanned: Sequence[_ScannedFile], listed: Mapping[str, str], on_problem: Callable[[Problem], None]
@@ -207,7 +192,7 @@ class _ScannedFile(NamedTuple):
         if _identity_of(self.path) == self.identity:
             return self.path
         folder = os.path.dirname(self.path)
-        paths = (os.path.join(folder, name) for name in _list_directory(folder or "."))
+        paths = (os.path.join(folder, name) for name in list_directory(folder or "."))
         return next((path for path in paths if _identity_of(path) == self.identity), None)
 
 
@@ -390,137 +375,6 @@ def _pieces_of(scanned: Iterable[_ScannedFile]) -> Iterator[tuple[bytes, FileFor
             yield from ((piece, file_format) for piece in pieces.pieces if piece)
 
 
-def spans_in(piece: bytes, file_format: FileFormat) -> Sequence[SpanRecord]:
-    """Return the spans of a piece of any kind; of one that is damaged, those that are intact."""
-    try:
-        spans = file_format.read(piece)
-    except ValueError as error:
-        return file_format.read_unusual(piece, error).spans
-    return spans or file_format.read_unusual(piece, None).spans
-
-
-class _OpenTraces:
-    """Hold the spans and log records of traces that are not complete yet."""
-
-    def __init__(
-        self,
-        on_problem: Callable[[Problem], None],
-        on_log: Callable[[LogRecord], None],
-        logs_of_responses: ResponseLogs,
-        stored: StoredMedia | None,
-    ) -> None:
-        self._on_problem = on_problem
-        self._on_log = on_log
-        self._logs_of_responses = logs_of_responses
-        self._stored = stored
-        self._sessions = SessionLogs()
-        self._scope = Scope()
-        self._has_newer_format = False
-        self._traces: dict[str, list[SpanRecord]] = {}
-        self._started_ids: set[str] = set()
-        self._logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
-
-    def take(self, pieces: Pieces, file_format: FileFormat, scanned: _ScannedFile) -> None:
-        """Add the spans of some pieces; of one that is damaged, add those that are intact, and report the damage."""
-        read, traces, file = file_format.read, self._traces, scanned.path
-        stored = self._stored
-        for piece, number in zip(pieces.pieces, pieces.numbers, strict=False):
-            if piece is None:
-                reason = f"a {file_format.piece_name} of more than {MAX_LINE_BYTES >> 20} MiB"
-                self._on_problem(Problem(file, number, reason))
-                continue
-            refusal: Exception | None = None
-            records: Sequence[SpanRecord] = ()
-            try:
-                records = read(piece)
-            except ValueError as error:
-                refusal = error
-            if not records:
-                records = self._read_unusual(piece, refusal, file_format, file, number)
-            if scanned.is_journal:
-                records = [with_liveness(record, is_alive=scanned.is_alive) for record in records]
-                self._started_ids.update(record.span_id for record in records)
-            if stored is not None and MEDIA_MARK in piece:
-                stored.note(records, file)
-            for record in records:
-                if record.scope is not self._scope:
-                    self._look_at_scope(record.scope, file, number)
-                known = traces.get(record.trace_id)
-                if known is None:
-                    traces[record.trace_id] = [record]
-                else:
-                    known.append(record)
-
-    def _look_at_scope(self, scope: Scope, file: str, number: int) -> None:
-        """Warn once of spans in a format that only later versions of this library know."""
-        self._scope = scope
-        if self._has_newer_format or not is_newer_format(scope):
-            return
-        self._has_newer_format = True
-        reason = (
-            f"written in format {scope.attributes[semconv.FORMAT]} by a later version of otel_agent_trace; this one "
-            f"knows format {semconv.FORMAT_NUMBER}, and may read such spans incompletely"
-        )
-        self._on_problem(Notice(file, number, reason))
-
-    def _read_unusual(
-        self, piece: bytes, refusal: Exception | None, file_format: FileFormat, file: str, number: int
-    ) -> Sequence[SpanRecord]:
-        """Return the spans of a piece of a less usual kind, and keep its log records until their spans are complete."""
-        found = file_format.read_unusual(piece, refusal)
-        if found.reason and not names.is_journal(file):  # where a line in progress, or the last one, may be torn
-            self._on_problem(Problem(file, number, found.reason))
-        if found.notice:
-            self._on_problem(Notice(file, number, found.notice))
-        for log in found.logs:
-            is_of_session = self._sessions.add(log)
-            if log.trace_id and (log.span_id or not is_of_session):
-                self._logs[log.trace_id].add(log)
-            elif not is_of_session and log.response_id is None:
-                self._on_log(log)
-        return found.spans
-
-    def complete(self, last_blocks: _LastBlocks, block: int) -> Iterator[list[SpanRecord]]:
-        """Yield and forget the traces that do not occur in this block or a later one."""
-        for trace_id in [known for known in self._traces if last_blocks.of(known) < block]:
-            spans = without_ended(self._traces.pop(trace_id), self._started_ids)
-            if self._stored is not None:
-                spans = self._stored.inside(trace_id, spans)
-            logs = self._logs_of_responses.taken_by(spans)
-            if trace_id in self._logs:
-                logs += self._logs_of_trace(trace_id, spans)
-            yield with_logs(spans, logs) if logs else spans
-        if self._logs:  # of traces without spans
-            for trace_id in [known for known in self._logs if last_blocks.of(known) < block]:
-                self._logs_of_trace(trace_id, [])
-
-    def _logs_of_trace(self, trace_id: str, spans: Sequence[SpanRecord]) -> list[LogRecord]:
-        """Return and forget the log records that belong to the spans of a trace; report the others."""
-        held = self._logs.pop(trace_id)
-        if held.dropped:
-            reason = f"{held.dropped:,} log records of spans that have more than {MOST_LOGS_OF_A_SPAN:,} are left out"
-            self._on_problem(Notice(f"trace {trace_id}", 0, reason))
-        logs = held.of(spans)
-        self._report_logs([log for log in logs_without_spans(spans, logs) if log.response_id is None])
-        return logs
-
-    def sessions(self) -> Iterator[list[SpanRecord]]:
-        """Yield the traces of sessions, which are known when all files have been read."""
-        return self._sessions.traces()
-
-    def finish(self) -> None:
-        """Report the log records of responses that no span has, and those that were too many to be kept."""
-        self._report_logs(self._logs_of_responses.left())
-        for what, held in (("of sessions", self._sessions), ("of responses", self._logs_of_responses)):
-            if held.dropped:
-                reason = f"{held.dropped:,} {what} are left out: more than are held in memory"
-                self._on_problem(Notice("log records", 0, reason))
-
-    def _report_logs(self, logs: Sequence[LogRecord]) -> None:
-        for log in logs:
-            self._on_log(log)
-
-
 class LocatedLine(NamedTuple):
     """Hold a line of a file, without its line feed, and the position at which it begins in the content."""
 
@@ -550,7 +404,7 @@ def traces_in_lines(
     The line of a problem is the position of its line, and one.
     """
     stored = StoredMedia(on_problem) if has_media else None
-    open_traces = _OpenTraces(on_problem, _ignore_log, ResponseLogs(), stored)
+    open_traces = OpenTraces(on_problem, _ignore_log, ResponseLogs(), stored)
     for journal in journals:
         file_format = journal.file_format()
         for pieces in _read_pieces(journal, file_format, on_problem, _ignore_progress):
@@ -561,26 +415,6 @@ def traces_in_lines(
             open_traces.take(Pieces([line.data], [line.begin + 1], 0), file_format, file)
     yield from open_traces.complete(_LastBlocks(ExitStack()), sys.maxsize)
     open_traces.finish()
-
-
-def without_ended(spans: list[SpanRecord], started_ids: Collection[str]) -> list[SpanRecord]:
-    """Return the spans of a trace without what has started and has ended since, and each that is still open once.
-
-    Args:
-        spans: the spans of a trace.
-        started_ids: the ids of those that a journal has; others were folded into a file.
-    """
-    started = {
-        span.span_id: span
-        for span in spans
-        if span.end_ns is None and (span.span_id in started_ids or semconv.INTERRUPTED in span.attributes)
-    }
-    if not started:
-        return spans
-    others = [span for span in spans if span.end_ns is not None or span.span_id not in started]
-    for span in others:
-        started.pop(span.span_id, None)
-    return [*others, *started.values()]
 
 
 def _ignore_log(log: LogRecord) -> None:
@@ -631,59 +465,6 @@ def _is_usable(file: str, named: str, on_problem: Callable[[Problem], None]) -> 
         on_problem(Problem(file, 0, str(error).removeprefix(f"{file}: ")))
         return False
     return True
-
-
-def _expand(path: str) -> list[str]:
-    """Return the paths of the files that a path, a directory or a glob names."""
-    if os.path.isdir(path):
-        found = _files_in(path)
-        if not found:
-            msg = f"{path}: no trace files in this directory (*{', *'.join(SUFFIXES)})"
-            raise SourceError(msg)
-        return found
-    if not os.path.lexists(path) and glob.has_magic(path):
-        found = [name for name in sorted(glob.glob(path, recursive=True)) if not names.is_beside(name)]
-        if not found:
-            msg = f"{path}: no file matches this pattern{_advice_about_parameters(path)}"
-            raise SourceError(msg)
-        return found
-    return _files_of_store(path)
-
-
-def _files_in(folder: str) -> list[str]:
-    """Return the paths of the files with spans in a directory: the journals of stores first, as in `StoreFiles.files`."""
-    entries = sorted(_list_directory(folder))
-    known = set(entries)
-    stores = [names.store_of_journals(os.path.join(folder, name)) for name in entries]
-    journals = [path for store in stores if store is not None for path in store.journals()]
-    plain = [name for name in entries if name.endswith(SUFFIXES) or names.is_rotated(name)]
-    return journals + [os.path.join(folder, name) for name in plain if not names.is_compressed_among(name, known)]
-
-
-def _files_of_store(path: str) -> list[str]:
-    """Return the paths of the files of the store whose live file has a path; a closed segment is itself alone."""
-    if "\0" in path or names.store_of_segment(path) is not None or names.is_journal(path):
-        return [path]
-    store = names.StoreFiles(os.path.realpath(path))
-    others = [*store.journals(), *store.closed()]
-    return [*others, path] if os.path.lexists(path) or not others else others
-
-
-def _advice_about_parameters(pattern: str) -> str:
-    """Return the advice for a pattern that is a path with the parameters of an address, and an empty text for others."""
-    path, _, parameters = pattern.partition("?")
-    if "=" not in parameters or not os.path.lexists(path):
-        return ""
-    names = ", ".join(repr(parameter.partition("=")[0]) for parameter in parameters.split("&"))
-    return f"; {path} takes no parameters such as {names}, only addresses of servers do: give filters by themselves"
-
-
-def _list_directory(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError as error:
-        msg = f"{folder}: {error.strerror}"
-        raise SourceError(msg) from error
 
 
 class _OpenFile:

@@ -34,8 +34,8 @@ from otel_agent_trace.sources.files import (
     content_of,
     ignore_damage,
     open_regular,
-    spans_in,
 )
+from otel_agent_trace.sources.open_traces import spans_in
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES

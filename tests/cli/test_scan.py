@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from otel_agent_trace.sources.files import SUFFIXES
+from otel_agent_trace.sources.listing import SUFFIXES
 from tests.support.made_up_secrets import alnum
 
 

@@ -18,6 +18,7 @@ from otel_agent_trace.errors import BadRecordError, SourceError
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.runs.passes.shape import DEEPEST
 from otel_agent_trace.sources import files as files_module
+from otel_agent_trace.sources import open_traces
 from otel_agent_trace.span import Notice, SpanRecord
 from tests.support.file_formats import jaeger
 from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
@@ -381,7 +382,8 @@ def test_bytes_changed_at_random(write: Write, lines: list[bytes], runs: list[Ag
 @pytest.fixture
 def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of more than a mebibyte are too long, for the tests' sake."""
-    monkeypatch.setattr(files_module, "MAX_LINE_BYTES", 1 << 20)
+    for module in (files_module, open_traces):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", 1 << 20)
 
 
 @pytest.mark.usefixtures("short_lines")

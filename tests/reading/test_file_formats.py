@@ -13,6 +13,7 @@ import pytest
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import files as files_module
+from otel_agent_trace.sources import open_traces
 from otel_agent_trace.span import SpanRecord
 from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, jaeger, traces
 from tests.support.sample_runs import Problems, fail_on_problem, lines_of, make_run
@@ -228,7 +229,8 @@ def test_message_of_no_length(write: Write, problems: Problems) -> None:
 
 def test_too_long(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
     """A document or message beyond the limit costs itself."""
-    monkeypatch.setattr(files_module, "MAX_LINE_BYTES", 20_000)
+    for module in (files_module, open_traces):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", 20_000)
     big = SpanRecord("f" * 32, "1" * 16, None, "x" * 30_000, 1, 2)
     for file_format, what in (("documents", "document"), ("messages", "message")):
         problems.clear()

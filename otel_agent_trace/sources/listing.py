@@ -1,0 +1,74 @@
+"""List the files that a path, a directory or a glob names; the live file of a store, or its folder, names all that it has."""
+
+from __future__ import annotations
+
+import glob
+import os
+
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.store import names
+
+SUFFIXES = tuple(
+    f".{file_format}{packing}"
+    for packing in ("", ".gz", ".zst")
+    for file_format in ("jsonl", "json", "ndjson", "pb", "proto", "binpb")
+)
+"""Endings of the names of files that are read of a directory."""
+
+
+def expand(path: str) -> list[str]:
+    """Return the paths of the files that a path, a directory or a glob names."""
+    if os.path.isdir(path):
+        found = _files_in(path)
+        if not found:
+            msg = f"{path}: no trace files in this directory (*{', *'.join(SUFFIXES)})"
+            raise SourceError(msg)
+        return found
+    if not os.path.lexists(path) and glob.has_magic(path):
+        found = [name for name in sorted(glob.glob(path, recursive=True)) if not names.is_beside(name)]
+        if not found:
+            msg = f"{path}: no file matches this pattern{_advice_about_parameters(path)}"
+            raise SourceError(msg)
+        return found
+    return _files_of_store(path)
+
+
+def _files_in(folder: str) -> list[str]:
+    """Return the paths of the files with spans in a directory: the journals of stores first, as in `StoreFiles.files`."""
+    entries = sorted(list_directory(folder))
+    known = set(entries)
+    stores = [names.store_of_journals(os.path.join(folder, name)) for name in entries]
+    journals = [path for store in stores if store is not None for path in store.journals()]
+    plain = [name for name in entries if name.endswith(SUFFIXES) or names.is_rotated(name)]
+    return journals + [os.path.join(folder, name) for name in plain if not names.is_compressed_among(name, known)]
+
+
+def _files_of_store(path: str) -> list[str]:
+    """Return the paths of the files of the store whose live file has a path; a closed segment is itself alone."""
+    if "\0" in path or names.store_of_segment(path) is not None or names.is_journal(path):
+        return [path]
+    store = names.StoreFiles(os.path.realpath(path))
+    others = [*store.journals(), *store.closed()]
+    return [*others, path] if os.path.lexists(path) or not others else others
+
+
+def _advice_about_parameters(pattern: str) -> str:
+    """Return the advice for a pattern that is a path with the parameters of an address, and an empty text for others."""
+    path, _, parameters = pattern.partition("?")
+    if "=" not in parameters or not os.path.lexists(path):
+        return ""
+    names = ", ".join(repr(parameter.partition("=")[0]) for parameter in parameters.split("&"))
+    return f"; {path} takes no parameters such as {names}, only addresses of servers do: give filters by themselves"
+
+
+def list_directory(folder: str) -> list[str]:
+    """Return the names in a directory.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        msg = f"{folder}: {error.strerror}"
+        raise SourceError(msg) from error
