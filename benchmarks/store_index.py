@@ -6,10 +6,8 @@ A small run has two spans in one line (2.6 KB), a large one eleven lines (38 KB)
 """
 
 import argparse
-import os
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +20,6 @@ import msgspec
 from otel_agent_trace import AgentTracer, FileBackend
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.sources import FilesSource
-from otel_agent_trace.sources.index.source import build_index
 
 COMMANDS = {
     "list": ["list"],
@@ -97,14 +94,31 @@ def plain_decode_s(path: Path) -> float:
     return (time.process_time() - before) * path.stat().st_size / sum(map(len, lines))
 
 
-def process(arguments: list[str]) -> tuple[float, float]:
+MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+BUILT = """
+import resource, sys, time
+from otel_agent_trace.sources.index.source import build_index
+before = time.process_time()
+built = build_index(sys.argv[1])
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(time.process_time() - before, used.ru_maxrss / 1024, built.index_bytes)
+"""
+
+
+def numbers_of(code: str, *arguments: str) -> list[float]:
+    """What a process prints that was started afresh: the peak memory of a forked one begins with that of its parent."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    return [*map(float, done.stdout.split())]
+
+
+def process(arguments: list[str]) -> list[float]:
     """The CPU seconds of a process, the least of three, and its megabytes."""
-    found = []
-    for _ in range(3):
-        pid = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid
-        _, _, usage = os.wait4(pid, 0)
-        found.append((usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
-    return min(found)
+    return min(numbers_of(MEASURED, *arguments) for _ in range(3))
 
 
 def main() -> None:
@@ -112,26 +126,21 @@ def main() -> None:
     parser.add_argument("--runs", default="10000,100000")
     parser.add_argument("--kind", choices=STEPS, default="small")
     given = parser.parse_args()
-    print(
-        "importing the SDK's tracing: %.2f s, %.0f MB"
-        % process([sys.executable, "-c", "import opentelemetry.sdk.trace"])
-    )
+    sdk_s, sdk_mb = process([sys.executable, "-c", "import opentelemetry.sdk.trace"])
+    print(f"importing the SDK's tracing: {sdk_s:.2f} s, {sdk_mb:.0f} MB")
     for runs in map(int, given.runs.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "traces.jsonl"
             write(path, template(Path(folder), given.kind), runs)
-            plain_s = plain_decode_s(path)
-            before = time.process_time()
-            built = build_index(str(path))
-            build_s = time.process_time() - before
-            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            build_s, peak_mb, index_bytes = numbers_of(BUILT, str(path))
             print(
-                f"{runs:,} runs, {built.file_bytes / 1e6:,.0f} MB: built in {build_s:.1f} s ({1e6 * build_s / runs:.0f} µs a run), "
-                f"{plain_s / build_s:.2f} of a plain decode, {built.index_bytes / runs:.0f} B a run, peak {peak_mb:.0f} MB"
+                f"{runs:,} runs, {path.stat().st_size / 1e6:,.0f} MB: built in {build_s:.1f} s ({1e6 * build_s / runs:.0f} µs a run), "
+                f"{plain_decode_s(path) / build_s:.2f} of a plain decode, {index_bytes / runs:.0f} B a run, {peak_mb:.0f} MB",
+                flush=True,
             )
             for name, (command, *options) in COMMANDS.items():
                 cpu_s, megabytes = process([sys.executable, "-m", "otel_agent_trace.cli", command, str(path), *options])
-                print(f"  {name}: {cpu_s:.2f} s, {megabytes:.0f} MB")
+                print(f"  {name}: {cpu_s:.2f} s, {megabytes:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Census:
 
     Attributes:
         runs: the number of outermost runs that were found in the spans, whether or not they match a query.
+        keeps_places: whether it keeps the places of all spans of a source, none of which may then be left out.
         logs: the number of log records; of those that are events of a span, only the ones with a body are known as such.
 
     Args:
@@ -29,6 +30,7 @@ class Census:
     def __init__(self, *, keeps_places: bool = False) -> None:
         self.runs = 0
         self.logs = 0
+        self.keeps_places = keeps_places
         self._places: dict[str, dict[str, tuple[str, frozenset[str]]]] | None = {} if keeps_places else None
         self._known_places: dict[frozenset[str], frozenset[str]] = {}
         self._scopes = Counter[str]()

@@ -115,7 +115,8 @@ def _assembled(reading: _Reading, query: RunQuery, stop: _EarlyStop | None) -> I
     if capabilities_of(reader).runs:
         return (Assembled(run, ()) for run in reader.runs())
     on_problem = reading.on_problem
-    narrowed = with_filters(reader, query)
+    is_whole = reading.census is not None and reading.census.keeps_places and capabilities_of(reader).whole_queries
+    narrowed = reader if is_whole else with_filters(reader, query)
     if reading.census is None:
         traces = noting_times(narrowed.traces(on_problem), on_problem)
     else:
@@ -127,8 +128,8 @@ def _assembled(reading: _Reading, query: RunQuery, stop: _EarlyStop | None) -> I
 def with_filters(source: SpanSource, query: RunQuery) -> SpanSource:
     """Return the source with those filters of a query that it supports itself.
 
-    One that takes whole queries is given the query as it is. For others times are extended by 20 minutes in both directions: a run that continues in further traces must be read as a
-    whole, to be matched as a whole.
+    One that takes whole queries is given the query as it is. For others times are extended by 20 minutes in both
+    directions: a run that continues in further traces must be read as a whole, to be matched as a whole.
     """
     reader: Any = source
     capabilities = capabilities_of(source)

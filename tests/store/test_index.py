@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_agent_trace import AgentRun, SpanRecord, load_runs
+from otel_agent_trace import AgentRun, SpanRecord, explain_run, load_runs
 from otel_agent_trace.cli.commands import main
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.forgetting import forget
@@ -522,3 +522,13 @@ def test_the_command_counts_what_is_indexed(path: Path, capsys: pytest.CaptureFi
     assert found["bytes"] == path.stat().st_size
     assert main(["index", str(path)]) == 0
     assert "10 runs in 1 file" in capsys.readouterr().out
+
+
+def test_explaining_a_run_counts_what_is_outside_any_run_in_the_whole_store(path: Path) -> None:
+    other = SpanRecord(
+        "e" * 32, "e" * 16, None, "GET /", BEGAN_NS, BEGAN_NS + 1, {"http.route": "/"}, scope=Scope("web")
+    )
+    append(path, b"".join(lines_of([other])))
+    indexed = explain_run(path, IDS[0])
+    assert [each.scope for each in indexed.outside] == ["web"]
+    assert indexed == explain_run(without_index(path), IDS[0])
