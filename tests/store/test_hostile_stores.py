@@ -33,7 +33,7 @@ PLACES = {
 COMMANDS = ("list", "show last", "metrics", "verify", "status", "compact", "prune --until 30d --apply", "tail", "index",
             "forget --user nobody", "list --status interrupted")  # fmt: skip
 MOST_S = 10
-MOST_BYTES = 1 << 30
+MOST_BYTES = 768 << 20
 
 
 def make_socket(path: Path) -> None:
@@ -46,7 +46,7 @@ def make_socket(path: Path) -> None:
 
 def make_sparse(path: Path) -> None:
     path.touch()
-    os.truncate(path, 1 << 30)
+    os.truncate(path, 256 << 20)
 
 
 def make_many_open(path: Path) -> None:
@@ -66,7 +66,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "link to itself": lambda path: path.symlink_to(path.name),
     "link to root": lambda path: path.symlink_to("/"),
     "socket": make_socket,
-    "1 GB of nothing": make_sparse,
+    "256 MB of nothing": make_sparse,
     "garbage": lambda path: path.write_bytes(os.urandom(100_000)),
     "deep": lambda path: path.write_bytes(b'{"a":[' * 1_000_000),
     "nested runs": make_many_open,
