@@ -94,7 +94,11 @@ def work(setting: Setting, seed: int) -> None:
 
 def agent(tracer: AgentTracer, notes: Notes, chance: random.Random, depth: int = 0) -> None:
     """A run with tools, a model call, and sometimes a sub-agent."""
-    facts = {"user_input": f"question {chance.random()}", "user_id": f"of-{os.getpid()}", "session_id": f"s{depth}"}
+    facts: Any = {
+        "user_input": f"question {chance.random()}",
+        "user_id": f"of-{os.getpid()}",
+        "session_id": f"s{depth}",
+    }
     with notes.of(tracer.run(**facts), "run", *facts.values()) as run:
         with notes.of(run.model_call("m", messages=[{"role": "user", "content": facts["user_input"]}]), "model"):
             pass
@@ -207,10 +211,10 @@ def torment(setting: Setting) -> collections.Counter[str]:
 class Kept(NamedTuple):
     """What was read back: span id → status, or → questions and owners."""
 
-    ended: set[str]
-    running: set[str]
-    runs: dict[str, AgentRun]
-    seen: collections.Counter[str]
+    ended: set[str | None]
+    running: set[str | None]
+    runs: dict[str | None, AgentRun]
+    seen: collections.Counter[str | None]
 
 
 def read_back(runs: Iterable[AgentRun]) -> Kept:

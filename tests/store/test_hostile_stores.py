@@ -33,7 +33,7 @@ PLACES = {
 COMMANDS = ("list", "show last", "metrics", "verify", "status", "compact", "prune --until 30d --apply", "tail", "index",
             "forget --user nobody", "list --status interrupted")  # fmt: skip
 MOST_S = 10
-MOST_BYTES = 1 << 30
+MOST_BYTES = 768 << 20
 
 
 def make_socket(path: Path) -> None:
@@ -46,7 +46,7 @@ def make_socket(path: Path) -> None:
 
 def make_sparse(path: Path) -> None:
     path.touch()
-    os.truncate(path, 1 << 30)
+    os.truncate(path, 256 << 20)
 
 
 def make_many_open(path: Path) -> None:
@@ -66,11 +66,38 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "link to itself": lambda path: path.symlink_to(path.name),
     "link to root": lambda path: path.symlink_to("/"),
     "socket": make_socket,
-    "1 GB of nothing": make_sparse,
+    "256 MB of nothing": make_sparse,
     "garbage": lambda path: path.write_bytes(os.urandom(100_000)),
     "deep": lambda path: path.write_bytes(b'{"a":[' * 1_000_000),
     "nested runs": make_many_open,
 }
+
+
+PROGRAM = """
+import contextlib, io, resource, sys, time
+from otel_agent_trace import AgentTracer, FileBackend, cli
+most_bytes, most_s, *commands = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_AS, (int(most_bytes), int(most_bytes)))
+for command in commands:
+    if command.split()[0] in cli.commands.COMMANDS:
+        errors, began = io.StringIO(), time.monotonic()
+        with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(errors):
+            code = cli.main([*command.split()[:1], "t.jsonl", *command.split()[1:]])
+        seconds = time.monotonic() - began
+        if code not in (0, 1, 2) or "Traceback" in errors.getvalue() or seconds > float(most_s):
+            print(command, code, round(seconds, 1), errors.getvalue()[-2000:])
+        if command == "list" and "mine" not in printed.getvalue():
+            print("not read:", printed.getvalue(), errors.getvalue())
+tracer = AgentTracer(backend=FileBackend("t.jsonl", rotate_bytes=1024, compress="zst", keep_days=9, keep_bytes=10**12))
+for number in range(5):
+    began = time.monotonic()
+    with tracer.run(user_input=f"after {number}") as run, run.step("s"):
+        pass
+    if number and time.monotonic() - began > 0.5:
+        print("slow", time.monotonic() - began)
+tracer.close()
+"""
+"""Calls each command, and traces; prints what went wrong."""
 
 
 @pytest.fixture
@@ -91,32 +118,10 @@ def test_anything_beside_a_store(store: Path, thing: str, places: str) -> None:
         beside = store.parent / place
         beside.parent.mkdir(exist_ok=True)
         THINGS[thing](beside)
-    code = """
-import contextlib, io, resource, sys, time
-resource.setrlimit(resource.RLIMIT_AS, (%d, %d))
-from otel_agent_trace import AgentTracer, FileBackend, cli
-for command in %r:
-    if command.split()[0] in cli.commands.COMMANDS:
-        errors, began = io.StringIO(), time.monotonic()
-        with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(errors):
-            code = cli.main([*command.split()[:1], "t.jsonl", *command.split()[1:]])
-        seconds = time.monotonic() - began
-        if code not in (0, 1, 2) or "Traceback" in errors.getvalue() or seconds > %d:
-            print(command, code, round(seconds, 1), errors.getvalue()[-2000:])
-        if command == "list" and "mine" not in printed.getvalue():
-            print("not read:", printed.getvalue(), errors.getvalue())
-tracer = AgentTracer(backend=FileBackend("t.jsonl", rotate_bytes=1024, compress="zst", keep_days=9, keep_bytes=10**12))
-for number in range(5):
-    began = time.monotonic()
-    with tracer.run(user_input=f"after {number}") as run, run.step("s"):
-        pass
-    if number and time.monotonic() - began > 0.5:
-        print("slow", time.monotonic() - began)
-tracer.close()
-""" % (MOST_BYTES, MOST_BYTES, COMMANDS, MOST_S)
+    program = [sys.executable, "-c", PROGRAM, str(MOST_BYTES), str(MOST_S), *COMMANDS]
     passwd = Path("/etc/passwd").read_bytes()
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, timeout=MOST_S * 20, cwd=store.parent, env=environment(),
+        program, check=False, timeout=MOST_S * 20, cwd=store.parent, env=environment(),
         capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
