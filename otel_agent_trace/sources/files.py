@@ -153,12 +153,13 @@ class FilesSource:
     ) -> dict[str, str]:
         """Return the files that appeared during the first pass: new ones, and those renamed before they were scanned."""
         known = {file.identity for file in scanned}
+        journals = {file.path for file in scanned if file.is_journal}
         refused = listed.keys() - {file.path for file in scanned}
         new = {file: named for file, named in self._listed().items() if file not in refused}
         return {
             file: named
             for file, named in new.items()
-            if _identity_of(file) not in known and _is_usable(file, named, on_problem)
+            if file not in journals and _identity_of(file) not in known and _is_usable(file, named, on_problem)
         }
 
 

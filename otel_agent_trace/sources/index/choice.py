@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from otel_agent_trace.errors import SourceError
+from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.store.names import StoreFiles, is_journal, store_of, store_of_segment
 
@@ -17,9 +17,20 @@ LEAST_BYTES = 8 << 20
 """Size of a store from which on reading it takes longer than making an index."""
 
 
+_OFF, _ON = ("off", "0", "false", "no"), ("", "on", "1", "true", "yes")
+
+
 def is_off() -> bool:
-    """Return whether the environment asks to do without an index."""
-    return os.environ.get(VARIABLE, "").strip().lower() in ("off", "0", "false", "no")
+    """Return whether the environment asks to do without an index.
+
+    Raises:
+        ConfigurationError: the variable has a value that cannot be meant.
+    """
+    given = os.environ.get(VARIABLE, "").strip().lower()
+    if given not in (*_OFF, *_ON):
+        msg = f"{VARIABLE}={given} must be on or off"
+        raise ConfigurationError(msg)
+    return given in _OFF
 
 
 def store_at(path: str, files: Sequence[str]) -> StoreFiles | None:

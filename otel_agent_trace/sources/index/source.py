@@ -169,6 +169,9 @@ def build_index(path: str, on_progress: Callable[[int, int | None], None] | None
         SourceError: there are no files of a single store, or no index can be made.
     """
     files = FilesSource([path]).files()
+    if not any(map(os.path.lexists, files)):
+        msg = f"{path}: No such file or directory"
+        raise SourceError(msg)
     store = store_at(path, files)
     if store is None:
         msg = f"{path}: an index is of one store: name its live file"
