@@ -95,7 +95,7 @@ class Journal:
         """
         with self._turn:
             try:
-                if self._next_look_s < time.monotonic() or not self._has_file():
+                if not self._has_file() or time.monotonic() >= self._next_look_s:
                     self._look()
                 if frame is not None and frame[2] not in self._frames:
                     self._add_frame(frame)
@@ -202,7 +202,7 @@ class Journal:
             if time.monotonic() < self._retry_s:
                 raise OSError(*self._failure.args)
             self._failure = None
-        if self._descriptor is None or not self._is_at_its_path():
+        if not self._has_file() or not self._is_at_its_path():
             self._begin()
         self._next_look_s = time.monotonic() + _LOOK_S
 
@@ -220,23 +220,23 @@ class Journal:
         return (there.st_dev, there.st_ino) == self._identity
 
     def _begin(self) -> None:
-        """Begin a file with what is open, which replaces the present one."""
+        """Begin a file with what is open, which replaces the present one: a kill in between leaves both."""
         lines = self._open_lines()
-        descriptor, path, header_bytes = self._made()
+        frames = b"".join(self._frames.values()) if lines else b""
+        descriptor, path, header_bytes = self._made(frames + b"".join(line for _, line, _ in lines))
         self._end()
-        self._descriptor, self._path, self._header_bytes, self._size = descriptor, path, header_bytes, header_bytes
+        self._descriptor, self._path, self._header_bytes = descriptor, path, header_bytes
         self._unnamed = None
         status = os.fstat(descriptor)
         self._identity = status.st_dev, status.st_ino
         self._ended = []
         self._next_header_s = time.monotonic() + _HEADER_S
-        frames = b"".join(self._frames.values()) if lines else b""
-        os.pwrite(descriptor, frames, self._size)
-        self._size += len(frames)
-        for span_id, line, (_, size, trace_id) in lines:
-            os.pwrite(descriptor, line, self._size)
+        self._size = header_bytes + len(frames)
+        for span_id, _, (_, size, trace_id) in lines:
             self._open[span_id] = (self._size, size, trace_id)
             self._size += size
+        if not lines:
+            self._frames.clear()
         self._move_from_bytes = self._size + _MOVE_FROM_BYTES
 
     def _open_lines(self) -> list[tuple[int, bytes, _Place]]:
@@ -253,8 +253,8 @@ class Journal:
             return []
         return [(span_id, os.pread(descriptor, place[1], place[0]), place) for span_id, place in self._open.items()]
 
-    def _made(self) -> tuple[int, str, int]:
-        """Return a new file with its first line: its descriptor, its path and its size."""
+    def _made(self, content: bytes) -> tuple[int, str, int]:
+        """Return a new file with its first line and some content: its descriptor, its path, and the size of that line."""
         folder, name = self._files.journal_folder, f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         path, hidden = os.path.join(folder, name), os.path.join(folder, f".{name}")
         self._unnamed = descriptor = _opened(folder, hidden)
@@ -262,7 +262,7 @@ class Journal:
             os.lseek(descriptor, _POSITION, os.SEEK_SET)
             self._has_locks = bool(take(descriptor)) and keeps_others_out(hidden)
             first = self._first_line()
-            if os.pwrite(descriptor, first, 0) != len(first):
+            if os.pwrite(descriptor, first + content, 0) != len(first) + len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), hidden)  # noqa: TRY301
             os.rename(hidden, path)
         except BaseException:
@@ -304,8 +304,8 @@ class Journal:
         assert self._descriptor is not None  # noqa: S101 - for type checkers
         if self._size > _MOST_BLANK_BYTES or time.monotonic() >= self._next_header_s:
             first = self._first_line()
-            os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, first, 0)
+            os.ftruncate(self._descriptor, len(first))
             self._header_bytes = len(first)
             self._next_header_s = time.monotonic() + _HEADER_S
         else:
