@@ -75,6 +75,7 @@ def test_a_sync_that_fails(
     if len(refused) == 1:
         assert (kept, len(warnings)) == (80, 1)
     assert sorted(int(run.user_input) for run in load_runs(path)) == [*range(20)]
+    tracer.close()
     files = StoreFiles(str(path)).files()
     lines = [line for file in files for line in Path(file).read_bytes().splitlines() if line.strip()]
     assert len(lines) < 20 * 4 + 100  # each failure repeats what is not synced, and no more

@@ -194,6 +194,25 @@ def test_a_fork_in_the_midst_of_a_rotation(tmp_path: Path, run_python: RunPython
             os.kill(int(child), signal.SIGKILL)
 
 
+def test_a_kill_when_a_journal_moves(tmp_path: Path) -> None:
+    """What is open stands in the new file before the old one is removed."""
+    code = """
+    tracer = made()
+    open_run = tracer.start_run(user_input="open")
+    unlink = os.unlink
+    def unlink_and_die(path, **options):
+        unlink(path, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.unlink = unlink_and_die
+    for index in range(100):
+        run(tracer, "x" * 100_000)
+    """
+    command = [sys.executable, "-c", BEGINNING + textwrap.dedent(code)]
+    done = subprocess.run(command, check=False, cwd=tmp_path, env=environment())
+    assert done.returncode == -signal.SIGKILL
+    assert [run.interrupted for run in load_runs(tmp_path / "t.jsonl") if run.user_input == "open"] == [True]
+
+
 def test_another_container(tmp_path: Path, run_python: RunPython) -> None:
     """Whoever has other numbers of processes knows who is alive, and folds the dead only."""
     if (
