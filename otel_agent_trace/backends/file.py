@@ -139,6 +139,8 @@ class FileBackend(ExportingSink):
             if self._unjournaled is not None:
                 self._warn_of_journal(self._unjournaled)
         except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             self._miss_in_journal("end", error)
 
     def on_discard(self, span: PipelineSpan) -> None:
@@ -146,6 +148,8 @@ class FileBackend(ExportingSink):
         try:
             self._journal.drop(_ids(span)[_SPAN_ID])
         except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             self._miss_in_journal("end", error)
 
     def on_drop(self, trace_id: str) -> None:
@@ -153,6 +157,8 @@ class FileBackend(ExportingSink):
         try:
             self._journal.drop_trace(int(trace_id, 16))
         except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             self._miss_in_journal("end", error)
 
     def _keep(self, span: PipelineSpan, line: bytes, frame: Frame | None) -> None:
@@ -161,6 +167,8 @@ class FileBackend(ExportingSink):
         try:
             self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], line, frame)
         except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             self._miss_in_journal("started", error)
         if self._outside is not None:
             self._release_media()
@@ -170,8 +178,6 @@ class FileBackend(ExportingSink):
                 self._maintenance.soon()
 
     def _miss_in_journal(self, what: str, error: OSError) -> None:
-        if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
-            raise error
         self._unjournaled = reason = error.strerror or str(error)
         self._diagnostics.count(f"{what} not journaled: {reason}")
 

@@ -61,7 +61,7 @@ def test_newest_runs_are_read_in_bounded_memory(many: Path) -> None:
     newest: list[str | None] = []
     peak = peak_of(lambda: newest.extend(run.trace_id for run in iter_runs(many, newest_first=True, limit=3)))
     assert newest == [f"{MANY - number:032x}" for number in range(3)]
-    assert peak < 16_000_000  # with the index that is built meanwhile
+    assert peak < 24_000_000  # with the index that is built meanwhile
 
 
 def test_index_takes_at_most_100_bytes_a_trace(many: Path) -> None:
