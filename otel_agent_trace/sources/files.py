@@ -688,7 +688,7 @@ def _read_head(path: str, blocks: Iterator[bytes]) -> bytes:
         for block in blocks:
             parts.append(block)
             size += len(block)
-            if size >= MAX_LINE_BYTES or (size >= BLOCK_BYTES and b"\n" in block):
+            if size >= MAX_LINE_BYTES or (size >= BLOCK_BYTES and (b"\n" in block or is_other_binary(parts[0]))):
                 break
     except _DamagedError as error:
         if not parts and not error.ends_early:  # otherwise reading reports it
