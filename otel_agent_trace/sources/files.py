@@ -413,7 +413,8 @@ def traces_in_lines(
     for path, group in itertools.groupby(lines, key=operator.attrgetter("path")):
         file, file_format = _ScannedFile(path, None, JsonLines, 0, 0, has_evaluations=False), JsonLines()
         for line in group:
-            open_traces.take(Pieces([line.data], [line.begin + 1], 0), file_format, file)
+            piece = line.data if len(line.data) <= MAX_LINE_BYTES else None
+            open_traces.take(Pieces([piece], [line.begin + 1], 0), file_format, file)
     yield from open_traces.complete(_LastBlocks(ExitStack()), sys.maxsize)
     open_traces.finish()
 

@@ -19,7 +19,7 @@ from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.frames import FrameError, decompressed
 from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
-from otel_agent_trace.store.liveness import is_owner_alive, open_journal, position_in, with_liveness
+from otel_agent_trace.store.liveness import is_owner_alive, open_journal, owner_of, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import held, take
 
@@ -28,6 +28,7 @@ MAX_JOURNAL_BYTES = 256 << 20
 _SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})",(?:"parentSpanId":"[0-9a-f]{16}",)?"kind"')
 """Beginning of a span as our encoders write it; the ids of links are not followed by a kind."""
 _BLOCK_BYTES = 1 << 20
+_HEAD_BYTES = 8192
 _GZIP = b"\x1f\x8b"
 _MARGIN_S = 1.0
 _NS_PER_S = 1e9
@@ -46,16 +47,21 @@ def fold_dead_journals(files: StoreFiles) -> int:
 
 
 def _fold(files: StoreFiles, path: str) -> bool:
-    """Fold a journal if its process is gone, and return whether it was.
+    """Fold a journal if its process is gone, or if it is damaged, and return whether it was.
 
     Raises:
         OSError: it cannot be read, or the live file not written.
     """
     with held(open_journal(path, os.O_RDWR)) as descriptor:
-        if not take(descriptor) or is_owner_alive(descriptor, lock_is_free=True) is not False:
+        if not take(descriptor):
+            return False
+        is_ours = bool(owner_of(os.pread(descriptor, _HEAD_BYTES, 0)))  # a journal is never seen without its first line
+        if is_ours and is_owner_alive(descriptor, lock_is_free=True) is not False:
             return False
         if os.fstat(descriptor).st_size > MAX_JOURNAL_BYTES:
-            return False
+            if not is_ours:
+                os.unlink(path)
+            return not is_ours
         with open(descriptor, "rb", closefd=False) as journal:
             text = journal.read()
         waiting = left_open(files, text)

@@ -100,8 +100,9 @@ class Journal:
                 if frame is not None and frame[2] not in self._frames:
                     self._add_frame(frame)
                 offset, size = self._size, len(line)
-                if os.pwrite(self._descriptor, line, offset) != size:  # type: ignore[arg-type]  # open after the look
-                    self._write_again(line)
+                written = os.pwrite(self._descriptor, line, offset)  # type: ignore[arg-type]  # open after the look
+                if written != size:
+                    self._write_rest(line, written)
             except OSError as error:
                 self._failure = OSError(error.errno, error.strerror)
                 self._retry_s, self._next_look_s = time.monotonic() + _RETRY_S, 0.0
@@ -117,8 +118,9 @@ class Journal:
         head, tail, number = frame
         line = frame_line(number, head, tail)
         assert self._descriptor is not None  # noqa: S101 - for type checkers
-        if os.pwrite(self._descriptor, line, self._size) != len(line):
-            self._write_again(line)
+        written = os.pwrite(self._descriptor, line, self._size)
+        if written != len(line):
+            self._write_rest(line, written)
         self._size += len(line)
         self._frames[number] = line
 
@@ -275,12 +277,22 @@ class Journal:
     def _first_line(self) -> bytes:
         return header(self._position(), has_locks=self._has_locks)
 
-    def _write_again(self, line: bytes) -> None:
-        """Write a line again of which the disk took only a part; nothing of it is left if it does not take it now either."""
+    def _write_rest(self, line: bytes, written: int) -> None:
+        """Write the rest of a line of which the disk took only a part; nothing of it is left if it does not take that.
+
+        Raises:
+            OSError: it does not, for the reason that the system gives.
+        """
         assert self._descriptor is not None  # noqa: S101 - for type checkers
-        if os.pwrite(self._descriptor, line, self._size) != len(line):
+        rest = line[written:]
+        try:
+            is_whole = os.pwrite(self._descriptor, rest, self._size + written) == len(rest)
+        except OSError:
             os.ftruncate(self._descriptor, self._size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+            raise
+        if not is_whole:
+            os.ftruncate(self._descriptor, self._size)
+            raise OSError(errno.ENOSPC, "the disk took only a part", self._path)
 
     def _blank(self, places: list[_Place]) -> None:
         """Overwrite lines with blanks; neighbours together."""

@@ -321,7 +321,9 @@ class Inside:
         if not reason:
             return f"{place.before}{run}{place.after}"
         self._on_missing(place.name, reason, reason.startswith(_DAMAGED))
-        return f'{shown[:-1]},"missing":{_to_json(reason).decode()}}}' if shown.startswith("{") else shown
+        return (
+            f'{shown[:-1]},"missing":{_to_json(reason).decode()}}}' if shown.startswith("{") else f"{shown} (missing)"
+        )
 
     def _run(self, place: _Listed) -> tuple[str, str]:
         """Return the base64 of a file, and an empty text, or else the reason why there is none."""
