@@ -37,5 +37,5 @@ def _sentence(removed: Forgotten) -> str:
     what = f"{', '.join(counts)} ({plural(removed.size_bytes, 'byte')})"
     files = plural(len(removed.paths), "file")
     if removed.applied:
-        return f"{what if removed.paths else 'nothing'} removed from {files}"
+        return f"{what if removed.paths or not removed.runs else 'nothing'} removed from {files}"
     return f"{what} would be removed from {files}; --apply removes them"
