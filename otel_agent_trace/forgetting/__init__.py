@@ -107,7 +107,13 @@ def forget(
         raise ConfigurationError(msg)
     opened = _local_files(source, on_progress)
     paths = _paths_of(opened, apply=apply)
-    return _remove(paths, select(opened, UserSelection(query), on_problem), apply=apply)
+    selection = select(opened, UserSelection(query), on_problem)
+    removed = _remove(paths, selection, apply=apply)
+    if not selection.in_flight:
+        return removed
+    runs = "a run in flight stays" if selection.in_flight == 1 else f"{selection.in_flight} runs in flight stay"
+    reason = f"{runs}, as the program that writes is alive: try again when it has ended"
+    return msgspec.structs.replace(removed, left=(*removed.left, Problem(name_of(source), 0, reason)))
 
 
 def prune(

@@ -133,6 +133,8 @@ class UserSelection(Selection):
         self._session_ids = None if query.session_id is None else {query.session_id}
         self._named_traces: set[str] = set()
         self._keys = UserKeys(query)
+        self.in_flight = 0
+        """Number of runs of programs that are alive: they stay, as a whole, until they have ended."""
 
     def _names(self, log: LogRecord) -> bool | None:
         return self._fits(_user_on(log.attributes), log.session_id)
@@ -162,7 +164,10 @@ class UserSelection(Selection):
         self._sessions_of_others.update(filter(None, (part.session_id for part in others)))
         if not is_named:
             return
-        if others:
+        in_flight = [run for run in runs if run.interrupted is False]
+        if in_flight:
+            self.in_flight += len(in_flight)
+        elif others:
             named = (span.span_id for span in spans if self._fits_span(span))
             self._add(matching, [*_at_or_below({*_span_ids(matching), *named}, spans)], is_whole=False)
             self.runs += sum(1 for _ in self._outermost(runs))

@@ -105,7 +105,8 @@ class StoreFiles(msgspec.Struct, frozen=True):
     def journals(self) -> list[str]:
         """Return the paths of the journals."""
         folder = self.journal_folder
-        return [os.path.join(folder, name) for name in sorted(_listed(folder)) if _JOURNAL.fullmatch(name)]
+        paths = [os.path.join(folder, name) for name in sorted(_listed(folder)) if _JOURNAL.fullmatch(name)]
+        return [path for path in paths if not os.path.islink(path)]
 
     def closed(self) -> list[str]:
         """Return the paths of the closed segments, and of what others rotated away."""

@@ -217,6 +217,7 @@ tracer = AgentTracer(FileBackend(sys.argv[1]))
 with tracer.run(user_id="ann", user_input="ended"):
     pass
 run = tracer.start_run(user_id="ann", user_input="in flight")
+tracer.log_step(run, tool_name="add", tool_output=3)
 print("ready", flush=True)
 sys.stdin.read()
 tracer.end_run(run)
@@ -257,8 +258,9 @@ def test_forget_says_that_a_run_in_flight_stays(
     path: Path, in_flight: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["forget", str(path), "--user", "ann", "--apply"]) == 1
-    assert "runs in flight stay" in capsys.readouterr().err
-    assert [run.user_input for run in load_runs(path)] == ["in flight"]
+    assert "a run in flight stays" in capsys.readouterr().err
+    (run,) = load_runs(path)
+    assert (run.user_input, [(step.name, step.output) for step in run.steps]) == ("in flight", [("add", 3)])
     in_flight.kill()
     in_flight.wait()
     assert main(["forget", str(path), "--user", "ann", "--apply"]) == 0
