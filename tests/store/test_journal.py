@@ -348,3 +348,36 @@ def test_who_cannot_be_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     damaged = tmp_path / "damaged"
     damaged.write_bytes(b"\0\1garbage")
     assert liveness.is_alive(str(damaged)) is None
+
+
+GATED = """
+from otel_agent_trace.pipeline import Gate
+
+class Longer(Gate):
+    def decide(self, spans, *, is_over):
+        return None if not is_over else len(spans) > 2
+
+tracer = AgentTracer(backend=FileBackend("t.jsonl"), policies=[Longer()])
+add, wait = tracer.tool(add.__wrapped__), tracer.tool(wait.__wrapped__)
+with tracer.run(user_input="dropped"):
+    add(1, 1)
+with tracer.run(user_input="kept"):
+    add(2, 2)
+    add(3, 3)
+with tracer.run(user_input="undecided"):
+    add(4, 4)
+    wait(5)
+"""
+
+
+@needs_locks
+def test_what_waits_for_a_decision_is_kept(start: Start, store: str) -> None:
+    """Spans that a gate holds are in the journal, ended ones too; of a trace that it drops nothing is left."""
+    kill(start(GATED))
+    for _ in range(2):  # before folding, and after
+        runs = {run.user_input: run for run in load_runs(store)}
+        assert sorted(runs) == ["kept", "undecided"]
+        assert (runs["kept"].status, runs["undecided"].interrupted) == (RunStatus.SUCCESS, True)
+        assert shape(runs["undecided"]) == [("add", {"a": 4, "b": 4}, True), ("wait", {"seconds": 5}, False)]
+        fold_dead_journals(StoreFiles(store))
+    assert not any(b"dropped" in file.read_bytes() for file in Path(store).parent.rglob("*") if file.is_file())
