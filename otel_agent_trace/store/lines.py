@@ -55,7 +55,7 @@ class LineFile:
 
     Args:
         path: the path of the file; a symbolic link there is refused.
-        settings: when it is closed as a segment of the store, and and the durability.
+        settings: when it is closed as a segment of the store, and its durability.
         on_opened: called after it was opened, again if another file was at the path.
         on_rotated: called after it was closed as a segment.
         on_problem: called with the cause and the text of what a person has to know.
@@ -149,12 +149,12 @@ class LineFile:
                 written = os.write(descriptor, data)
                 if written != len(data):
                     self._write_again(descriptor, data[:written], lines)
-                    data = lines
             except OSError as error:
-                self._note(descriptor, error)
+                self._note(error)
                 raise
-            self._full_since_s = None
-            self._end = self._position = os.lseek(descriptor, 0, os.SEEK_CUR)
+            finally:  # also if Ctrl-C is pressed
+                self._position = os.lseek(descriptor, 0, os.SEEK_CUR)
+            self._full_since_s, self._end = None, self._position
             self.records += records
             if self._keeps_unsynced:
                 self._keep_until_synced(lines, sync)
@@ -217,10 +217,8 @@ class LineFile:
             blank(descriptor, self.path, lines[:written])
             raise OSError(errno.ENOSPC, "the disk took only a part", self.path)
 
-    def _note(self, descriptor: int, error: OSError) -> None:
-        """Note where the failed write has left the file, and that the disk is full, if that is the error."""
-        with contextlib.suppress(OSError):
-            self._position = os.lseek(descriptor, 0, os.SEEK_CUR)
+    def _note(self, error: OSError) -> None:
+        """Note that the disk is full, if that is the error."""
         if error.errno in _FULL:
             self._full_since_s = time.monotonic()
             self._room_when_full_bytes = _room_bytes(self.path)
