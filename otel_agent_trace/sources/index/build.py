@@ -13,9 +13,9 @@ import msgspec
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.files import LocatedLine, ScannedJournal, blocks_of, open_regular, traces_in_lines
-from otel_agent_trace.sources.index.rows import RunRow, row_of_own, rows_of
-from otel_agent_trace.sources.index.scan import LineScanner, OwnSpan, UnusualError
-from otel_agent_trace.sources.index.schema import Link, Names, is_storable, session_number
+from otel_agent_trace.sources.index.rows import rows_of
+from otel_agent_trace.sources.index.scan import LineScanner, UnusualError
+from otel_agent_trace.sources.index.schema import Link
 from otel_agent_trace.sources.index.segments import (
     SEGMENT_TYPES,
     Chunk,
@@ -32,19 +32,14 @@ from otel_agent_trace.sources.index.segments import (
     packing_of,
     read_ranges,
 )
+from otel_agent_trace.sources.index.traces import NO_TRACE, TraceWriter, scanned
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.names import is_journal
 
 MOST_DAMAGED = 200
 """Lines with damage that are read with every query; a store with more is read without the index."""
-NO_TRACE = 0
-"""Number of a trace that stands for none: its places are lines with damage."""
-
-_MOST_OPEN_SPANS = 50_000
 _TRACES_AT_ONCE = 64
-_RUN_COLUMNS = 19
-_INSERT_RUN = f"INSERT OR REPLACE INTO run VALUES({','.join('?' * _RUN_COLUMNS)})"
 
 
 class Index:
@@ -58,9 +53,8 @@ class Index:
         self.connection = connection
         self.segments: dict[int, Segment] = {}
         self.files: list[Status] = []
-        self._names = Names(connection)
         self._scanner = LineScanner()
-        self._open: dict[str, tuple[list[OwnSpan], int]] = {}
+        self._traces = TraceWriter(connection)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -69,7 +63,7 @@ class Index:
             yield
         except BaseException:
             self.connection.execute("ROLLBACK")
-            self._names.forget()
+            self._traces.forget()
             raise
         self.connection.execute("COMMIT")
 
@@ -103,7 +97,7 @@ class Index:
                 if on_progress is not None:
                     on_progress(done + read, total)
             done += segment.size - segment.indexed
-        self._open.clear()
+        self._traces.forget_open()
         self._complete_rows()
         self.segments = self._known_segments()
 
@@ -187,7 +181,7 @@ class Index:
 
     def _add(self, segment: Segment, chunk: Chunk, end: int, path: str) -> bool:
         """Add the traces in some lines, and return whether the file was indexed up to there when it was locked."""
-        own, places = self._scanned(chunk)
+        found = scanned(self._scanner, chunk)
         with self._transaction():
             now = self.connection.execute(
                 "SELECT 1 FROM segment WHERE id=? AND indexed=? AND identity=?",
@@ -195,98 +189,10 @@ class Index:
             ).fetchone()
             if now is None:
                 return False
-            self._add_traces(segment, own, places)
+            self._traces.add(segment.id, found)
             if end != segment.indexed:
                 self._move(segment, end, path)
         return True
-
-    def _scanned(self, chunk: Chunk) -> tuple[dict[str, list[OwnSpan] | None], dict[str, list[Range]]]:
-        """Return the spans of each trace in some lines, None where they are not of our tracer, and their places."""
-        own: dict[str, list[OwnSpan] | None] = {}
-        places: dict[str, list[Range]] = {}
-        begin = chunk.begin
-        for line in chunk.lines:
-            size = len(line)
-            if not line.isspace():
-                traces, is_damaged = self._scanner.scan(line[:-1])
-                if is_damaged:
-                    places.setdefault("", []).append(Range(begin, size))
-                for trace_id, spans in traces.items():
-                    of_trace = places.get(trace_id)
-                    if of_trace is None:
-                        places[trace_id] = [Range(begin, size)]
-                        own[trace_id] = None if is_damaged else spans
-                        continue
-                    last = of_trace[-1]
-                    if last.begin + last.size == begin:
-                        of_trace[-1] = Range(last.begin, last.size + size)
-                    else:
-                        of_trace.append(Range(begin, size))
-                    known = own[trace_id]
-                    own[trace_id] = None if is_damaged or spans is None or known is None else known + spans
-            begin += size
-        return own, places
-
-    def _add_traces(
-        self, segment: Segment, own: dict[str, list[OwnSpan] | None], places: dict[str, list[Range]]
-    ) -> None:
-        execute, place_rows, run_rows = self.connection.execute, [], []
-        place_rows += [(NO_TRACE, segment.id, *each) for each in places.pop("", ())]
-        for trace_id, ranges in places.items():
-            spans = own[trace_id]
-            key = bytes.fromhex(trace_id)
-            known = execute("SELECT id FROM trace WHERE trace_id=?", (key,)).fetchone()
-            opened = self._open.pop(trace_id, None)
-            if known is not None:
-                (number,) = known
-                count = execute("SELECT count(*) FROM place WHERE trace=?", (number,)).fetchone()[0]
-                spans = None if opened is None or spans is None or opened[1] != count else opened[0] + spans
-            row = None if spans is None else row_of_own(trace_id, spans)
-            link = Link.UNKNOWN if row is None else row[1]
-            if known is None:
-                number = execute("INSERT INTO trace(trace_id, link) VALUES(?,?)", (key, link)).lastrowid
-                count = 0
-            else:
-                self._clear(number, link)
-            if row is not None:
-                run_rows.append(self._columns(number, 0, row[0]))
-                self._add_run_ids(number, row[0])
-            elif spans is not None and len(spans) + len(self._open) < _MOST_OPEN_SPANS:
-                self._open[trace_id] = (spans, count + len(ranges))
-            place_rows += [(number, segment.id, *each) for each in ranges]
-        self.connection.executemany("INSERT OR IGNORE INTO place VALUES(?,?,?,?)", place_rows)
-        self.connection.executemany(_INSERT_RUN, run_rows)
-
-    def _clear(self, number: int, link: Link) -> None:
-        self.connection.execute("DELETE FROM run WHERE trace=?", (number,))
-        self.connection.execute("DELETE FROM run_id WHERE trace=?", (number,))
-        self.connection.execute("UPDATE trace SET link=? WHERE id=?", (link, number))
-
-    def _columns(self, trace: int, number: int, row: RunRow) -> tuple[object, ...]:
-        number_of = self._names.number_of
-        return (
-            trace,
-            number,
-            row.start_ns,
-            row.end_ns,
-            row.status,
-            number_of(row.agent),
-            number_of(row.user),
-            None if row.session is None else session_number(row.session),
-            number_of(row.services),
-            number_of(row.tools),
-            number_of(row.failed_tools),
-            number_of(row.models),
-            number_of(row.tags),
-            *row[12:],
-        )
-
-    def _add_run_ids(self, trace: int, row: RunRow) -> None:
-        for run_id in row.run_ids:
-            if is_storable(run_id):
-                self.connection.execute("INSERT OR IGNORE INTO run_id VALUES(?,?)", (run_id, trace))
-            else:
-                self.connection.execute("UPDATE trace SET link=? WHERE id=?", (Link.LINKED, trace))
 
     # ── traces that have to be read as a whole ───────────────────────────────────────────────────────────────────────
 
@@ -311,10 +217,7 @@ class Index:
                     continue
                 for trace_id, number in numbers.items():
                     runs, link = rows.get(trace_id, ([], Link.NONE))
-                    self._clear(number, link)
-                    for place, row in enumerate(runs):
-                        self.connection.execute(_INSERT_RUN, self._columns(number, place, row))
-                        self._add_run_ids(number, row)
+                    self._traces.replace_runs(number, link, runs)
 
     def _place_counts(self, numbers: object) -> list[tuple[int, int]]:
         return [
@@ -441,9 +344,8 @@ class Tail(NamedTuple):
         """
         scanner = LineScanner()
         try:
-            return {
-                trace_id for line in self.lines() if line.data.strip() for trace_id in scanner.scan(line.data).traces
-            }
+            lines = (line.data + b"\n" for line in self.lines() if line.data.strip())
+            return {trace_id for line in lines for trace_id in scanner.trace_ids(line)}
         except UnusualError as error:
             raise StaleError(self.path) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from otel_agent_trace.query import INTERRUPTED, STATUSES, status_of
 from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.runs.resume import is_paused, may_be_linked
 from otel_agent_trace.runs.stitch import may_be_joined
-from otel_agent_trace.sources.index.scan import OwnSpan, Value
+from otel_agent_trace.sources.index.scan import OwnSpan, Pair
 from otel_agent_trace.sources.index.schema import Link, joined
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
@@ -23,6 +24,7 @@ _TIME_END = 1 << 63
 _MOST_AGENTS = 60
 _QUESTION_CHARS, _ANSWER_CHARS = 96, 64
 _PREVIEWED_BYTES = 4096
+_SPAN_ID = re.compile("(?!0{16})[0-9a-f]{16}")
 
 _OPERATION, _TYPES = semconv.OPERATION_NAME, semconv.TYPES
 _AGENT, _TOOL = semconv.OPERATION_INVOKE_AGENT, semconv.OPERATION_EXECUTE_TOOL
@@ -105,15 +107,16 @@ class _OwnRun:
 
     def __init__(self, trace_id: str, spans: Sequence[OwnSpan]) -> None:
         self._trace_id = trace_id
-        self._starts = {span.span_id: span.start_ns for span in spans}
-        if len(self._starts) != len(spans):
+        self._starts = {span.span_id: span.start_time_unix_nano for span in spans}
+        if len(self._starts) != len(spans) or not all(map(_SPAN_ID.fullmatch, self._starts)):
             raise _UnusualError
         self._root: OwnSpan | None = None
+        self._shape = _shape_of(())
         self._services, self._tools, self._failed_tools, self._models = set[str](), set[str](), set[str](), set[str]()
         self._run_ids: list[str] = []
         self._agents = self._errors = self._tokens = 0
         self._own_tokens: int | None = None
-        self._first_step = (_TIME_END, True)
+        self._first_step = _TIME_END, True
         self._has_model = False
         self.link = Link.NONE
 
@@ -124,49 +127,50 @@ class _OwnRun:
             _UnusualError: the trace has to be read as a whole.
         """
         attributes = span.attributes
-        shape = _shape_of(tuple(attributes))
-        if shape.is_unusual or not 0 < span.start_ns <= span.end_ns < _TIME_END:
+        shape = _shape_of(tuple([pair.key for pair in attributes]))
+        if shape.is_unusual or not 0 < span.start_time_unix_nano <= span.end_time_unix_nano < _TIME_END:
             raise _UnusualError
-        if shape.has_types and any(name in _text(attributes[_TYPES]) for name in _TEXTS):
+        if _TYPES in shape.places and any(name in _text_in(span, shape, _TYPES) for name in _TEXTS):  # type: ignore[operator]
             raise _UnusualError
-        operation = _name_in(attributes, _OPERATION)
+        operation = None if shape.operation is None else _name(attributes[shape.operation])
         if span.service is not None:
             self._services.add(span.service)
-        for key in shape.models:
-            self._models.add(_name(attributes[key]))
-        used = _tokens_in(attributes) if shape.has_usage else None
+        for place in shape.models:
+            self._models.add(_name(attributes[place]))
+        used = _tokens_in(span, shape) if shape.has_usage else None
         if operation == _AGENT:
-            self._add_agent(span, used)
-            if not span.parent_id:
+            self._add_agent(span, shape, used)
+            if not span.parent_span_id:
                 return
         elif operation not in _OPERATIONS and not shape.has_kind:
             raise _UnusualError
         self._add_step(span, operation, used, shape)
 
-    def _add_agent(self, span: OwnSpan, used: int | None) -> None:
+    def _add_agent(self, span: OwnSpan, shape: _Shape, used: int | None) -> None:
         self._agents += 1
-        run_id = _text_in(span.attributes, semconv.RUN_ID)
+        run_id = _text_in(span, shape, semconv.RUN_ID)
         if run_id is not None and not run_id.startswith(self._trace_id):
             self._run_ids.append(run_id)
-        if span.parent_id:
+        if span.parent_span_id:
             if used is not None:  # it replaces the tokens of the steps below
                 raise _UnusualError
         elif self._root is not None:
             raise _UnusualError
         else:
-            self._root, self._own_tokens = span, used
+            self._root, self._shape, self._own_tokens = span, shape, used
 
     def _add_step(self, span: OwnSpan, operation: str | None, used: int | None, shape: _Shape) -> None:
-        if self._starts.get(span.parent_id, _TIME_END) >= span.start_ns:
+        began_ns = span.start_time_unix_nano
+        if self._starts.get(span.parent_span_id, _TIME_END) >= began_ns:
             raise _UnusualError
-        attributes = span.attributes
-        has_error = bool(span.status or shape.has_error) and _has_error(span)
+        has_error = (span.status is not None or semconv.ERROR_TYPE in shape.places) and _has_error(span, shape)
         self._errors += has_error
         is_tool = operation == _TOOL
-        self._first_step = min(self._first_step, (span.start_ns, not is_tool))
+        if began_ns <= self._first_step[0]:
+            self._first_step = min(self._first_step, (began_ns, not is_tool))
         if is_tool:
-            tool = _name_in(attributes, semconv.TOOL_NAME)
-            if tool is None or (shape.has_result and _may_be_pending(attributes[semconv.TOOL_RESULT])):
+            tool = _name_in(span, shape, semconv.TOOL_NAME)
+            if tool is None:
                 raise _UnusualError
             self._tools.add(tool)
             if has_error:
@@ -174,9 +178,12 @@ class _OwnRun:
         elif operation in semconv.MODEL_OPERATIONS:
             self._has_model = True
             self._tokens += used or 0
-            if shape.has_messages and b"tool_call_response" in _raw(attributes[semconv.INPUT_MESSAGES]):
+            if b"tool_call_response" in _raw_in(span, shape, semconv.INPUT_MESSAGES):
                 self.link = Link.WITH_LINKED
-        if shape.has_output and _may_be_pending(attributes[semconv.OUTPUT]):
+        # a result may only be a note that the actual one comes later
+        if (is_tool and b"pending" in _raw_in(span, shape, semconv.TOOL_RESULT)) or (
+            b"pending" in _raw_in(span, shape, semconv.OUTPUT)
+        ):
             raise _UnusualError
 
     def row(self, steps: int) -> RunRow:
@@ -188,103 +195,104 @@ class _OwnRun:
         root = self._root
         if root is None or self._agents > _MOST_AGENTS:
             raise _UnusualError
-        attributes = root.attributes
-        status = _status_of(root)
-        if status == RunStatus.SUCCESS.value and self._has_model and semconv.OUTPUT_MESSAGES not in attributes:
+        shape = self._shape
+        status = _status_of(root, shape)
+        if status == RunStatus.SUCCESS.value and self._has_model and semconv.OUTPUT_MESSAGES not in shape.places:
             raise _UnusualError  # it may have been interrupted
-        session = _text_in(attributes, semconv.CONVERSATION_ID)
+        session = _text_in(root, shape, semconv.CONVERSATION_ID)
         if session is not None and not self._first_step[1]:
             self.link = Link.WITH_LINKED
-        user = _text_in(attributes, semconv.ENDUSER_PSEUDO_ID) or _text_in(attributes, semconv.USER_ID)
-        tags = _texts_decoder.decode(_text(attributes[semconv.TAGS])) if semconv.TAGS in attributes else []
-        probability = attributes.get(semconv.SAMPLING_PROBABILITY)
+        tags = _text_in(root, shape, semconv.TAGS)
         return RunRow(
             tuple(self._run_ids),
-            root.start_ns,
-            root.end_ns,
+            root.start_time_unix_nano,
+            root.end_time_unix_nano,
             _STATUS_NUMBERS[status],
-            _name_in(attributes, semconv.AGENT_NAME),
-            user,
+            _name_in(root, shape, semconv.AGENT_NAME),
+            _text_in(root, shape, semconv.ENDUSER_PSEUDO_ID) or _text_in(root, shape, semconv.USER_ID),
             session,
             joined(self._services),
             joined(self._tools),
             joined(self._failed_tools),
             joined(self._models),
-            joined(tags),
+            None if tags is None else joined(_texts_decoder.decode(tags)),
             steps,
             self._errors,
             min(self._tokens if self._own_tokens is None else self._own_tokens, _TIME_END - 1),
-            None if probability is None else probability.double_value,
-            _preview_of_messages(attributes.get(semconv.INPUT_MESSAGES), _QUESTION_CHARS),
-            _preview_of_messages(attributes.get(semconv.OUTPUT_MESSAGES), _ANSWER_CHARS),
+            _number_in(root, shape, semconv.SAMPLING_PROBABILITY),
+            _preview_of_messages(root, shape, semconv.INPUT_MESSAGES, _QUESTION_CHARS),
+            _preview_of_messages(root, shape, semconv.OUTPUT_MESSAGES, _ANSWER_CHARS),
         )
 
 
-def _may_be_pending(value: Value | None) -> bool:
-    """Return whether a result may only be a note that the actual one comes later."""
-    return b"pending" in _raw(value)
-
-
 class _Shape(NamedTuple):
-    """Hold which attributes a span has, as spans of a kind have the same ones."""
+    """Hold which attributes a span has and where, as spans of a kind have the same ones."""
 
     is_unusual: bool
-    has_types: bool
     has_usage: bool
     has_kind: bool
-    has_error: bool
-    has_result: bool
-    has_output: bool
-    has_messages: bool
-    models: tuple[str, ...]
+    operation: int | None
+    models: tuple[int, ...]
+    places: dict[str, int]
 
 
 @functools.lru_cache(maxsize=1024)
 def _shape_of(names: tuple[str, ...]) -> _Shape:
+    places = {name: place for place, name in enumerate(names)}
     return _Shape(
-        not _UNUSUAL.isdisjoint(names),
-        _TYPES in names,
-        not _USAGE.isdisjoint(names),
-        semconv.STEP_KIND in names,
-        semconv.ERROR_TYPE in names,
-        semconv.TOOL_RESULT in names,
-        semconv.OUTPUT in names,
-        semconv.INPUT_MESSAGES in names,
-        tuple([name for name in _MODELS if name in names]),
+        len(places) < len(names) or not _UNUSUAL.isdisjoint(places),
+        not _USAGE.isdisjoint(places),
+        semconv.STEP_KIND in places,
+        places.get(_OPERATION),
+        tuple([places[name] for name in _MODELS if name in places]),
+        places,
     )
 
 
-def _status_of(root: OwnSpan) -> str:
-    written = _text_in(root.attributes, semconv.RUN_STATUS)
+def _status_of(root: OwnSpan, shape: _Shape) -> str:
+    written = _text_in(root, shape, semconv.RUN_STATUS)
     if written is not None and written in (RunStatus.TIMEOUT.value, RunStatus.ERROR.value):
         return written
-    return str((RunStatus.ERROR if root.status == semconv.STATUS_ERROR else RunStatus.SUCCESS).value)
+    is_error = root.status is not None and root.status.code == semconv.STATUS_ERROR
+    return str((RunStatus.ERROR if is_error else RunStatus.SUCCESS).value)
 
 
-def _has_error(span: OwnSpan) -> bool:
-    error_type = _text_in(span.attributes, semconv.ERROR_TYPE)
-    if error_type is None and span.status != semconv.STATUS_ERROR:
+def _has_error(span: OwnSpan, shape: _Shape) -> bool:
+    error_type, status = _text_in(span, shape, semconv.ERROR_TYPE), span.status
+    if error_type is None and (status is None or status.code != semconv.STATUS_ERROR):
         return False
-    if error_type in (None, semconv.ERROR_TYPE_OTHER) and not span.has_message:
+    if error_type in (None, semconv.ERROR_TYPE_OTHER) and not (status is not None and status.message):
         raise _UnusualError
     return True
 
 
-def _tokens_in(attributes: dict[str, Value | None]) -> int:
+def _tokens_in(span: OwnSpan, shape: _Shape) -> int:
     total = 0
     for key in _TOKENS:
-        value = attributes.get(key)
-        if value is not None:
-            if value.int_value is None:
+        if key in shape.places:
+            value = span.attributes[shape.places[key]].value
+            if value is None or value.int_value is None:
                 raise _UnusualError
             total += value.int_value
     return total
 
 
-def _raw(value: Value | None) -> bytes:
+def _number_in(span: OwnSpan, shape: _Shape, key: str) -> float | None:
+    value = span.attributes[shape.places[key]].value if key in shape.places else None
+    return None if value is None else value.double_value
+
+
+def _raw(pair: Pair) -> bytes:
+    value = pair.value
     if value is None or value.string_value is None:
         raise _UnusualError
     return bytes(value.string_value)
+
+
+def _raw_in(span: OwnSpan, shape: _Shape, key: str) -> bytes:
+    """Return the JSON of a text; nothing where there is none."""
+    place = shape.places.get(key)
+    return b"" if place is None else _raw(span.attributes[place])
 
 
 @functools.lru_cache(maxsize=4096)
@@ -293,24 +301,22 @@ def _decoded_name(raw: bytes) -> str:
     return text
 
 
-def _name(value: Value | None) -> str:
+def _name(pair: Pair) -> str:
     """Return a text that many spans have, such as the name of a tool."""
-    return _decoded_name(_raw(value))
+    return _decoded_name(_raw(pair))
 
 
-def _name_in(attributes: dict[str, Value | None], key: str) -> str | None:
-    return _name(attributes[key]) if key in attributes else None
+def _name_in(span: OwnSpan, shape: _Shape, key: str) -> str | None:
+    place = shape.places.get(key)
+    return None if place is None else _name(span.attributes[place])
 
 
-def _text(value: Value | None) -> str:
-    if value is None or value.string_value is None:
-        raise _UnusualError
-    text: str = _text_decoder.decode(value.string_value)
+def _text_in(span: OwnSpan, shape: _Shape, key: str) -> str | None:
+    place = shape.places.get(key)
+    if place is None:
+        return None
+    text: str = _text_decoder.decode(_raw(span.attributes[place]))
     return text
-
-
-def _text_in(attributes: dict[str, Value | None], key: str) -> str | None:
-    return _text(attributes[key]) if key in attributes else None
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -325,12 +331,14 @@ class _Message(msgspec.Struct, gc=False):
 _messages_decoder = msgspec.json.Decoder(list[_Message])
 
 
-def _preview_of_messages(value: Value | None, most_chars: int) -> str | None:
+def _preview_of_messages(span: OwnSpan, shape: _Shape, key: str, most_chars: int) -> str | None:
     """Return the beginning of the first text in messages, as our tracer writes the question and the answer of a run."""
+    place = shape.places.get(key)
+    value = None if place is None else span.attributes[place].value
     if value is None or value.string_value is None:
         return None
     try:
-        messages = _messages_decoder.decode(_text(value))
+        messages = _messages_decoder.decode(_text_decoder.decode(value.string_value))
     except msgspec.DecodeError:
         return None
     texts = (part.content for message in messages for part in message.parts if type(part.content) is str)
@@ -340,7 +348,9 @@ def _preview_of_messages(value: Value | None, most_chars: int) -> str | None:
 def _beginning(text: str | None, most_chars: int) -> str | None:
     if text is None:
         return None
-    line = " ".join(text[:_PREVIEWED_BYTES].split())[:most_chars]
+    line = " ".join(text[: 2 * most_chars].split())[:most_chars]
+    if len(line) < most_chars:
+        line = " ".join(text[:_PREVIEWED_BYTES].split())[:most_chars]
     return line.replace("\0", "").encode("utf-8", "replace").decode()
 
 

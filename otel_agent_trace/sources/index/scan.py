@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -13,11 +12,9 @@ from otel_agent_trace.dialects.agent_events import event_name_of
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 
 _HEAD_END = b'"spans":['
-_LINE_END = b"]}]}]}"
+_LINE_END = b"]}]}]}\n"
 _MOST_HEADS = 256
-_TRACE_ID_DIGITS = 32
-_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
-_IDS = re.compile("[0-9a-f]{32} [0-9a-f]{16} (?:[0-9a-f]{16})?")
+_NO_TRACE = "0" * 32
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -26,61 +23,42 @@ class _Wire(msgspec.Struct, rename="camel", gc=False):
 
 
 class Value(_Wire):
-    """Represent an ``AnyValue`` whose texts and nested values are not decoded."""
+    """Represent an ``AnyValue`` whose text is not decoded; other than a text or a number, it is none of these."""
 
     string_value: msgspec.Raw = None  # type: ignore[assignment]
     int_value: _Int64 | None = None
-    bool_value: bool | None = None
     double_value: float | None = None
-    array_value: msgspec.Raw = None  # type: ignore[assignment]
-    kvlist_value: msgspec.Raw = None  # type: ignore[assignment]
-    bytes_value: msgspec.Raw = None  # type: ignore[assignment]
 
 
-class _Pair(_Wire):
+class Pair(_Wire):
+    """Represent an attribute."""
+
     key: str = ""
     value: Value | None = None
 
 
-class _Status(_Wire):
+class Status(_Wire):
+    """Represent the status of a span."""
+
     code: int = 0
     message: str = ""
 
 
-class _Span(_Wire):
+class OwnSpan(_Wire):
+    """Represent what is needed of a span of our own tracer."""
+
     trace_id: str
     span_id: str
     parent_span_id: str = ""
-    kind: int = 0
     start_time_unix_nano: int = 0
     end_time_unix_nano: int = 0
-    name: msgspec.Raw = msgspec.Raw()
-    attributes: list[_Pair] = []
-    status: _Status | None = None
-    events: msgspec.Raw = msgspec.Raw()
-    links: msgspec.Raw = msgspec.Raw()
+    attributes: list[Pair] = []
+    status: Status | None = None
+    service: str | None = None
+    """Name of the service in its resource, which a line has before its spans."""
 
 
-class _Scope(_Wire):
-    name: str = ""
-
-
-class _ScopeSpans(_Wire):
-    scope: _Scope
-    spans: list[_Span]
-
-
-class _ResourceSpans(_Wire):
-    resource: msgspec.Raw
-    scope_spans: list[_ScopeSpans]
-
-
-class _Head(_Wire):
-    resource_spans: list[_ResourceSpans]
-
-
-_spans_decoder = msgspec.json.Decoder(list[_Span], strict=False)
-_head_decoder = msgspec.json.Decoder(_Head, strict=False)
+_decoder = msgspec.json.Decoder(list[OwnSpan], strict=False)
 _read = JsonLines().read
 
 
@@ -88,26 +66,13 @@ class UnusualError(Exception):
     """Indicate a line that belongs to no trace, or to one that cannot be known from the line alone."""
 
 
-class OwnSpan(msgspec.Struct, gc=False):
-    """Hold what is needed of a span of our own tracer."""
-
-    span_id: str
-    parent_id: str
-    start_ns: int
-    end_ns: int
-    status: int
-    has_message: bool
-    attributes: dict[str, Value | None]
-    service: str | None
-
-
-class Line(NamedTuple):
-    """Hold the traces in a line, as 32 hex digits, each with the spans, or None where those have to be read as a whole.
+class Found(NamedTuple):
+    """Hold the ids of the traces in a line, as 32 hex digits, whose spans have to be read as a whole.
 
     `is_damaged` is whether something of it cannot be read, or is not read as it stands.
     """
 
-    traces: dict[str, list[OwnSpan] | None]
+    trace_ids: Collection[str]
     is_damaged: bool = False
 
 
@@ -115,38 +80,59 @@ class LineScanner:
     """Scan the lines of one file after another."""
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, str | bool | None] = {}
+        self._head = b""
+        self._service: str | bool | None = False
+        self._services: dict[bytes, str | bool | None] = {}
         self._format = JsonLines()
 
-    def scan(self, line: bytes) -> Line:
-        """Return what a line, without its line feed, has.
+    def own_spans(self, line: bytes) -> list[OwnSpan] | None:
+        """Return the spans in a line, with its line feed, that our own tracer wrote; None for any other line."""
+        if not line.endswith(_LINE_END):
+            return None
+        if not (self._head and line.startswith(self._head)):
+            self._note_head(line)
+        service = self._service
+        if service is False or not (line.isascii() or _is_utf8(line)):
+            return None
+        try:
+            spans = _decoder.decode(memoryview(line)[len(self._head) - 1 : 1 - len(_LINE_END)])
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return None
+        known = ""
+        for span in spans:
+            span.service = service  # type: ignore[assignment]
+            if span.trace_id != known:
+                known = span.trace_id
+                if not _is_trace_id(known):
+                    return None
+        return spans
+
+    def _note_head(self, line: bytes) -> None:
+        """Note the head of a line: up to its spans, with the service; False if they are not of our tracer, or it is odd."""
+        begin, found, _ = line.partition(_HEAD_END)
+        self._head = head = begin + found if found else b""
+        if head not in self._services:
+            if len(self._services) >= _MOST_HEADS:
+                self._services.clear()
+            self._services[head] = _service_in(head)
+        self._service = self._services[head]
+
+    def trace_ids(self, line: bytes) -> Collection[str]:
+        """Return the ids of the traces in a line, with its line feed.
+
+        Raises:
+            UnusualError: as of `read`.
+        """
+        spans = self.own_spans(line)
+        return self.read(line).trace_ids if spans is None else {span.trace_id for span in spans}
+
+    def read(self, line: bytes) -> Found:
+        """Return what the reader of whole spans finds in a line, with its line feed.
 
         Raises:
             UnusualError: it has what belongs to no trace by itself: events of agent programs, late evaluations.
         """
-        at = line.find(_HEAD_END) + len(_HEAD_END)
-        if line.endswith(_LINE_END) and at > len(_HEAD_END) and (line.isascii() or _is_utf8(line)):
-            service = self._service_of(line[:at])
-            if service is not False:
-                try:
-                    spans = _spans_decoder.decode(memoryview(line)[at - 1 : 1 - len(_LINE_END)])
-                    return Line(_by_trace(spans, service))  # type: ignore[arg-type]
-                except (msgspec.DecodeError, ValueError, RecursionError):
-                    pass  # the reader of whole spans finds what there is
-        return self._read(line)
-
-    def _service_of(self, head: bytes) -> str | bool | None:
-        """Return the service of the spans after a head; False where they are not of our own tracer, or where it is odd."""
-        known = self._heads.get(head, True)
-        if known is True:
-            known = _service_in(head)
-            if len(self._heads) >= _MOST_HEADS:
-                self._heads.clear()
-            self._heads[head] = known
-        return known
-
-    def _read(self, line: bytes) -> Line:
-        """Return what the reader of whole spans finds in a line."""
+        line = line[:-1]
         refusal: ValueError | None = None
         spans: Iterable[Any] = ()
         try:
@@ -154,23 +140,23 @@ class LineScanner:
         except ValueError as error:
             refusal = error
         is_damaged = False
-        traces: dict[str, list[OwnSpan] | None] = {span.trace_id: None for span in spans}
-        if not traces:
+        trace_ids = dict.fromkeys([span.trace_id for span in spans])
+        if not trace_ids:
             found = self._format.read_unusual(line, refusal)
             is_damaged = bool(found.reason or found.notice)
             for log in found.logs:
                 if log.response_id is not None or (log.session_id is not None and event_name_of(log) is not None):
                     raise UnusualError
             ids = [span.trace_id for span in found.spans]
-            traces = dict.fromkeys([*ids, *(log.trace_id for log in found.logs if _is_trace_id(log.trace_id))])
-        if not all(map(_is_trace_id, traces)):
+            trace_ids = dict.fromkeys([*ids, *(log.trace_id for log in found.logs if _is_known_id(log.trace_id))])
+        if not all(map(_is_known_id, trace_ids)):
             raise UnusualError
-        return Line(traces, is_damaged)
+        return Found(trace_ids, is_damaged)
 
 
 def _service_in(head: bytes) -> str | bool | None:
     try:
-        (record,) = _read(head + b'{"traceId":"%032x","spanId":"%016x"}' % (1, 1) + _LINE_END)
+        (record,) = _read(head + b'{"traceId":"%032x","spanId":"%016x"}' % (1, 1) + _LINE_END[:-1])
     except ValueError:
         return False
     service = record.resource.attributes.get(semconv.SERVICE_NAME)
@@ -178,37 +164,12 @@ def _service_in(head: bytes) -> str | bool | None:
     return service if is_ours and (service is None or type(service) is str) else False
 
 
-def _by_trace(spans: list[_Span], service: str | None) -> dict[str, list[OwnSpan] | None]:
-    """Return the spans by trace.
-
-    Raises:
-        ValueError: one is not as we write them.
-    """
-    traces: dict[str, list[OwnSpan] | None] = {}
-    for span in spans:
-        trace_id, span_id, parent_id, status = span.trace_id, span.span_id, span.parent_span_id, span.status
-        if not _IDS.fullmatch(f"{trace_id} {span_id} {parent_id}") or trace_id == _NO_TRACE or span_id == _NO_SPAN:
-            raise ValueError(trace_id)
-        own = OwnSpan(
-            span_id,
-            parent_id,
-            span.start_time_unix_nano,
-            span.end_time_unix_nano,
-            0 if status is None else status.code,
-            status is not None and bool(status.message),
-            {pair.key: pair.value for pair in span.attributes},
-            service,
-        )
-        known = traces.get(trace_id)
-        if known is None:
-            traces[trace_id] = [own]
-        else:
-            known.append(own)
-    return traces
-
-
 def _is_trace_id(text: str) -> bool:
-    return len(text) == _TRACE_ID_DIGITS and not text.strip("0123456789abcdef")
+    return _is_known_id(text) and text != _NO_TRACE
+
+
+def _is_known_id(text: str) -> bool:
+    return len(text) == len(_NO_TRACE) and not text.strip("0123456789abcdef")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import hashlib
 import os
 import sqlite3
@@ -45,6 +46,7 @@ _TABLES = (
 _SETTINGS = ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=OFF", "temp_store=MEMORY", "cache_size=-16384")
 _BUSY_S = 10.0
 _MOST_NAME_CHARS = 2048
+_MOST_KNOWN_NAMES = 50_000
 _SEPARATOR = "\x1f"
 _LIMIT_LENGTH, _MOST_BYTES_A_ROW = 0, 1 << 20  # sqlite3.SQLITE_LIMIT_LENGTH, which Python 3.10 does not have
 
@@ -160,33 +162,31 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=256)
 def session_number(text: str) -> int:
     """Return the number of a session's id: a hash, as there may be as many of them as runs."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest()
     return int.from_bytes(digest, "big")
 
 
-class Names:
-    """Number names in the table `name`."""
+class Names(dict[str | None, int | None]):
+    """Map names to their numbers in the table `name`, to which new ones are added; None to None."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__({None: None})
         self._connection = connection
-        self._known: dict[str, int] = {}
 
-    def number_of(self, text: str | None) -> int | None:
-        """Return the number of a name, which is added if it is new; None for None."""
-        if text is None:
-            return None
-        number = self._known.get(text)
-        if number is None:
-            stored = text if is_storable(text) else UNKNOWN
-            self._connection.execute("INSERT OR IGNORE INTO name(text) VALUES(?)", (stored,))
-            ((number,),) = self._connection.execute("SELECT id FROM name WHERE text=?", (stored,))
-            if len(self._known) > 50_000:
-                self._known.clear()
-            self._known[text] = number
-        return number
+    def __missing__(self, text: str) -> int:
+        """Add a name."""
+        stored = text if is_storable(text) else UNKNOWN
+        self._connection.execute("INSERT OR IGNORE INTO name(text) VALUES(?)", (stored,))
+        ((number,),) = self._connection.execute("SELECT id FROM name WHERE text=?", (stored,))
+        if len(self) > _MOST_KNOWN_NAMES:
+            self.forget()
+        self[text] = number
+        return int(number)
 
     def forget(self) -> None:
         """Forget what was added, after a rollback."""
-        self._known.clear()
+        self.clear()
+        self[None] = None

@@ -14,11 +14,12 @@ from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import assemble
 from otel_agent_trace.sources.files import FilesSource, ScannedJournal, read_journals, traces_in_lines
-from otel_agent_trace.sources.index.build import MOST_DAMAGED, NO_TRACE, Index
+from otel_agent_trace.sources.index.build import MOST_DAMAGED, Index
 from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, remove_database, store_at
 from otel_agent_trace.sources.index.query import is_narrowed, selection_of
 from otel_agent_trace.sources.index.schema import UnusableIndexError, open_database
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
+from otel_agent_trace.sources.index.traces import NO_TRACE
 from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
 from otel_agent_trace.store.names import StoreFiles, is_journal
 
