@@ -24,6 +24,7 @@ _TIME_END = 1 << 63
 _MOST_AGENTS = 60
 _QUESTION_CHARS, _ANSWER_CHARS = 96, 64
 _PREVIEWED_BYTES = 4096
+_MOST_NAMES, _MOST_NAME_BYTES = 4096, 256
 _SPAN_ID = re.compile("(?!0{16})[0-9a-f]{16}")
 
 _OPERATION, _TYPES = semconv.OPERATION_NAME, semconv.TYPES
@@ -132,11 +133,11 @@ class _OwnRun:
             raise _UnusualError
         if _TYPES in shape.places and any(name in _text_in(span, shape, _TYPES) for name in _TEXTS):  # type: ignore[operator]
             raise _UnusualError
-        operation = None if shape.operation is None else _name(attributes[shape.operation])
+        operation = None if shape.operation is None else _names[bytes(attributes[shape.operation].value.string_value)]
         if span.service is not None:
             self._services.add(span.service)
         for place in shape.models:
-            self._models.add(_name(attributes[place]))
+            self._models.add(_names[bytes(attributes[place].value.string_value)])
         used = _tokens_in(span, shape) if shape.has_usage else None
         if operation == _AGENT:
             self._add_agent(span, shape, used)
@@ -178,13 +179,11 @@ class _OwnRun:
         elif operation in semconv.MODEL_OPERATIONS:
             self._has_model = True
             self._tokens += used or 0
-            if b"tool_call_response" in _raw_in(span, shape, semconv.INPUT_MESSAGES):
+            if shape.messages is not None and _has_word(span.attributes[shape.messages], b"tool_call_response"):
                 self.link = Link.WITH_LINKED
-        # a result may only be a note that the actual one comes later
-        if (is_tool and b"pending" in _raw_in(span, shape, semconv.TOOL_RESULT)) or (
-            b"pending" in _raw_in(span, shape, semconv.OUTPUT)
-        ):
-            raise _UnusualError
+        for place in shape.tool_results if is_tool else shape.results:
+            if _has_word(span.attributes[place], b"pending"):  # it may only be a note that the actual one comes later
+                raise _UnusualError
 
     def row(self, steps: int) -> RunRow:
         """Return the row.
@@ -232,19 +231,25 @@ class _Shape(NamedTuple):
     has_usage: bool
     has_kind: bool
     operation: int | None
+    messages: int | None
     models: tuple[int, ...]
+    results: tuple[int, ...]
+    tool_results: tuple[int, ...]
     places: dict[str, int]
 
 
 @functools.lru_cache(maxsize=1024)
-def _shape_of(names: tuple[str, ...]) -> _Shape:
-    places = {name: place for place, name in enumerate(names)}
+def _shape_of(keys: tuple[str, ...]) -> _Shape:
+    places = {name: place for place, name in enumerate(keys)}
     return _Shape(
-        len(places) < len(names) or not _UNUSUAL.isdisjoint(places),
+        len(places) < len(keys) or not _UNUSUAL.isdisjoint(places),
         not _USAGE.isdisjoint(places),
         semconv.STEP_KIND in places,
         places.get(_OPERATION),
-        tuple([places[name] for name in _MODELS if name in places]),
+        places.get(semconv.INPUT_MESSAGES),
+        tuple([places[key] for key in _MODELS if key in places]),
+        tuple([places[key] for key in (semconv.OUTPUT,) if key in places]),
+        tuple([places[key] for key in (semconv.OUTPUT, semconv.TOOL_RESULT) if key in places]),
         places,
     )
 
@@ -270,52 +275,51 @@ def _tokens_in(span: OwnSpan, shape: _Shape) -> int:
     total = 0
     for key in _TOKENS:
         if key in shape.places:
-            value = span.attributes[shape.places[key]].value
-            if value is None or value.int_value is None:
+            number = span.attributes[shape.places[key]].value.int_value
+            if number is None:
                 raise _UnusualError
-            total += value.int_value
+            total += number
     return total
 
 
 def _number_in(span: OwnSpan, shape: _Shape, key: str) -> float | None:
-    value = span.attributes[shape.places[key]].value if key in shape.places else None
-    return None if value is None else value.double_value
-
-
-def _raw(pair: Pair) -> bytes:
-    value = pair.value
-    if value is None or value.string_value is None:
-        raise _UnusualError
-    return bytes(value.string_value)
-
-
-def _raw_in(span: OwnSpan, shape: _Shape, key: str) -> bytes:
-    """Return the JSON of a text; nothing where there is none."""
     place = shape.places.get(key)
-    return b"" if place is None else _raw(span.attributes[place])
+    return None if place is None else span.attributes[place].value.double_value
 
 
-@functools.lru_cache(maxsize=4096)
-def _decoded_name(raw: bytes) -> str:
-    text: str = _text_decoder.decode(raw)
-    return text
+def _has_word(pair: Pair, word: bytes) -> bool:
+    raw = bytes(pair.value.string_value)
+    if not raw:  # no text
+        raise _UnusualError
+    return word in raw
 
 
-def _name(pair: Pair) -> str:
-    """Return a text that many spans have, such as the name of a tool."""
-    return _decoded_name(_raw(pair))
+class _Names(dict[bytes, str]):
+    """Map the JSON of texts that many spans have, such as names of tools, to the texts."""
+
+    def __missing__(self, raw: bytes) -> str:
+        """Decode a text."""
+        text: str = _text_decoder.decode(raw)
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        if len(raw) <= _MOST_NAME_BYTES:
+            self[raw] = text
+        return text
+
+
+_names = _Names()
 
 
 def _name_in(span: OwnSpan, shape: _Shape, key: str) -> str | None:
     place = shape.places.get(key)
-    return None if place is None else _name(span.attributes[place])
+    return None if place is None else _names[bytes(span.attributes[place].value.string_value)]
 
 
 def _text_in(span: OwnSpan, shape: _Shape, key: str) -> str | None:
     place = shape.places.get(key)
     if place is None:
         return None
-    text: str = _text_decoder.decode(_raw(span.attributes[place]))
+    text: str = _text_decoder.decode(span.attributes[place].value.string_value)
     return text
 
 
@@ -334,15 +338,17 @@ _messages_decoder = msgspec.json.Decoder(list[_Message])
 def _preview_of_messages(span: OwnSpan, shape: _Shape, key: str, most_chars: int) -> str | None:
     """Return the beginning of the first text in messages, as our tracer writes the question and the answer of a run."""
     place = shape.places.get(key)
-    value = None if place is None else span.attributes[place].value
-    if value is None or value.string_value is None:
+    if place is None:
         return None
     try:
-        messages = _messages_decoder.decode(_text_decoder.decode(value.string_value))
+        messages = _messages_decoder.decode(_text_decoder.decode(span.attributes[place].value.string_value))
     except msgspec.DecodeError:
         return None
-    texts = (part.content for message in messages for part in message.parts if type(part.content) is str)
-    return _beginning(next(texts, None), most_chars)
+    for message in messages:
+        for part in message.parts:
+            if type(part.content) is str:
+                return _beginning(part.content, most_chars)
+    return None
 
 
 def _beginning(text: str | None, most_chars: int) -> str | None:

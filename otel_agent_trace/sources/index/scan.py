@@ -25,7 +25,7 @@ class _Wire(msgspec.Struct, rename="camel", gc=False):
 class Value(_Wire):
     """Represent an ``AnyValue`` whose text is not decoded; other than a text or a number, it is none of these."""
 
-    string_value: msgspec.Raw = None  # type: ignore[assignment]
+    string_value: msgspec.Raw = msgspec.Raw()
     int_value: _Int64 | None = None
     double_value: float | None = None
 
@@ -33,8 +33,8 @@ class Value(_Wire):
 class Pair(_Wire):
     """Represent an attribute."""
 
-    key: str = ""
-    value: Value | None = None
+    key: str
+    value: Value
 
 
 class Status(_Wire):
@@ -83,6 +83,7 @@ class LineScanner:
         self._head = b""
         self._service: str | bool | None = False
         self._services: dict[bytes, str | bool | None] = {}
+        self._trace_id = ""
         self._format = JsonLines()
 
     def own_spans(self, line: bytes) -> list[OwnSpan] | None:
@@ -98,13 +99,12 @@ class LineScanner:
             spans = _decoder.decode(memoryview(line)[len(self._head) - 1 : 1 - len(_LINE_END)])
         except (msgspec.DecodeError, ValueError, RecursionError):
             return None
-        known = ""
         for span in spans:
             span.service = service  # type: ignore[assignment]
-            if span.trace_id != known:
-                known = span.trace_id
-                if not _is_trace_id(known):
+            if span.trace_id != self._trace_id:
+                if not _is_trace_id(span.trace_id):
                     return None
+                self._trace_id = span.trace_id
         return spans
 
     def _note_head(self, line: bytes) -> None:

@@ -17,7 +17,7 @@ from otel_agent_trace.sources.index.scan import UnusualError
 from otel_agent_trace.store import frames, zstandard
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 
-CHUNK_BYTES = 2 << 20
+CHUNK_BYTES = 1 << 21
 """Size of the pieces in which files are scanned, each with a transaction of its own."""
 _CHECKED_BYTES = 4096
 _LAST_LINE = b"\n"
@@ -135,23 +135,23 @@ def _plain_blocks(path: str, begin: int) -> Iterator[bytes]:
 
 
 def _chunks(blocks: Iterable[bytes], begin: int) -> Iterator[Chunk]:
-    parts: list[bytes] = []
+    lines: list[bytes] = []
+    rest: list[bytes] = []  # of a line whose end is in a block to come
     size = 0
     for block in blocks:
-        parts.append(block)
+        read = io.BytesIO(block).readlines()
+        after = [] if block.endswith(b"\n") else [read.pop()] if read else []
+        if read:
+            read[0] = b"".join([*rest, read[0]])
+            rest = []
+        rest += after
+        if sum(map(len, rest)) > MAX_LINE_BYTES:
+            raise UnusualError
+        lines += read
         size += len(block)
-        if size >= CHUNK_BYTES:
-            lines = io.BytesIO(b"".join(parts)).readlines()
-            rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
-            if len(rest) > MAX_LINE_BYTES:
-                raise UnusualError
-            if lines:
-                yield (chunk := Chunk(begin, lines))
-                begin = chunk.end
-            parts, size = [rest], len(rest)
-    lines = io.BytesIO(b"".join(parts)).readlines()
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
+        if size >= CHUNK_BYTES and lines:
+            yield (chunk := Chunk(begin, lines))
+            begin, lines, size = chunk.end, [], 0
     if lines:
         yield Chunk(begin, lines)
 
