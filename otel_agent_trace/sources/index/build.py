@@ -32,7 +32,7 @@ from otel_agent_trace.sources.index.segments import (
     packing_of,
     read_ranges,
 )
-from otel_agent_trace.sources.index.traces import NO_TRACE, TraceWriter, scanned
+from otel_agent_trace.sources.index.traces import NO_TRACE, TraceWriter
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.names import is_journal
@@ -53,7 +53,6 @@ class Index:
         self.connection = connection
         self.segments: dict[int, Segment] = {}
         self.files: list[Status] = []
-        self._scanner = LineScanner()
         self._traces = TraceWriter(connection)
 
     @contextmanager
@@ -97,7 +96,7 @@ class Index:
                 if on_progress is not None:
                     on_progress(done + read, total)
             done += segment.size - segment.indexed
-        self._traces.forget_open()
+        self._traces.forget()
         self._complete_rows()
         self.segments = self._known_segments()
 
@@ -172,6 +171,7 @@ class Index:
                     self.connection.executemany("INSERT OR IGNORE INTO frame VALUES(?,?,?)", rows)
                     self._move(segment, segment.size, path)
         except (UnusualError, SourceError):
+            self._traces.forget()
             with self._transaction():
                 self.connection.execute("UPDATE segment SET is_usual=0 WHERE id=?", (segment.id,))
 
@@ -181,13 +181,14 @@ class Index:
 
     def _add(self, segment: Segment, chunk: Chunk, end: int, path: str) -> bool:
         """Add the traces in some lines, and return whether the file was indexed up to there when it was locked."""
-        found = scanned(self._scanner, chunk)
+        found = self._traces.scan(chunk)
         with self._transaction():
             now = self.connection.execute(
                 "SELECT 1 FROM segment WHERE id=? AND indexed=? AND identity=?",
                 (segment.id, segment.indexed, segment.identity),
             ).fetchone()
             if now is None:
+                self._traces.forget()
                 return False
             self._traces.add(segment.id, found)
             if end != segment.indexed:

@@ -92,46 +92,46 @@ class _UnusualError(Exception):
     """Indicate a trace that has to be read as a whole."""
 
 
-def row_of_own(trace_id: str, spans: Sequence[OwnSpan]) -> tuple[RunRow, Link] | None:
-    """Return the row of a trace that is one run of our own tracer, complete and usual; None for any other trace."""
-    try:
-        run = _OwnRun(trace_id, spans)
-        for span in spans:
-            run.add(span)
-        return run.row(len(spans) - 1), run.link
-    except (_UnusualError, msgspec.DecodeError, ValueError):
-        return None
+class OwnRun:
+    """Gather the row of a trace that is one run of our own tracer, complete and usual, from its spans.
 
+    Args:
+        trace_id: the id of the trace.
+    """
 
-class _OwnRun:
-    """Gather the row of a run from its spans."""
-
-    def __init__(self, trace_id: str, spans: Sequence[OwnSpan]) -> None:
+    def __init__(self, trace_id: str) -> None:
+        self.is_unusual = False
         self._trace_id = trace_id
-        self._starts = {span.span_id: span.start_time_unix_nano for span in spans}
-        if len(self._starts) != len(spans) or not all(map(_SPAN_ID.fullmatch, self._starts)):
-            raise _UnusualError
-        self._root: OwnSpan | None = None
-        self._shape = _shape_of(())
+        self._starts: dict[str, int] = {}
+        self._parents: list[tuple[str, int]] = []
+        self._root: _Root | None = None
         self._services, self._tools, self._failed_tools, self._models = set[str](), set[str](), set[str](), set[str]()
         self._run_ids: list[str] = []
         self._agents = self._errors = self._tokens = 0
-        self._own_tokens: int | None = None
         self._first_step = _TIME_END, True
-        self._has_model = False
-        self.link = Link.NONE
+        self._has_model = self._has_tool_result = False
+
+    def __len__(self) -> int:
+        return len(self._starts)
 
     def add(self, span: OwnSpan) -> None:
-        """Add a span.
+        """Add a span, unless the trace has to be read as a whole, which `is_unusual` is."""
+        if not self.is_unusual:
+            try:
+                self._add(span)
+            except (_UnusualError, msgspec.DecodeError, ValueError):
+                self.is_unusual = True
 
-        Raises:
-            _UnusualError: the trace has to be read as a whole.
-        """
-        attributes = span.attributes
+    def _add(self, span: OwnSpan) -> None:
+        attributes, span_id, start_ns = span.attributes, span.span_id, span.start_time_unix_nano
         shape = _shape_of(tuple([pair.key for pair in attributes]))
-        if shape.is_unusual or not 0 < span.start_time_unix_nano <= span.end_time_unix_nano < _TIME_END:
+        if shape.is_unusual or not 0 < start_ns <= span.end_time_unix_nano < _TIME_END:
             raise _UnusualError
-        if _TYPES in shape.places and any(name in _text_in(span, shape, _TYPES) for name in _TEXTS):  # type: ignore[operator]
+        if span_id in self._starts or not _SPAN_ID.fullmatch(span_id):
+            raise _UnusualError
+        self._starts[span_id] = start_ns
+        types = _text_in(span, shape, _TYPES)
+        if types is not None and any(name in types for name in _TEXTS):
             raise _UnusualError
         operation = None if shape.operation is None else _names[bytes(attributes[shape.operation].value.string_value)]
         if span.service is not None:
@@ -145,6 +145,7 @@ class _OwnRun:
                 return
         elif operation not in _OPERATIONS and not shape.has_kind:
             raise _UnusualError
+        self._parents.append((span.parent_span_id, start_ns))
         self._add_step(span, operation, used, shape)
 
     def _add_agent(self, span: OwnSpan, shape: _Shape, used: int | None) -> None:
@@ -158,17 +159,14 @@ class _OwnRun:
         elif self._root is not None:
             raise _UnusualError
         else:
-            self._root, self._shape, self._own_tokens = span, shape, used
+            self._root = _root_of(span, shape, used)
 
     def _add_step(self, span: OwnSpan, operation: str | None, used: int | None, shape: _Shape) -> None:
-        began_ns = span.start_time_unix_nano
-        if self._starts.get(span.parent_span_id, _TIME_END) >= began_ns:
-            raise _UnusualError
         has_error = (span.status is not None or semconv.ERROR_TYPE in shape.places) and _has_error(span, shape)
         self._errors += has_error
         is_tool = operation == _TOOL
-        if began_ns <= self._first_step[0]:
-            self._first_step = min(self._first_step, (began_ns, not is_tool))
+        if span.start_time_unix_nano <= self._first_step[0]:
+            self._first_step = min(self._first_step, (span.start_time_unix_nano, not is_tool))
         if is_tool:
             tool = _name_in(span, shape, semconv.TOOL_NAME)
             if tool is None:
@@ -180,48 +178,77 @@ class _OwnRun:
             self._has_model = True
             self._tokens += used or 0
             if shape.messages is not None and _has_word(span.attributes[shape.messages], b"tool_call_response"):
-                self.link = Link.WITH_LINKED
+                self._has_tool_result = True
         for place in shape.tool_results if is_tool else shape.results:
             if _has_word(span.attributes[place], b"pending"):  # it may only be a note that the actual one comes later
                 raise _UnusualError
 
-    def row(self, steps: int) -> RunRow:
-        """Return the row.
-
-        Raises:
-            _UnusualError: the trace has to be read as a whole.
-        """
+    def row(self) -> tuple[RunRow, Link] | None:
+        """Return the row, and how the trace is linked with others; None where it has to be read as a whole."""
         root = self._root
-        if root is None or self._agents > _MOST_AGENTS:
-            raise _UnusualError
-        shape = self._shape
-        status = _status_of(root, shape)
-        if status == RunStatus.SUCCESS.value and self._has_model and semconv.OUTPUT_MESSAGES not in shape.places:
-            raise _UnusualError  # it may have been interrupted
-        session = _text_in(root, shape, semconv.CONVERSATION_ID)
-        if session is not None and not self._first_step[1]:
-            self.link = Link.WITH_LINKED
-        tags = _text_in(root, shape, semconv.TAGS)
-        return RunRow(
+        if self.is_unusual or root is None or self._agents > _MOST_AGENTS:
+            return None
+        if root.status == RunStatus.SUCCESS.value and self._has_model and not root.has_output:
+            return None  # it may have been interrupted
+        if any(self._starts.get(parent_id, _TIME_END) >= start_ns for parent_id, start_ns in self._parents):
+            return None
+        may_resume = self._has_tool_result or (root.session is not None and not self._first_step[1])
+        row = RunRow(
             tuple(self._run_ids),
-            root.start_time_unix_nano,
-            root.end_time_unix_nano,
-            _STATUS_NUMBERS[status],
-            _name_in(root, shape, semconv.AGENT_NAME),
-            _text_in(root, shape, semconv.ENDUSER_PSEUDO_ID) or _text_in(root, shape, semconv.USER_ID),
-            session,
+            root.start_ns,
+            root.end_ns,
+            _STATUS_NUMBERS[root.status],
+            root.agent,
+            root.user,
+            root.session,
             joined(self._services),
             joined(self._tools),
             joined(self._failed_tools),
             joined(self._models),
-            None if tags is None else joined(_texts_decoder.decode(tags)),
-            steps,
+            root.tags,
+            len(self._starts) - 1,
             self._errors,
-            min(self._tokens if self._own_tokens is None else self._own_tokens, _TIME_END - 1),
-            _number_in(root, shape, semconv.SAMPLING_PROBABILITY),
-            _preview_of_messages(root, shape, semconv.INPUT_MESSAGES, _QUESTION_CHARS),
-            _preview_of_messages(root, shape, semconv.OUTPUT_MESSAGES, _ANSWER_CHARS),
+            min(self._tokens if root.tokens is None else root.tokens, _TIME_END - 1),
+            root.probability,
+            root.question,
+            root.answer,
         )
+        return row, Link.WITH_LINKED if may_resume else Link.NONE
+
+
+class _Root(NamedTuple):
+    """Hold what the root has of the row."""
+
+    start_ns: int
+    end_ns: int
+    status: str
+    agent: str | None
+    user: str | None
+    session: str | None
+    tags: str | None
+    tokens: int | None
+    probability: float | None
+    question: str | None
+    answer: str | None
+    has_output: bool
+
+
+def _root_of(span: OwnSpan, shape: _Shape, used: int | None) -> _Root:
+    tags = _text_in(span, shape, semconv.TAGS)
+    return _Root(
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        _status_of(span, shape),
+        _name_in(span, shape, semconv.AGENT_NAME),
+        _text_in(span, shape, semconv.ENDUSER_PSEUDO_ID) or _text_in(span, shape, semconv.USER_ID),
+        _text_in(span, shape, semconv.CONVERSATION_ID),
+        None if tags is None else joined(_texts_decoder.decode(tags)),
+        used,
+        _number_in(span, shape, semconv.SAMPLING_PROBABILITY),
+        _preview_of_messages(span, shape, semconv.INPUT_MESSAGES, _QUESTION_CHARS),
+        _preview_of_messages(span, shape, semconv.OUTPUT_MESSAGES, _ANSWER_CHARS),
+        semconv.OUTPUT_MESSAGES in shape.places,
+    )
 
 
 class _Shape(NamedTuple):

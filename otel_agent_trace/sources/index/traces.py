@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from otel_agent_trace.sources.index.rows import RunRow, row_of_own
-from otel_agent_trace.sources.index.scan import LineScanner, OwnSpan
+from otel_agent_trace.sources.index.rows import OwnRun, RunRow
+from otel_agent_trace.sources.index.scan import LineScanner
 from otel_agent_trace.sources.index.schema import Link, Names, is_storable, session_number
 from otel_agent_trace.sources.index.segments import Chunk
 
@@ -22,45 +22,14 @@ _INSERT_RUN = f"INSERT OR REPLACE INTO run VALUES({','.join('?' * _RUN_COLUMNS)}
 class Scanned(NamedTuple):
     """Hold what lines have.
 
-    `own` are the spans of each trace, None where they have to be read as a whole, and `places` where its lines are: where
-    one begins and ends, where the next one does, and so on; lines that touch are one place. `damaged` is the same of lines
-    with damage.
+    `runs` are those of the traces, None for one that has to be read as a whole, and `places` where the lines of a trace
+    are: where one begins and ends, where the next one does, and so on; lines that touch are one place. `damaged` is the
+    same of lines with damage.
     """
 
-    own: dict[str, list[OwnSpan] | None]
+    runs: dict[str, OwnRun | None]
     places: dict[str, list[int]]
     damaged: list[int]
-
-
-def scanned(scanner: LineScanner, chunk: Chunk) -> Scanned:
-    """Return what the lines of a chunk have.
-
-    Raises:
-        UnusualError: as of `LineScanner.read`.
-    """
-    own, places, damaged = found = Scanned({}, {}, [])
-    end = chunk.begin
-    for line in chunk.lines:
-        begin, end = end, end + len(line)
-        spans = scanner.own_spans(line)
-        if spans is not None:
-            for span in spans:
-                trace_id = span.trace_id
-                if trace_id not in places:
-                    places[trace_id], own[trace_id] = [begin, end], [span]
-                    continue
-                _note(places[trace_id], begin, end)
-                known = own[trace_id]
-                if known is not None:
-                    known.append(span)
-        elif not line.isspace():
-            trace_ids, is_damaged = scanner.read(line)
-            if is_damaged:
-                _note(damaged, begin, end)
-            for trace_id in trace_ids:
-                _note(places.setdefault(trace_id, []), begin, end)
-                own[trace_id] = None
-    return found
 
 
 def _note(places: list[int], begin: int, end: int) -> None:
@@ -81,35 +50,64 @@ class TraceWriter:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._names = Names(connection)
-        self._open: dict[str, tuple[list[OwnSpan], int]] = {}
+        self._scanner = LineScanner()
+        self._open: dict[str, tuple[OwnRun, int]] = {}
 
     def forget(self) -> None:
-        """Forget what was added, after a rollback."""
+        """Forget what was added, after a rollback, and which runs may go on in later lines."""
         self._names.forget()
-
-    def forget_open(self) -> None:
-        """Forget the spans of traces that are not complete yet, which are kept as later lines may have the others."""
         self._open.clear()
+
+    def scan(self, chunk: Chunk) -> Scanned:
+        """Return what the lines of a chunk have, which has to be added next, or else forgotten.
+
+        Raises:
+            UnusualError: as of `LineScanner.read`.
+        """
+        runs, places, damaged = found = Scanned({}, {}, [])
+        end = chunk.begin
+        for line in chunk.lines:
+            begin, end = end, end + len(line)
+            spans = self._scanner.own_spans(line)
+            if spans is not None:
+                for span in spans:
+                    trace_id = span.trace_id
+                    if trace_id in places:
+                        _note(places[trace_id], begin, end)
+                        run = runs[trace_id]
+                    else:
+                        places[trace_id] = [begin, end]
+                        runs[trace_id] = run = self._open[trace_id][0] if trace_id in self._open else OwnRun(trace_id)
+                    if run is not None:
+                        run.add(span)
+            elif not line.isspace():
+                trace_ids, is_damaged = self._scanner.read(line)
+                if is_damaged:
+                    _note(damaged, begin, end)
+                for trace_id in trace_ids:
+                    _note(places.setdefault(trace_id, []), begin, end)
+                    runs[trace_id] = None
+        return found
 
     def add(self, segment_id: int, found: Scanned) -> None:
         """Add the traces in some lines of a file, or what these have more of them."""
-        rows = {
-            trace_id: None if spans is None else row_of_own(trace_id, spans) for trace_id, spans in found.own.items()
-        }
+        rows = {trace_id: None if run is None else run.row() for trace_id, run in found.runs.items()}
         numbers, known = self._insert({trace_id: row[1] if row else Link.UNKNOWN for trace_id, row in rows.items()})
         run_rows: list[tuple[object, ...]] = []
         place_rows: list[tuple[int, int, int, int]] = []
         for trace_id, places in found.places.items():
-            number, row, spans, count = numbers[trace_id], rows[trace_id], found.own[trace_id], len(places) // 2
-            if number in known:
-                spans, count = self._continued(number, trace_id, spans, count)
-                row = None if spans is None else row_of_own(trace_id, spans)
+            number, row, run, count = numbers[trace_id], rows[trace_id], found.runs[trace_id], len(places) // 2
+            if number in known or trace_id in self._open:
+                before = self._place_count(number)
+                if self._open.pop(trace_id, (None, 0))[1] != before:
+                    row = run = None  # the run lacks what was indexed before
+                count += before
                 self.clear(number, row[1] if row else Link.UNKNOWN)
             if row is not None:
                 run_rows.append(self._columns(number, 0, row[0]))
                 self._add_run_ids(number, row[0])
-            elif spans is not None and len(spans) + len(self._open) < _MOST_OPEN_SPANS:
-                self._open[trace_id] = spans, count
+            elif run is not None and not run.is_unusual and len(run) + len(self._open) < _MOST_OPEN_SPANS:
+                self._open[trace_id] = run, count
             place_rows += _rows_of_places(number, segment_id, places)
         place_rows += _rows_of_places(NO_TRACE, segment_id, found.damaged)
         self._connection.executemany("INSERT OR IGNORE INTO place VALUES(?,?,?,?)", place_rows)
@@ -130,14 +128,9 @@ class TraceWriter:
                     known.add(numbers[key.hex()])
         return numbers, known
 
-    def _continued(
-        self, number: int, trace_id: str, spans: list[OwnSpan] | None, count: int
-    ) -> tuple[list[OwnSpan] | None, int]:
-        """Return the spans of a trace that goes on, None where they are not at hand, and the number of their places."""
-        (before,) = self._connection.execute("SELECT count(*) FROM place WHERE trace=?", (number,)).fetchone()
-        opened, places = self._open.pop(trace_id, (None, 0))
-        is_whole = opened is not None and spans is not None and places == before
-        return (opened + spans if is_whole else None), before + count  # type: ignore[operator]
+    def _place_count(self, number: int) -> int:
+        (count,) = self._connection.execute("SELECT count(*) FROM place WHERE trace=?", (number,)).fetchone()
+        return int(count)
 
     def replace_runs(self, number: int, link: Link, rows: Sequence[RunRow]) -> None:
         """Replace the runs of a trace."""
