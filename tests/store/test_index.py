@@ -128,7 +128,8 @@ def _with_steps(draw: st.DrawFn, run: AgentRun) -> AgentRun:
             fields["model"] = draw(st.sampled_from(["m-1", None]))
         return msgspec.structs.replace(step, **fields)
 
-    return msgspec.structs.replace(run, steps=tuple(map(changed, run.steps)))
+    steps = run.steps if draw(st.booleans()) else run.steps[:-1]  # with a sub-agent, runs are always read as a whole
+    return msgspec.structs.replace(run, steps=tuple(map(changed, steps)))
 
 
 def _open(span: SpanRecord) -> SpanRecord:

@@ -381,9 +381,10 @@ def _preview_of_messages(span: OwnSpan, shape: _Shape, key: str, most_chars: int
 def _beginning(text: str | None, most_chars: int) -> str | None:
     if text is None:
         return None
-    line = " ".join(text[: 2 * most_chars].split())[:most_chars]
-    if len(line) < most_chars:
-        line = " ".join(text[:_PREVIEWED_BYTES].split())[:most_chars]
+    head = text[:most_chars]
+    if head.isprintable() and "  " not in head and head == head.strip():
+        return head
+    line = " ".join(text[:_PREVIEWED_BYTES].split())[:most_chars]
     return line.replace("\0", "").encode("utf-8", "replace").decode()
 
 

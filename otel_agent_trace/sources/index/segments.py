@@ -17,7 +17,7 @@ from otel_agent_trace.sources.index.scan import UnusualError
 from otel_agent_trace.store import frames, zstandard
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 
-CHUNK_BYTES = 1 << 21
+CHUNK_BYTES = 2 << 20
 """Size of the pieces in which files are scanned, each with a transaction of its own."""
 _CHECKED_BYTES = 4096
 _LAST_LINE = b"\n"
