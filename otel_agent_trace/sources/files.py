@@ -687,9 +687,10 @@ def _read_head(path: str, blocks: Iterator[bytes]) -> bytes:
     size = 0
     try:
         for block in blocks:
-            parts.append(block)
             size += len(block)
-            if size >= MAX_LINE_BYTES or (size >= BLOCK_BYTES and (b"\n" in block or is_other_binary(parts[0]))):
+            if not parts or block.strip(b"\0"):  # a power cut may leave many zeros
+                parts.append(block)
+            if size >= MAX_LINE_BYTES or (size >= BLOCK_BYTES and b"\n" in block):
                 break
     except _DamagedError as error:
         if not parts and not error.ends_early:  # otherwise reading reports it

@@ -16,6 +16,7 @@ from otel_agent_trace.cli import main
 from otel_agent_trace.store import sharing
 from otel_agent_trace.store.names import StoreFiles
 from tests.support.processes import environment
+from tests.support.requirements import needs_locks
 from tests.support.stores import agent, segment
 
 Compacting = Callable[..., dict[str, Any]]
@@ -63,6 +64,7 @@ def compacted(path: Path, capsys: pytest.CaptureFixture[str]) -> Compacting:
     return call
 
 
+@needs_locks
 def test_it_applies_the_settings_of_the_environment(
     path: Path, compacted: Compacting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +82,7 @@ def test_it_applies_the_settings_of_the_environment(
     assert len(load_runs(path)) == 1
 
 
+@needs_locks
 def test_compress_needs_no_setting(path: Path, compacted: Compacting) -> None:
     segments = [segment(path, agent(number)) for number in (1, 2)]
     assert compacted("--compress") == {"compressed": 2}
@@ -87,7 +90,7 @@ def test_compress_needs_no_setting(path: Path, compacted: Compacting) -> None:
     assert len(load_runs(path)) == 2
 
 
-@pytest.mark.skipif(sharing.fcntl is None, reason="needs fcntl")
+@needs_locks
 def test_it_works_beside_a_writer_and_folds_its_journal_when_it_is_gone(path: Path, compacted: Compacting) -> None:
     command = [sys.executable, "-c", _WRITER, str(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -105,6 +108,7 @@ def test_it_works_beside_a_writer_and_folds_its_journal_when_it_is_gone(path: Pa
     assert StoreFiles(str(path)).journals() == []
 
 
+@needs_locks
 def test_a_folder_with_several_stores(path: Path, compacted: Compacting) -> None:
     other = path.with_name("other.jsonl")
     path.write_bytes(agent(1) + agent(2)[:99])
@@ -115,6 +119,7 @@ def test_a_folder_with_several_stores(path: Path, compacted: Compacting) -> None
     assert path.with_name("notes.txt").read_text() == '{"resourceSpans'
 
 
+@needs_locks
 def test_what_it_prints(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_bytes(agent(1) + agent(2)[:99] + agent(3))
     segment(path, agent(1))

@@ -18,16 +18,15 @@ from otel_agent_trace import AgentTracer, FileBackend, SpanRecord, load_runs
 from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.span import LogRecord
-from otel_agent_trace.store import sharing
 from otel_agent_trace.store.compaction import compact
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import StoreSettings
 from tests.support.file_formats import zstd
 from tests.support.processes import environment
+from tests.support.requirements import needs_locks
 from tests.support.stores import agent, segment
 
 Report = Callable[..., dict[str, Any]]
-needs_locks = pytest.mark.skipif(sharing.fcntl is None, reason="needs fcntl")
 
 
 @pytest.fixture
@@ -63,6 +62,7 @@ def score(trace_id: str) -> bytes:
     return otlp_json.encode_log(log) + b"\n"
 
 
+@needs_locks
 def test_old_runs_go_from_files_of_every_kind(path: Path, prune: Report) -> None:
     plain = segment(path, agent(1, 40), agent(2, 1))
     packed = segment(path, agent(3, 50), agent(4, 1))
@@ -85,6 +85,7 @@ def test_old_runs_go_from_files_of_every_kind(path: Path, prune: Report) -> None
     assert prune("--until", "30d")["runs"] == 0
 
 
+@needs_locks
 @pytest.mark.parametrize("compress", ["zst", None])
 def test_a_segment_of_which_nothing_is_left_is_removed(path: Path, prune: Report, compress: Any) -> None:
     segment(path, agent(1, 40), b"\n", agent(2, 40))
@@ -268,6 +269,7 @@ def test_forget_says_that_a_run_in_flight_stays(
     assert not any(b"in flight" in file.read_bytes() for file in path.parent.rglob("*") if file.is_file())
 
 
+@needs_locks
 def test_forget_reaches_segments_and_what_a_killed_compaction_left(path: Path) -> None:
     named: dict[str, Any] = {"enduser.id": "ann"}
     plain, packed = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
@@ -30,6 +29,9 @@ from otel_agent_trace.store.repair import repair
 from otel_agent_trace.store.settings import StoreSettings
 from tests.support.file_formats import zstd
 from tests.support.processes import environment
+from tests.support.requirements import needs_locks
+
+pytestmark = needs_locks
 
 BEGAN_NS = 1_795_475_000_000_000_000
 COMPRESS = StoreSettings(compress="zst")
@@ -173,14 +175,13 @@ def test_any_mixture_of_torn_lines_reads_the_same_afterwards(
     plain_lines(store.path)
 
 
-@pytest.mark.skipif(sharing.fcntl is None, reason="needs fcntl")
 def test_a_file_that_a_writer_has_open_stays(store: Store) -> None:
     torn = line(1) + line(2)[:100]
     segment = store.segment(torn)
     store.path.write_bytes(torn)
     with open(segment, "ab") as of_segment, open(store.path, "ab") as live:
-        fcntl.flock(of_segment, fcntl.LOCK_SH)
-        fcntl.flock(live, fcntl.LOCK_SH)
+        sharing.mark_in_use(of_segment.fileno())
+        sharing.mark_in_use(live.fileno())
         assert store.compact(COMPRESS) == Compacted(in_use=3)
     assert (segment.read_bytes(), store.path.read_bytes()) == (torn, torn)
     assert store.compact(COMPRESS) == Compacted(repaired=2, compressed=1)
@@ -239,7 +240,6 @@ def test_a_segment_is_repaired_before_it_is_compressed(store: Store) -> None:
     assert [json.loads(each) for each in content.splitlines() if each.strip()] == [json.loads(line(2))]
 
 
-@pytest.mark.skipif(sharing.fcntl is None, reason="needs fcntl")
 def test_whoever_closes_segments_has_compacted_them_when_it_is_closed(store: Store) -> None:
     """Also those that it closed while an earlier compaction was at work."""
     settings: dict[str, Any] = {"rotate_bytes": 5000, "compress": "zst", "keep_bytes": 60_000}
@@ -331,11 +331,10 @@ def test_the_oldest_segments_go_until_the_store_fits(store: Store) -> None:
     assert store.names() == {store.path.name}
 
 
-@pytest.mark.skipif(sharing.fcntl is None, reason="needs fcntl")
 def test_a_segment_in_use_is_kept_for_the_moment(store: Store) -> None:
     held, free = store.segment(line(1), days_ago=9), store.segment(line(2), days_ago=8)
     with open(held, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        sharing.mark_in_use(file.fileno())
         assert store.compact(StoreSettings(keep_bytes=1)) == Compacted(removed=1)
     assert store.names() == {held.name}
     assert not free.exists()
@@ -385,7 +384,6 @@ print("done", flush=True)
 KILLS = int(os.environ.get("OTEL_AGENT_TRACE_TEST_KILLS", "6"))
 
 
-@pytest.mark.skipif(sharing.fcntl is None, reason="needs fcntl")
 def test_a_compaction_that_is_killed_loses_and_doubles_nothing(store: Store) -> None:
     made = random.Random(0)
     expected: list[int] = []

@@ -46,7 +46,7 @@ def make_socket(path: Path) -> None:
 
 def make_sparse(path: Path) -> None:
     path.touch()
-    os.truncate(path, 64 << 20)
+    os.truncate(path, 96 << 20)
 
 
 def make_many_open(path: Path) -> None:
@@ -66,7 +66,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "link to itself": lambda path: path.symlink_to(path.name),
     "link to root": lambda path: path.symlink_to("/"),
     "socket": make_socket,
-    "64 MB of nothing": make_sparse,
+    "96 MB of nothing": make_sparse,
     "garbage": lambda path: path.write_bytes(os.urandom(100_000)),
     "deep": lambda path: path.write_bytes(b'{"a":[' * 1_000_000),
     "nested runs": make_many_open,

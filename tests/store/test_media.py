@@ -44,6 +44,7 @@ from otel_agent_trace.store.unnamed_media import remove_unnamed_media
 from otel_agent_trace.values import Truncated, binary, same
 from tests.support.fake_receivers import OK, Answer, fake_http_receiver
 from tests.support.processes import run_code
+from tests.support.requirements import needs_locks
 from tests.support.sample_runs import fail_on_problem
 
 Read = Callable[[], AgentRun]
@@ -530,6 +531,7 @@ def test_an_attribute_of_that_name_is_the_callers_own(path: Path) -> None:
 # ── removing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@needs_locks
 def test_content_is_forgotten_with_the_last_run_that_names_it(path: Path, folder: Path) -> None:
     record_outputs(FileBackend(path), PICTURE, picture(1), user_id="ann")
     record_outputs(FileBackend(path), PICTURE, user_id="bob")
@@ -557,6 +559,7 @@ def test_content_named_by_a_closed_file_or_a_journal_stays(path: Path, folder: P
     assert len(remove_unnamed_media(StoreFiles(str(path)))) == 0  # its lock is held
 
 
+@needs_locks
 def test_content_of_a_span_that_is_about_to_be_written_stays(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -582,6 +585,7 @@ def test_what_a_killed_process_was_removing_is_restored(path: Path, folder: Path
     assert os.listdir(folder) == [NAME]
 
 
+@needs_locks
 def test_writers_beside_a_remover_lose_nothing(path: Path, folder: Path) -> None:
     """Content comes again that is removed at that moment, since the file that named it is gone."""
     backend, ending, removed = FileBackend(path), threading.Event(), list[str]()

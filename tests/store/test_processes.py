@@ -15,7 +15,7 @@ import pytest
 from otel_agent_trace import AgentRun, load_runs
 from otel_agent_trace.store.names import StoreFiles
 from tests.support.processes import RunPython, environment
-from tests.support.requirements import START_METHODS, cannot_run, needs_fork
+from tests.support.requirements import START_METHODS, cannot_run, needs_fork, needs_locks
 
 BEGINNING = """
 import logging, multiprocessing, os, resource, signal, subprocess, sys, threading, time
@@ -213,6 +213,7 @@ def test_a_kill_when_a_journal_moves(tmp_path: Path) -> None:
     assert [run.interrupted for run in load_runs(tmp_path / "t.jsonl") if run.user_input == "open"] == [True]
 
 
+@needs_locks
 def test_another_container(tmp_path: Path, run_python: RunPython) -> None:
     """Whoever has other numbers of processes knows who is alive, and folds the dead only."""
     if (
@@ -261,6 +262,7 @@ fcntl.flock = flock
 }
 
 
+@needs_locks
 @pytest.mark.parametrize("name", WITHOUT_LOCKS)
 def test_without_locks(tmp_path: Path, run_python: RunPython, name: str) -> None:
     """One warning; writing and rotating go on, nothing is compressed, and nobody alive is called interrupted."""

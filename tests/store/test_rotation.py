@@ -147,6 +147,7 @@ def test_where_files_cannot_be_locked(
     assert [record.message for record in caplog.records] == [f"{path}: {rotation.NO_LOCKS}"]
 
 
+@needs_locks
 def test_a_folder_in_which_nothing_can_be_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
