@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import msgspec
 
@@ -14,6 +12,7 @@ from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.liveness import is_alive
+from otel_agent_trace.store.media import MediaFolder
 from otel_agent_trace.store.names import is_journal, is_rotated, store_of, store_of_segment
 
 _SHOWN_DAMAGE = 100
@@ -85,8 +84,9 @@ def status_of(source: str) -> StoreStatus:
     live = [path for path in paths if path not in {*journals, *closed}]
     stores = {store_of(os.path.realpath(path)) for path in paths}
     alive = [_is_alive(path) for path in journals]
-    index = [size for store in stores for size in _sizes(store.folder, os.path.basename(store.index))]
-    media = [size for store in stores for size in _sizes(store.media_folder)]
+    index = [_size_of(f"{store.index}{end}") for store in stores for end in ("", "-wal", "-shm")]
+    folders = [MediaFolder(store) for store in stores]
+    media = [_size_of(os.path.join(folder.path, name)) for folder in folders for name in folder.names()]
     runs = search(FilesSource([source]), RunQuery(), _ignore_problem, lambda found: 1)
     return StoreStatus(
         SegmentCounts(len(closed), len(live)),
@@ -96,7 +96,7 @@ def status_of(source: str) -> StoreStatus:
         inspected.first_ns,
         inspected.last_ns,
         JournalCounts(alive.count(True), alive.count(False), alive.count(None)),
-        IndexStatus(bool(index), sum(index)),
+        IndexStatus(any(index), sum(index)),
         MediaStatus(len(media), sum(media)),
         inspected.damage,
         tuple(damaged),
@@ -111,14 +111,12 @@ def _is_alive(journal: str) -> bool | None:
         return None
 
 
-def _sizes(folder: str, beginning: str = "") -> Iterator[int]:
-    """Yield the sizes of the files of a folder and of those below it whose names begin so; none if there is no folder."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False) and entry.name.startswith(beginning):
-                yield entry.stat(follow_symlinks=False).st_size
-            elif not beginning and entry.is_dir(follow_symlinks=False):
-                yield from _sizes(entry.path)
+def _size_of(path: str) -> int:
+    """Return the size of a file in bytes; 0 if it is not there."""
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
 
 
 def _ignore_problem(problem: Problem) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -84,9 +85,9 @@ def test_what_lies_beside_is_counted(tmp_path: Path, run_command: RunCommand) ->
     write_runs(path, 1)
     (tmp_path / "t.jsonl.index").write_bytes(b"x" * 100)
     (tmp_path / "t.jsonl.index-wal").write_bytes(b"x" * 10)
-    folder = tmp_path / "t.jsonl.media" / "ab"
-    folder.mkdir(parents=True)
-    (folder / "cd").write_bytes(b"x" * 7)
+    folder = tmp_path / "t.jsonl.media"
+    folder.mkdir()
+    (folder / f"{hashlib.sha256(b'x' * 7).hexdigest()}.png").write_bytes(b"x" * 7)
     status = status_of(run_command, path)
     assert status["index"] == {"present": True, "bytes": 110}
     assert status["media"] == {"parts": 1, "bytes": 7}

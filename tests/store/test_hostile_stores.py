@@ -17,6 +17,8 @@ from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import store_settings
 from tests.support.processes import environment
 
+pytestmark = pytest.mark.slow
+
 SEGMENT = "t-20261128T101500.123456Z-9f3a1c2b.jsonl"
 JOURNAL = "t.jsonl.open/99999-9f3a1c2b.jsonl"
 PLACES = {
@@ -32,7 +34,7 @@ PLACES = {
 }
 COMMANDS = ("list", "show last", "metrics", "verify", "status", "compact", "prune --until 30d --apply", "tail", "index",
             "forget --user nobody", "list --status interrupted")  # fmt: skip
-MOST_S = 10
+MOST_S = 20
 MOST_BYTES = 768 << 20
 
 
@@ -68,7 +70,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "socket": make_socket,
     "96 MB of nothing": make_sparse,
     "garbage": lambda path: path.write_bytes(os.urandom(100_000)),
-    "deep": lambda path: path.write_bytes(b'{"a":[' * 1_000_000),
+    "deep": lambda path: path.write_bytes(b'{"a":[' * 200_000),
     "nested runs": make_many_open,
 }
 

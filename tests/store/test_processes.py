@@ -21,6 +21,8 @@ BEGINNING = """
 import logging, multiprocessing, os, resource, signal, subprocess, sys, threading, time
 from otel_agent_trace import AgentTracer, FileBackend, load_runs
 
+pytestmark = pytest.mark.slow
+
 def made(**options):
     return AgentTracer(backend=FileBackend("t.jsonl", **options))
 

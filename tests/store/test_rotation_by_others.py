@@ -13,6 +13,8 @@ import pytest
 from otel_agent_trace import AgentTracer, FileBackend, load_runs
 from tests.support.requirements import cannot_run
 
+pytestmark = pytest.mark.slow
+
 
 class Traced:
     """A tracer, and the questions that its runs had."""
