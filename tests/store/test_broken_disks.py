@@ -30,7 +30,7 @@ from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import store_settings
 from tests.support.requirements import cannot_run, needs_fork
 
-pytestmark = needs_fork
+pytestmark = [needs_fork, pytest.mark.slow]
 LONGER_S = 0.05
 """A call may take so much longer than without a fault."""
 OF_A_RUN = 3

@@ -17,11 +17,11 @@ from otel_agent_trace.store.names import StoreFiles
 from tests.support.processes import RunPython, environment
 from tests.support.requirements import START_METHODS, cannot_run, needs_fork, needs_locks
 
+pytestmark = pytest.mark.slow
+
 BEGINNING = """
 import logging, multiprocessing, os, resource, signal, subprocess, sys, threading, time
 from otel_agent_trace import AgentTracer, FileBackend, load_runs
-
-pytestmark = pytest.mark.slow
 
 def made(**options):
     return AgentTracer(backend=FileBackend("t.jsonl", **options))
