@@ -345,7 +345,7 @@ def test_a_torn_last_line(tmp_path: Path, torn: bytes) -> None:
         file.write(torn)
     trace_one(FileBackend(path), "after")
     assert [run.run_id for run in load_runs(path, on_problem=lambda problem: None)] == ["before", "after"]
-    assert len(problems_of(path)) == 1
+    assert len(problems_of(path)) <= 1  # none if nobody else had the file open, so that it was blanked
 
 
 @pytest.mark.parametrize("torn", [b'{"resourceSpans":[{"scope', b"x"])
