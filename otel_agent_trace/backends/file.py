@@ -145,17 +145,16 @@ class FileBackend(ExportingSink):
 
     def on_discard(self, span: PipelineSpan) -> None:
         """Forget the start of a span that a policy dropped."""
-        try:
-            self._journal.drop(_ids(span)[_SPAN_ID])
-        except OSError as error:
-            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
-                raise
-            self._miss_in_journal("end", error)
+        self._forget(self._journal.drop, _ids(span)[_SPAN_ID])
 
     def on_drop(self, trace_id: str) -> None:
         """Forget the spans of a trace that the gate has dropped."""
+        self._forget(self._journal.drop_trace, int(trace_id, 16))
+
+    def _forget(self, forget: Callable[[int], None], number: int) -> None:
+        """Remove from the journal what is not kept; a failure is counted by its reason."""
         try:
-            self._journal.drop_trace(int(trace_id, 16))
+            forget(number)
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
                 raise

@@ -20,11 +20,11 @@ from otel_agent_trace.span import Problem
 from otel_agent_trace.store.folding import MAX_JOURNAL_BYTES
 from otel_agent_trace.store.frames import FrameWriter
 from otel_agent_trace.store.journal_lines import as_otlp
-from otel_agent_trace.store.liveness import is_owner_alive, open_journal
+from otel_agent_trace.store.liveness import is_owner_alive
 from otel_agent_trace.store.names import is_journal, store_of_segment
 from otel_agent_trace.store.replacing import Write, replace
 from otel_agent_trace.store.retention import remove_unused
-from otel_agent_trace.store.sharing import is_lock_free
+from otel_agent_trace.store.sharing import is_lock_free, open_regular
 
 _UNLIMITED = 1 << 62
 _BATCH_BYTES = 1 << 20
@@ -69,7 +69,7 @@ def remove_from_file(path: str, selection: Selection, apply: bool) -> Removal:
 
 def _left_in_journal(path: str, selection: Selection, apply: bool) -> Removal:
     """Return what is selected in a journal; that of a process which is gone has been folded before anything is changed."""
-    descriptor = open_journal(path)
+    descriptor = open_regular(path)
     with open(descriptor, "rb") as file:
         is_alive = is_owner_alive(descriptor, lock_is_free=is_lock_free(descriptor))
         texts, lines = TextFilter(selection), JsonLines()

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Found, Pieces, file_format_of
+from otel_agent_trace.sources.file_formats import DamagedError, FileFormat, Found, Pieces
 from otel_agent_trace.sources.file_formats.console_output import ConsoleOutput
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import BLOCK_BYTES, FilesSource, open_regular
+from otel_agent_trace.sources.files import BLOCK_BYTES, FilesSource, detect_format, open_regular
 from otel_agent_trace.sources.text_encoding import as_utf8
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.store.frames import FrameError, contents
@@ -131,8 +131,8 @@ def _inspect_twice(path: str, raw: io.BufferedReader, inspected: Inspected, on_d
 
 def _inspect_file(path: str, raw: io.BufferedReader, inspected: Inspected, on_damage: OnProblem) -> None:
     content = _Content(path, raw, on_damage)
-    begin, blocks = _beginning(as_utf8(content))
-    file_format = file_format_of(begin)()
+    factory, blocks = detect_format(as_utf8(content))
+    file_format = factory()
     if isinstance(file_format, ConsoleOutput) and _IS_OF_LINES.search(os.path.basename(path)):
         file_format = JsonLines()  # what is before its first line is damage, not what a program printed
     is_of_lines = type(file_format) is JsonLines
@@ -165,16 +165,6 @@ def _pieces(path: str, file_format: FileFormat, blocks: Iterator[bytes], on_dama
 
 def _too_long(file_format: FileFormat) -> str:
     return f"a {file_format.piece_name} of more than {MAX_LINE_BYTES >> 20} MiB"
-
-
-def _beginning(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Return the beginning of a file, and an iterator over all its blocks."""
-    seen: list[bytes] = []
-    for block in blocks:
-        seen.append(block)
-        if sum(map(len, seen)) >= HEAD_BYTES:
-            break
-    return b"".join(seen), itertools.chain(seen, blocks)
 
 
 class _Content:

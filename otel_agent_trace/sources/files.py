@@ -29,7 +29,7 @@ from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
-from otel_agent_trace.sources.listing import expand, list_directory
+from otel_agent_trace.sources.listing import expand, list_directory, size_of
 from otel_agent_trace.sources.open_traces import OpenTraces, spans_in
 from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.stored_media import StoredMedia
@@ -134,7 +134,7 @@ class FilesSource:
 
     def _counters(self, files: Sequence[str]) -> Iterator[Callable[[int], None]]:
         """Yield a function for each pass over each file, to be called with the bytes read of that file."""
-        sizes = [_file_size(file) for file in files] * 2
+        sizes = [size_of(file) for file in files] * 2
         return (self._counter(before, sum(sizes)) for before in itertools.accumulate(sizes, initial=0))
 
     def _counter(self, before: int, total: int) -> Callable[[int], None]:
@@ -222,7 +222,7 @@ class _LastBlocks:
         with opened as (raw, blocks):
             identity = None if is_journal else _identity_of(raw.fileno())
             seen = _CountedBlocks(_until_damage(blocks))
-            file_format, all_blocks = _detect_format(seen)
+            file_format, all_blocks = detect_format(seen)
             for trace_ids, position in file_format().trace_ids(all_blocks, MAX_LINE_BYTES):
                 number = first + (position - 1) // BLOCK_BYTES
                 for trace_id in trace_ids:
@@ -299,7 +299,7 @@ class _CountedBlocks:
         return self._size
 
 
-def _detect_format(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], Iterator[bytes]]:
+def detect_format(blocks: Iterator[bytes]) -> tuple[Callable[[], FileFormat], Iterator[bytes]]:
     """Return the format of a file by its first blocks, and an iterator over all its blocks."""
     seen: list[bytes] = []
     size = 0
@@ -435,13 +435,6 @@ def _ignore_progress(read: int) -> None:
     """Ignore the number of bytes read."""
 
 
-def _file_size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0  # opening the file will raise the error
-
-
 def _identity_of(file: str | int) -> _Identity | None:
     """Return device and inode of a path or descriptor, which a renamed file keeps; None if there is no such file."""
     try:
@@ -542,14 +535,10 @@ def blocks_of(path: str) -> Iterator[bytes]:
     """
     with open_regular(path) as raw:
         try:
-            yield from _blocks(raw, _refuse_damage)
+            yield from _blocks(raw, _raise_damage)
         except DamagedError as error:
             msg = f"{path}: {error}"
             raise SourceError(msg) from error
-
-
-def _refuse_damage(error: DamagedError) -> None:
-    raise error
 
 
 def open_regular(path: str) -> io.BufferedReader:
@@ -648,7 +637,7 @@ def content_of(raw: io.BufferedReader, on_damage: _OnDamage = _raise_damage) -> 
     """
     packing = _packing_of(raw)
     is_plain = packing == "file" and is_plain_utf8(raw.peek())
-    file_format, blocks = _detect_format(as_utf8(_blocks(raw, on_damage)))
+    file_format, blocks = detect_format(as_utf8(_blocks(raw, on_damage)))
     return Content(packing, is_plain, file_format(), blocks)
 
 

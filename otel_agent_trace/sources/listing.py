@@ -72,3 +72,11 @@ def list_directory(folder: str) -> list[str]:
     except OSError as error:
         msg = f"{folder}: {error.strerror}"
         raise SourceError(msg) from error
+
+
+def size_of(path: str) -> int:
+    """Return the size of a file in bytes; 0 for one that cannot be opened, whose error opening it will raise."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0

@@ -16,6 +16,11 @@ def ends_inside_a_line(descriptor: int, size: int) -> bool:
     return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
+def blanks(size: int) -> bytes:
+    """Return so many bytes, at least one, that are a blank line."""
+    return b" " * (size - 1) + b"\n"
+
+
 def blank(descriptor: int, path: str, part: bytes) -> None:
     """Overwrite what the last `write` to a file appended: with blanks, and a line feed at its end.
 
@@ -27,13 +32,14 @@ def blank(descriptor: int, path: str, part: bytes) -> None:
     Raises:
         OSError: it cannot be overwritten.
     """
-    if not part:
-        return
     start = os.lseek(descriptor, 0, os.SEEK_CUR) - len(part)
     if start < 0 or os.pread(descriptor, len(part), start) != part:
         return
-    first = b"\n" if part[:1] == b"\n" else b""  # which ends the line of another writer
-    _overwrite(descriptor, path, start, (first + b" " * len(part))[: len(part) - 1] + b"\n")
+    size = len(part)
+    if part.startswith(b"\n"):  # it ends the line of another writer
+        start, size = start + 1, size - 1
+    if size:
+        _overwrite(descriptor, path, start, blanks(size))
 
 
 def blank_torn_end(descriptor: int, path: str, size: int) -> None:
@@ -51,7 +57,7 @@ def blank_torn_end(descriptor: int, path: str, size: int) -> None:
     try:
         msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        _overwrite(descriptor, path, start, b" " * (len(line) - 1) + b"\n")
+        _overwrite(descriptor, path, start, blanks(len(line)))
 
 
 def _begin_of_last_line(descriptor: int, size: int) -> int | None:
@@ -73,7 +79,7 @@ def blank_line(descriptor: int, path: str, start: int, line: bytes) -> None:
         OSError: it cannot be overwritten.
     """
     if os.pread(descriptor, len(line), start) == line:
-        _overwrite(descriptor, path, start, b" " * (len(line) - 1) + b"\n")
+        _overwrite(descriptor, path, start, blanks(len(line)))
 
 
 def _overwrite(descriptor: int, path: str, start: int, data: bytes) -> None:

@@ -16,13 +16,12 @@ import msgspec
 
 from otel_agent_trace.store.folding import fold_dead_journals
 from otel_agent_trace.store.frames import FRAME_BYTES, FrameWriter, is_intact
-from otel_agent_trace.store.liveness import open_journal
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles
 from otel_agent_trace.store.repair import repair
 from otel_agent_trace.store.replacing import written_beside
 from otel_agent_trace.store.retention import apply_retention
 from otel_agent_trace.store.settings import StoreSettings
-from otel_agent_trace.store.sharing import alone_in, held, take, written_elsewhere
+from otel_agent_trace.store.sharing import alone_in, held, open_regular, take, written_elsewhere
 
 BUSY = "somebody else compacts a store in this folder, or removes runs from one, at this moment"
 NO_LOCKS = "files cannot be locked here, so that nothing is repaired or compressed"
@@ -131,7 +130,7 @@ def _compressed(path: str) -> Counter[str]:
     content twice.
     """
     lines = repair(path)
-    with held(open_journal(path)) as descriptor, open(descriptor, "rb", closefd=False) as plain:
+    with held(open_regular(path)) as descriptor, open(descriptor, "rb", closefd=False) as plain:
         if lines is None or not take(descriptor):
             return Counter(in_use=1)
         _write_compressed(plain, f"{path}{COMPRESSED}")

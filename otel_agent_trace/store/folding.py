@@ -19,9 +19,9 @@ from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.frames import FrameError, decompressed
 from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
-from otel_agent_trace.store.liveness import is_owner_alive, open_journal, owner_of, position_in, with_liveness
+from otel_agent_trace.store.liveness import is_owner_alive, owner_of, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
-from otel_agent_trace.store.sharing import held, take
+from otel_agent_trace.store.sharing import held, open_regular, take
 
 MAX_JOURNAL_BYTES = 256 << 20
 """Most bytes of a journal that is folded; a larger one is none of ours."""
@@ -52,7 +52,7 @@ def _fold(files: StoreFiles, path: str) -> bool:
     Raises:
         OSError: it cannot be read, or the live file not written.
     """
-    with held(open_journal(path, os.O_RDWR)) as descriptor:
+    with held(open_regular(path, os.O_RDWR)) as descriptor:
         if not take(descriptor):
             return False
         is_ours = bool(owner_of(os.pread(descriptor, _HEAD_BYTES, 0)))  # a journal is never seen without its first line
@@ -107,7 +107,7 @@ def _found_in(
     for path in reversed([*files.closed(), files.path]):
         if not wanted:
             return
-        with suppress(OSError, EOFError, zlib.error), open(open_journal(path), "rb") as raw:
+        with suppress(OSError, EOFError, zlib.error), open(open_regular(path), "rb") as raw:
             status = os.fstat(raw.fileno())
             if status.st_mtime < since_s - _MARGIN_S:
                 continue

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable
 
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
+from otel_agent_trace.store.blanking import blanks
 from otel_agent_trace.store.journal_lines import frame_line
 from otel_agent_trace.store.liveness import header, keeps_others_out
 from otel_agent_trace.store.names import StoreFiles
@@ -177,11 +178,6 @@ class Journal:
         if getattr(self, "_descriptor", None) is not None:
             self.close()
 
-    @property
-    def is_begun(self) -> bool:
-        """Return whether there is a file."""
-        return self._descriptor is not None
-
     def _clear(self) -> None:
         """Blank the lines of what has ended."""
         ended, self._ended = self._ended, []
@@ -307,7 +303,7 @@ class Journal:
     def _blank_range(self, start: int, end: int) -> None:
         if end > start and self._has_file():
             assert self._descriptor is not None  # noqa: S101 - for type checkers
-            os.pwrite(self._descriptor, b" " * (end - start - 1) + b"\n", start)
+            os.pwrite(self._descriptor, blanks(end - start), start)
 
     def _empty(self) -> None:
         """Blank all lines but the first, which is renewed now and then."""

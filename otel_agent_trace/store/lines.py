@@ -183,16 +183,6 @@ class LineFile:
             return self._reopened()
         return descriptor, there.st_size
 
-    def sync(self) -> None:
-        """Return when the disk has all lines.
-
-        Raises:
-            OSError: it does not take them, not even into a new file.
-        """
-        with self._turn:
-            if self._descriptor is not None:
-                self._sync(self._descriptor)
-
     # ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _check_room(self, size: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.span import Resource, Scope, SpanRecord
-from otel_agent_trace.store.sharing import is_lock_free, take
+from otel_agent_trace.store.sharing import is_lock_free, open_regular, take
 
 JOURNAL_SCOPE = "otel_agent_trace.journal"
 JOURNAL_FORMAT = 1
@@ -105,7 +104,7 @@ def is_alive(path: str) -> bool | None:
     Raises:
         OSError: the journal cannot be read, or is no regular file.
     """
-    descriptor = open_journal(path)
+    descriptor = open_regular(path)
     try:
         return is_owner_alive(descriptor, lock_is_free=is_lock_free(descriptor))
     finally:
@@ -117,20 +116,6 @@ def with_liveness(record: SpanRecord, *, is_alive: bool | None) -> SpanRecord:
     if record.end_ns is not None or is_alive is None:
         return record
     return msgspec.structs.replace(record, attributes={**record.attributes, semconv.INTERRUPTED: not is_alive})
-
-
-def open_journal(path: str, flags: int = os.O_RDONLY) -> int:
-    """Open a journal.
-
-    Raises:
-        OSError: it cannot be opened, or is no regular file.
-    """
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"{path}: not a regular file")
-    return descriptor
 
 
 def is_owner_alive(descriptor: int, *, lock_is_free: bool | None) -> bool | None:
@@ -153,7 +138,7 @@ def is_owner_alive(descriptor: int, *, lock_is_free: bool | None) -> bool | None
 
 def keeps_others_out(path: str) -> bool:
     """Return whether a lock on a file, which this process holds, keeps out whoever opens the file again."""
-    descriptor = open_journal(path)
+    descriptor = open_regular(path)
     try:
         return take(descriptor) is False
     finally:

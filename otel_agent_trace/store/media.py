@@ -21,11 +21,7 @@ from urllib.parse import quote
 
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.store.names import StoreFiles
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from otel_agent_trace.store.sharing import CAN_LOCK, mark_in_use, take
 
 MOST_BYTES = 64 << 20
 """Most bytes that are read of one file."""
@@ -234,9 +230,9 @@ class MediaFolder:
         os.makedirs(self.path, 0o700, exist_ok=True)
         if stat.S_ISLNK(os.lstat(self.path).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "a symbolic link", self.path)
-        if fcntl is not None and threading.get_ident() not in self.held:
+        if CAN_LOCK and threading.get_ident() not in self.held:
             descriptor = os.open(self.path, os.O_RDONLY | _NO_LINKS)
-            if not _locked(descriptor, fcntl.LOCK_SH, _LEAST_WAIT_S):
+            if _acquired(mark_in_use, descriptor, _LEAST_WAIT_S) is False:
                 os.close(descriptor)
                 raise BlockingIOError(errno.EWOULDBLOCK, "locked by another process", self.path)
             self.held[threading.get_ident()] = descriptor
@@ -260,14 +256,12 @@ class MediaFolder:
     def _moment_without_writers(self) -> int:
         """Return a time, by the clock of the file system: all spans are written that name files with an earlier time only."""
         cautious_ns = time.time_ns() - int(_LEAST_AGE_S * 1e9)
-        if fcntl is None:
-            return cautious_ns
         try:
             descriptor = os.open(self.path, os.O_RDONLY | _NO_LINKS)
         except OSError:
             return cautious_ns
         try:
-            return self._touched_ns() if _locked(descriptor, fcntl.LOCK_EX, _MOST_WAIT_S) else cautious_ns
+            return self._touched_ns() if _acquired(take, descriptor, _MOST_WAIT_S) else cautious_ns
         except OSError:
             return cautious_ns
         finally:
@@ -313,26 +307,12 @@ class MediaFolder:
                     os.unlink(self._path(left))
 
 
-def _locked(descriptor: int, how: int, wait_s: float) -> bool:
-    """Return whether a lock was acquired within some seconds.
-
-    Raises:
-        OSError: there are no locks on this file system, if it is asked for alone.
-    """
+def _acquired(acquire: Callable[[int], bool | None], descriptor: int, wait_s: float) -> bool | None:
+    """Return whether a lock was acquired within some seconds; None where there are none."""
     until_s = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until_s:
-                return False
-            time.sleep(_POLL_S)
-        except OSError:
-            if how == fcntl.LOCK_SH:
-                return True
-            raise
-        else:
-            return True
+    while (is_held := acquire(descriptor)) is False and time.monotonic() <= until_s:
+        time.sleep(_POLL_S)
+    return is_held
 
 
 def names_in(blocks: Iterable[bytes]) -> Iterator[str]:

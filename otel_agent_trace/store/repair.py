@@ -24,8 +24,7 @@ from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.json_repair import repaired
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
-from otel_agent_trace.store.liveness import open_journal
-from otel_agent_trace.store.sharing import held, is_only_user, take, unlock
+from otel_agent_trace.store.sharing import held, is_only_user, open_regular, take, unlock
 
 _BEGINNINGS = (b'{"resourceSpans"', b'{"resourceLogs"')
 _OBJECT = re.compile(rb'\{"resource(?:Spans|Logs|Metrics)"')
@@ -42,7 +41,7 @@ def repair(path: str) -> int | None:
     Raises:
         OSError: it cannot be read or written, or is no regular file.
     """
-    with held(open_journal(path, os.O_RDWR)) as descriptor:
+    with held(open_regular(path, os.O_RDWR)) as descriptor:
         places = _places(descriptor)
         if not places:
             return 0

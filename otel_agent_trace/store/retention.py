@@ -11,11 +11,10 @@ import time
 from contextlib import suppress
 
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.store.liveness import open_journal
 from otel_agent_trace.store.media import MediaFolder
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles, closed_at
 from otel_agent_trace.store.settings import StoreSettings
-from otel_agent_trace.store.sharing import held, take, unlock
+from otel_agent_trace.store.sharing import held, open_regular, take, unlock
 from otel_agent_trace.store.unnamed_media import media_named_in, remove_unnamed_media
 
 _S_PER_DAY = 86400
@@ -34,10 +33,14 @@ def apply_retention(files: StoreFiles, settings: StoreSettings) -> int:
         oldest_s = time.time() - settings.keep_days * _S_PER_DAY
         removed += sum(_remove(files, path) for path in files.segments() if _closed_at_s(path) < oldest_s)
     if settings.keep_bytes is not None:
+        of_spans = sum(map(bytes_of_file, files.files()))
         for path in files.segments():
-            if bytes_on_disk(files) <= settings.keep_bytes:
+            if of_spans + bytes_of_media(files) <= settings.keep_bytes:
                 break
-            removed += _remove(files, path)
+            size = bytes_of_file(path)
+            if _remove(files, path):
+                of_spans -= size
+                removed += 1
     return removed
 
 
@@ -92,7 +95,7 @@ def remove_unused(path: str) -> bool:
     Raises:
         OSError: it cannot be removed.
     """
-    with held(open_journal(path)) as descriptor:
+    with held(open_regular(path)) as descriptor:
         if take(descriptor) is False:
             return False
         os.unlink(path)

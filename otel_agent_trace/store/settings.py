@@ -14,7 +14,8 @@ Durability = Literal["none", "run", "span"]
 """Time of each `fdatasync`: never, at the end of each run, or at that of each span."""
 Compression = Literal["zst"]
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(?P<unit>[smhdw]?)")
+_DAYS = re.compile(r"(\d+(?:\.\d+)?)d?(?P<unit>)")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+)\s*(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE)
 _UNITS_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -111,11 +112,7 @@ def _rotate_bytes(where: str, given: Any) -> int:
 
 
 def _seconds(where: str, given: Any) -> float:
-    seconds: float | None = None
-    if isinstance(given, str) and (match := _AGE.fullmatch(given.strip())):
-        seconds = float(match[1]) * _UNITS_S[match[2]]
-    elif isinstance(given, int | float) and not isinstance(given, bool):
-        seconds = float(given)
+    seconds = _amount(given, _AGE)
     if seconds is None or not 0 < seconds < _MOST:
         msg = f'{where}{shown(given)} must be seconds, more than 0, or a text such as "1d", "12h" or "30m"'
         raise ConfigurationError(msg)
@@ -123,15 +120,19 @@ def _seconds(where: str, given: Any) -> float:
 
 
 def _days(where: str, given: Any) -> float:
-    days: float | None = None
-    if isinstance(given, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)d?", given.strip())):
-        days = float(match[1])
-    elif isinstance(given, int | float) and not isinstance(given, bool):
-        days = float(given)
+    days = _amount(given, _DAYS)
     if days is None or not 0 < days < _MOST:
         msg = f"{where}{shown(given)} must be a number of days, more than 0"
         raise ConfigurationError(msg)
     return days
+
+
+def _amount(given: Any, pattern: re.Pattern[str]) -> float | None:
+    """Return a number, or that of a text in its unit; None for anything else."""
+    if isinstance(given, str):
+        match = pattern.fullmatch(given.strip())
+        return None if match is None else float(match[1]) * _UNITS_S[match["unit"]]
+    return float(given) if isinstance(given, int | float) and not isinstance(given, bool) else None
 
 
 def _one_of(*known: str) -> Callable[[str, Any], Any]:

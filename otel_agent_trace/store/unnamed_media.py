@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.store.frames import FrameError, decompressed
-from otel_agent_trace.store.liveness import open_journal
 from otel_agent_trace.store.media import MediaFolder, names_in
 from otel_agent_trace.store.names import StoreFiles
+from otel_agent_trace.store.sharing import open_regular
 
 
 def remove_unnamed_media(store: StoreFiles, *, among: Collection[str] | None = None, apply: bool = True) -> list[str]:
@@ -43,7 +43,7 @@ def media_named_in(path: str) -> Iterator[str]:
         SourceError: it cannot be read.
     """
     try:
-        with open(open_journal(path), "rb") as raw:
+        with open(open_regular(path), "rb") as raw:
             yield from names_in(decompressed(raw, _refuse_damage))
     except FileNotFoundError:
         raise

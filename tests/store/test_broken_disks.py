@@ -12,7 +12,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import time
@@ -29,6 +28,7 @@ from otel_agent_trace.store.compaction import compact
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import store_settings
 from tests.support.requirements import cannot_run, needs_fork
+from tests.support.stores import make_socket
 
 pytestmark = [needs_fork, pytest.mark.slow]
 LONGER_S = 0.05
@@ -176,14 +176,6 @@ def make_device(path: Path) -> None:
         os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 7))  # /dev/full
     except PermissionError:
         cannot_run("needs the right to make a device")
-
-
-def make_socket(path: Path) -> None:
-    before = os.getcwd()
-    os.chdir(path.parent)  # addresses are short
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(path.name)
-    os.chdir(before)
 
 
 FAULTS = {

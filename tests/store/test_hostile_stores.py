@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from otel_agent_trace.store.compaction import compact
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import store_settings
 from tests.support.processes import environment
+from tests.support.stores import make_socket
 
 pytestmark = pytest.mark.slow
 
@@ -36,14 +36,6 @@ COMMANDS = ("list", "show last", "metrics", "verify", "status", "compact", "prun
             "forget --user nobody", "list --status interrupted")  # fmt: skip
 MOST_S = 20
 MOST_BYTES = 768 << 20
-
-
-def make_socket(path: Path) -> None:
-    before = os.getcwd()
-    os.chdir(path.parent)  # addresses are short
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(path.name)
-    os.chdir(before)
 
 
 def make_sparse(path: Path) -> None:

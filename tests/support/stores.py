@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,3 +38,12 @@ def segment(path: Path, *lines: bytes, days_ago: float = 0.0) -> Path:
     closed = Path(StoreFiles(str(path)).new_segment(time.time_ns() - int(days_ago * NS_PER_DAY)))
     closed.write_bytes(b"".join(lines))
     return closed
+
+
+def make_socket(path: Path) -> None:
+    """Put a socket where a file would be."""
+    before = os.getcwd()
+    os.chdir(path.parent)  # addresses are short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)
+    os.chdir(before)

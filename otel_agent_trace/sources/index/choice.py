@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.listing import size_of
 from otel_agent_trace.store.names import StoreFiles, is_journal, store_of, store_of_segment
 
 VARIABLE = "OTEL_AGENT_TRACE_INDEX"
@@ -57,7 +58,7 @@ def indexed_store(path: str) -> StoreFiles | None:
     store = store_at(path, files)
     if store is None:
         return None
-    is_large = sum(map(_size_of, files)) >= LEAST_BYTES
+    is_large = sum(map(size_of, files)) >= LEAST_BYTES
     return store if is_large or any(map(os.path.lexists, index_paths(store))) else None
 
 
@@ -91,10 +92,3 @@ def make_cache_folder() -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
-
-
-def _size_of(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
