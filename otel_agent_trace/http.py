@@ -399,7 +399,8 @@ def _http_error(error: Exception, *, is_success: bool) -> HttpError:
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return HttpError("certificate", cause.verify_message)
-        if isinstance(cause, ssl.SSLEOFError) and not is_success:
+        # Before Python 3.11.4, a connection that ends within the handshake is one that TLS has closed.
+        if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) and not is_success:
             return HttpError("closed", "the server closed the connection", may_pass=True)
         if isinstance(cause, ssl.SSLError):
             reason = cause.reason or "the connection was closed"
