@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable
 
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.store.blanking import blanks
 from otel_agent_trace.store.journal_lines import frame_line
 from otel_agent_trace.store.liveness import header, keeps_others_out
@@ -213,7 +214,9 @@ class Journal:
     def _is_at_its_path(self) -> bool:
         try:
             there = os.lstat(self._path)
-        except OSError:
+        except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             return False
         return (there.st_dev, there.st_ino) == self._identity
 
@@ -283,7 +286,7 @@ class Journal:
         rest = line[written:]
         try:
             is_whole = os.pwrite(self._descriptor, rest, self._size + written) == len(rest)
-        except OSError:
+        except OSError:  # also of a signal handler
             os.ftruncate(self._descriptor, self._size)
             raise
         if not is_whole:

@@ -119,7 +119,9 @@ class LineFile:
         """Return device, inode and size of the file at the path: whatever is written from now on, is after its end."""
         try:
             there = os.lstat(self.path)
-        except OSError:
+        except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
             return ""
         return f"{there.st_dev}:{there.st_ino}:{there.st_size}"
 
@@ -166,10 +168,7 @@ class LineFile:
         last write has left it.
         """
         descriptor = self._descriptor
-        try:
-            if descriptor is not None and os.lseek(descriptor, 0, os.SEEK_CUR) != self._position:
-                descriptor = self._descriptor = None
-        except OSError:
+        if descriptor is not None and not is_at(descriptor, self._position):
             descriptor = self._descriptor = None
         try:
             there = os.lstat(self.path)
@@ -345,7 +344,9 @@ def _room_bytes(path: str) -> int:
         return 0
     try:
         there = os.statvfs(os.path.dirname(path) or ".")
-    except OSError:
+    except OSError as error:
+        if is_of_signal_handler(error):
+            raise
         return 0
     return there.f_bavail * there.f_frsize
 

@@ -95,7 +95,9 @@ def is_at(descriptor: int, position: int) -> bool:
     """
     try:
         return os.lseek(descriptor, 0, os.SEEK_CUR) == position
-    except OSError:
+    except OSError as error:
+        if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+            raise
         return False
 
 
