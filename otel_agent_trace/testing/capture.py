@@ -8,9 +8,8 @@ from typing import overload
 
 from otel_agent_trace.backends import InMemoryBackend
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.pipeline import data_policies
-from otel_agent_trace.tracing.interception import Interceptor, intercepting
-from otel_agent_trace.tracing.providers import private_provider
+from otel_agent_trace.tracing.diversion import Diversion
+from otel_agent_trace.tracing.interception import intercepting
 
 
 class CapturedRuns(Sequence[AgentRun]):
@@ -42,17 +41,6 @@ class CapturedRuns(Sequence[AgentRun]):
         return f"CapturedRuns({self._backend.runs()!r})"
 
 
-class _Capture(Interceptor):
-    """Send the spans of every tracer of the process to one backend in memory."""
-
-    def __init__(self, backend: InMemoryBackend) -> None:
-        # The tracers have applied their own policies before the spans arrive here.
-        self.provider = private_provider(
-            [backend], data_policies(user_ids="plain", content="all", redact=False), is_temporary=True
-        )
-        self.sink = backend
-
-
 @contextmanager
 def capture_runs() -> Iterator[CapturedRuns]:
     """Divert every tracer of the process into memory for a block, and yield the captured runs.
@@ -75,5 +63,5 @@ def capture_runs() -> Iterator[CapturedRuns]:
         The outermost runs, a sequence that grows; it stays readable after the block.
     """
     backend = InMemoryBackend()
-    with intercepting(_Capture(backend)):
+    with intercepting(Diversion([backend])):
         yield CapturedRuns(backend)

@@ -47,7 +47,7 @@ from otel_agent_trace.tracing.active_span import ActiveSpan, FactField
 from otel_agent_trace.tracing.coercion import metadata_of, text_of, texts_of
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context, session_in, with_own
 from otel_agent_trace.tracing.failures import is_timeout
-from otel_agent_trace.tracing.interception import INSTALLED, How
+from otel_agent_trace.tracing.interception import INSTALLED, How, diverted_provider
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.model_apis import ModelResult
 from otel_agent_trace.tracing.results import model_result
@@ -244,7 +244,7 @@ class ActiveStep(ActiveSpan):
     def _destination_now(self) -> Destination:
         """Return the destination of the span: that of a diverted run, even if diversion is over, to keep traces whole."""
         of_run = self.run.destination
-        return of_run if of_run.is_diverted and INSTALLED.interceptor is None else self._state.destination()
+        return of_run if of_run.is_diverted and diverted_provider() is None else self._state.destination()
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind
@@ -778,14 +778,20 @@ class ActiveRun(ActiveSpan):
 
     # start and end
 
-    def start(self, parent: Context | None = None, start_ns: int | None = None) -> ActiveRun:
-        """Start the span, by default now, below the current span; see `AgentTracer.start_run`."""
+    def start(self, parent: Context | None = None, start_ns: int | None = None, *, how: How | None = None) -> ActiveRun:
+        """Start the span, by default now, below the current span; see `AgentTracer.start_run`.
+
+        Args:
+            parent: the parent context, by default that of `parent=`, else the current one.
+            start_ns: the start in Unix nanoseconds, by default now.
+            how: ``"started"`` by `AgentTracer.start_run`.
+        """
         if self.started:
             self._state.diagnostics.count("started again")
             return self
         base = self._base(current_context()) if parent is None else parent
         if INSTALLED.interceptor is not None:
-            self._intercept(base, self._how())
+            self._intercept(base, how or self._how())
         state = self._state
         self._generation = state.generation
         self._start_ns = self.last_event_ns = start_ns or time.time_ns()

@@ -96,6 +96,7 @@ class ActiveSpan(Parent, Shared):
         "destination",
         "ended",
         "function",
+        "seat",
     )
 
     def __init__(
@@ -125,6 +126,8 @@ class ActiveSpan(Parent, Shared):
         """Function that is called, if it is a call of a decorated function."""
         self.answer: Answer | None = None
         """Answer of an interceptor in place of that function."""
+        self.seat: Any = None
+        """Object that an interceptor keeps with the run or step."""
         self.calls: Calls | None = None
         """Number of calls made within, if they are measured."""
         self.content_mode: ContentMode | None = None
@@ -452,16 +455,14 @@ class ActiveSpan(Parent, Shared):
         raise NotImplementedError
 
     def _intercept(self, base: Context, how: How) -> None:
-        """Call the interceptor, if there is one, before the span starts; keep its exception for `_raise_refusal`.
+        """Call the interceptors before the span starts; keep an exception for `_raise_refusal`.
 
-        It has to be called before, since it may divert the spans of this trace.
+        They have to be called before, since they may divert the spans of this trace.
         """
-        interceptor = INSTALLED.interceptor
-        if interceptor is not None:
-            try:
-                self.answer = interceptor.intercept(Request(self, base, how, self.function))
-            except BaseException as refusal:  # noqa: BLE001 - it is raised after the span has recorded it
-                self._refusal = refusal
+        try:
+            self.answer = INSTALLED.intercept(Request(self, base, how, self.function))
+        except BaseException as refusal:  # noqa: BLE001 - it is raised after the span has recorded it
+            self._refusal = refusal
 
     def _how(self) -> How:
         return "block" if self.function is None else "call"

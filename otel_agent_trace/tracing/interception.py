@@ -14,8 +14,8 @@ from opentelemetry.context import Context
 
 from otel_agent_trace.pipeline import SpanSink
 
-How = Literal["call", "block", "logged"]
-"""Way in which a run or a step starts: by a call of a decorated function, by a block or `start()`, or logged."""
+How = Literal["call", "block", "started", "logged"]
+"""Way in which a run or a step starts: by a call of a decorated function, by a block or `start()`, by `start_run`, or logged."""
 
 
 class Answer(Protocol):
@@ -46,12 +46,12 @@ class Request(NamedTuple):
 class Interceptor:
     """Answer calls and divert spans while installed; by default, do neither.
 
-    `provider` receives the spans of every tracer, and `sink` those of other instrumentations that pass an
-    `AgentSpanProcessor`, after its policies; None does not divert them.
+    `provider` receives the spans of every tracer, and `sinks` those of other instrumentations that pass an
+    `AgentSpanProcessor`, after its policies; without these, they are not diverted.
     """
 
     provider: trace.TracerProvider | None = None
-    sink: SpanSink | None = None
+    sinks: tuple[SpanSink, ...] = ()
 
     def intercept(self, request: Request) -> Answer | None:
         """Return an answer to a call, or None to let it happen; called before every span of our tracers starts.
@@ -63,7 +63,7 @@ class Interceptor:
 
 
 class _Installed:
-    """Hold the interceptor of the process, which is read once for each span."""
+    """Hold the interceptors of the process: the one that was installed last diverts spans, each may answer calls."""
 
     __slots__ = ("_all", "interceptor")
 
@@ -76,10 +76,23 @@ class _Installed:
         self._all.append(interceptor)
         self.interceptor = interceptor
 
+    def add_last(self, interceptor: Interceptor) -> None:
+        """Install an interceptor that is called after all others, for as long as the process lives."""
+        self._all.insert(0, interceptor)
+        self.interceptor = self._all[-1]
+
     def remove(self, interceptor: Interceptor) -> None:
         """Remove an interceptor, in any order."""
         self._all.remove(interceptor)
         self.interceptor = self._all[-1] if self._all else None
+
+    def intercept(self, request: Request) -> Answer | None:
+        """Return the first answer of an interceptor, the one that was installed last first; None if there is none."""
+        for interceptor in reversed(self._all):
+            answer = interceptor.intercept(request)
+            if answer is not None:
+                return answer
+        return None
 
 
 INSTALLED = _Installed()

@@ -73,7 +73,7 @@ class AgentSpanProcessor(SpanProcessor):
         self._needs_starts = True
         """True if something is to be done when a span starts: at least for the first one."""
         self._has_begun = False
-        self._diversion: tuple[SpanSink, Pipeline] | None = None
+        self._diversion: tuple[tuple[SpanSink, ...], Pipeline] | None = None
         self._diverted: dict[int, Pipeline] = {}
         """Pipelines of open spans that started while spans were diverted, by the identity of the spans' contexts."""
         self._open: dict[int, SpanContext] = {}  # by identity, which is faster than by ids
@@ -135,14 +135,14 @@ class AgentSpanProcessor(SpanProcessor):
         (pipeline or self.pipeline).on_log(log)
 
     def _diverted_pipeline(self) -> Pipeline | None:
-        """Return the pipeline to the interceptor's sink, with the policies but for a gate; None if it has none."""
+        """Return the pipeline to the interceptor's sinks, with the policies but for a gate; None if it has none."""
         interceptor = INSTALLED.interceptor
-        sink = None if interceptor is None else interceptor.sink
-        if sink is None or any(own is sink for own in self.pipeline.sinks):
+        sinks = () if interceptor is None else interceptor.sinks
+        if not sinks or any(own is sink for own in self.pipeline.sinks for sink in sinks):
             return None
-        if self._diversion is None or self._diversion[0] is not sink:
+        if self._diversion is None or self._diversion[0] is not sinks:
             policies = (policy for policy in self._policies if not isinstance(policy, Gate))
-            self._diversion = sink, Pipeline(policies, [sink], self.diagnostics)
+            self._diversion = sinks, Pipeline(policies, sinks, self.diagnostics)
         return self._diversion[1]
 
     def stats(self) -> dict[str, int]:

@@ -172,7 +172,7 @@ class AgentTracer(Shared):
             TypeError: a keyword does not exist, or `fields` is not a mapping.
         """
         run = self._run("start_run", fields, given, parent)
-        run.start()
+        run.start(how="started")
         return run.run_id
 
     def _run(self, method: str, fields: Mapping[str, Any] | None, given: Mapping[str, Any], parent: Any) -> ActiveRun:

@@ -114,7 +114,8 @@ def test_blocks_started_and_logged_ones_ask_too(tracer: AgentTracer) -> None:
         tracer.log_step(run_id, tool_name="t")
         tracer.end_run(run_id)
     assert answering.asked == [
-        *(("block", name) for name in ("block", "inner", "s", "gpt", "imperative")),
+        *(("block", name) for name in ("block", "inner", "s", "gpt")),
+        ("started", "imperative"),
         ("logged", "t"),
     ]
 
