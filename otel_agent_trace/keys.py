@@ -32,6 +32,20 @@ def default_key() -> bytes:
     return _new_key()
 
 
+def make_none(is_asked: bool) -> None:
+    """Make no key file from now on, or make one again where it is needed: a replay leaves nothing behind."""
+    _MADE.is_forbidden = is_asked
+
+
+class _Made:
+    """Hold whether key files may be made."""
+
+    is_forbidden = False
+
+
+_MADE = _Made()
+
+
 def known_keys() -> tuple[bytes, ...]:
     """Return all keys at hand, the one that writes first; none is made, so there may be none."""
     return tuple(dict.fromkeys((*_environment_keys(), *_file_keys(), *_process_keys())))
@@ -127,12 +141,20 @@ def _process_key() -> bytes:
 
 
 def _new_key() -> bytes:
+    if _MADE.is_forbidden:
+        return _passing_key()
     try:
         path = key_file()
         _make_key_file(path)
         return _read_keys(path)[0]
     except (OSError, RuntimeError):
         return _process_key()
+
+
+@functools.lru_cache(maxsize=1)
+def _passing_key() -> bytes:
+    """Return a key for the time in which none may be stored."""
+    return os.urandom(_KEY_BYTES)
 
 
 def _make_key_file(path: Path) -> None:

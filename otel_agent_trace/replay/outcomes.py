@@ -1,0 +1,113 @@
+"""Take the outcome of a recorded step, as far as it can be given back: fresh values, of their classes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from otel_agent_trace.model import AgentStep, StepError
+from otel_agent_trace.replay.answers import Guide, Outcome
+from otel_agent_trace.replay.divergences import Raises
+from otel_agent_trace.replay.exceptions import exception_from
+from otel_agent_trace.replay.questions import Question
+from otel_agent_trace.tracing import callables, reflection
+from otel_agent_trace.values.rebuilding import NotRebuiltError, classes_in, rebuilt
+
+_CANCELLATIONS = ("CancelledError", "Cancelled")
+_STREAMS: tuple[Callable[[object], bool], ...] = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+class UnanswerableError(Exception):
+    """Indicate that a recorded call cannot be answered; its text is the reason, with the path of a value."""
+
+
+def outcome_of(step: AgentStep, question: Question, guide: Guide) -> Outcome:
+    """Return the outcome of a recorded step, for a call of today.
+
+    Raises:
+        UnanswerableError: the outcome was not recorded, or cannot be given back as it was.
+    """
+    _check(step)
+    function = question.function
+    classes = _classes_of(function)
+    is_stream = function is not None and _gives_items(function)
+    form = step.returned_as[-1] if step.returned_as else None
+    chunks = step.chunks
+    if chunks is None and (is_stream or form in ("generator", "async_generator")):
+        chunks = step.output
+    return Outcome(
+        guide,
+        None if chunks is step.output else _given(step.output, classes, "output"),
+        error=None if step.error is None else exception_from(step.error),
+        chunks=_items(_given(chunks, classes, "chunks")),
+        is_abandoned=bool(step.abandoned),
+        is_cancelled=_is_cancellation(step.error),
+        ended_at_ns=step.ended_at_ns or 0,
+        form=form,
+        changes=_changes(step, question, classes),
+    )
+
+
+def patched(value: Any, guide: Guide) -> Outcome:
+    """Return the outcome that a patch gives a call: a value, the items of a stream, or an exception."""
+    if isinstance(value, Raises):
+        error = value.exception
+        return Outcome(guide, error=error() if isinstance(error, type) else error)
+    copied = copy.deepcopy(value)
+    return Outcome(guide, copied, chunks=list(copied) if isinstance(copied, list | tuple) else None)
+
+
+def _changes(step: AgentStep, question: Question, classes: dict[str, type]) -> list[tuple[Any, Any]]:
+    """Return the arguments that the call changed in place, each with what it held afterwards."""
+    after = step.input_after
+    given = question.arguments
+    if not isinstance(after, dict) or not isinstance(given, dict):
+        return []
+    held = [(given[name], _given(after[name], classes, f"input.{name}")) for name in after if name in given]
+    return [(argument, value) for argument, value in held if type(argument) is type(value)]
+
+
+def _check(step: AgentStep) -> None:
+    if step.ended_at_ns is None:
+        raise UnanswerableError("its end was not recorded: the program was interrupted, or is still running")
+    if not step.name:
+        raise UnanswerableError("it was recorded without a name")
+    if step.interrupted_for is not None:
+        raise UnanswerableError("it ended with a signal of the framework, which cannot be given back")
+    if step.error is None and "output" in step.not_recorded:
+        raise UnanswerableError("its output was not captured")
+
+
+def _given(value: Any, classes: dict[str, type], where: str) -> Any:
+    try:
+        return rebuilt(value, classes)
+    except NotRebuiltError as error:
+        raise UnanswerableError(f"{where}{error.path}: {error.what}") from None
+
+
+def _items(chunks: Any) -> list[Any] | None:
+    return chunks if isinstance(chunks, list) else None
+
+
+def _is_cancellation(error: StepError | None) -> bool:
+    return error is not None and error.type.rpartition(".")[2] in _CANCELLATIONS
+
+
+def _gives_items(function: Callable[..., Any]) -> bool:
+    called = callables.called_function(function)
+    return any(reflection.has_flag(check, one) for check in _STREAMS for one in (function, called))
+
+
+def _classes_of(function: Callable[..., Any] | None) -> dict[str, type]:
+    """Return the classes that the return annotation of a function names, by the names that values have."""
+    if function is None:
+        return {}
+    signature = reflection.signature_of(function, evaluated=True)
+    annotation = None if signature is None else signature.return_annotation
+    if annotation is None or annotation is inspect.Signature.empty:
+        return {}
+    module = sys.modules.get(str(getattr(function, "__module__", "")))
+    return classes_in(annotation, getattr(function, "__globals__", None) or vars(module or sys))

@@ -1,0 +1,184 @@
+"""Find the recorded call that a program asks for, and describe the difference where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from otel_agent_trace.messages import message_data
+from otel_agent_trace.model import AgentRun, Message, StepKind
+from otel_agent_trace.replay.claims import ANSWERED, EXECUTED, UNASKED, Claims
+from otel_agent_trace.replay.keys import plain_key_of
+from otel_agent_trace.replay.matching import (
+    Bindings,
+    Match,
+    as_read,
+    difference,
+    in_one_line,
+    likeness,
+    with_defaults,
+)
+from otel_agent_trace.replay.recordings import BRACKETS, Call, Place, Recording
+from otel_agent_trace.tracing.reflection import signature_of
+
+_MAX_COMPARED = 32
+"""Recorded calls whose arguments are compared to find the closest one."""
+
+
+class Question(NamedTuple):
+    """Describe a call that a program makes now.
+
+    Attributes:
+        kind: its kind.
+        name: the name of the tool, model or agent.
+        arguments: its arguments by name; of an agent, its question.
+        function: the function that is called, None for a block.
+        model: the name of the model of a model call.
+        messages: what a model is sent.
+    """
+
+    kind: StepKind
+    name: str
+    arguments: Any = None
+    function: Callable[..., Any] | None = None
+    model: str | None = None
+    messages: tuple[Message, ...] = ()
+
+    def __str__(self) -> str:
+        return in_one_line(self.kind.value, self.name, self.arguments)
+
+
+class Finder:
+    """Find recorded calls, each once.
+
+    Args:
+        recording: the recorded runs.
+        claims: which of their calls have been asked for.
+        ignored: by name of a tool or model, the parameters that are not compared.
+    """
+
+    def __init__(self, recording: Recording, claims: Claims, ignored: Mapping[str, frozenset[str]]) -> None:
+        self.recording = recording
+        self.claims = claims
+        self._ignored = ignored
+        self._bindings = Bindings()
+
+    def find(self, place: Place, question: Question) -> Call | None:
+        """Return the next call in a place that was recorded with the arguments of a question, and claim it."""
+        if question.name not in self._ignored:
+            exact = place.matching(question.kind, question.name, question.arguments)
+            call = self._claimed(exact)
+            if call is not None:
+                return call
+        return self._found_slowly(place, question)
+
+    def next_named(self, place: Place, question: Question) -> Call | None:
+        """Return the next call of the same kind and name, whatever its arguments, and claim it."""
+        return self._claimed(place.named(question.kind, question.name))
+
+    def nearest(self, place: Place, question: Question) -> Call | None:
+        """Return the call of the same kind and name with the most similar arguments, and claim it."""
+        unasked = [call for call in place.named(question.kind, question.name) if self.is_unasked(call)]
+        return self._claimed(sorted(unasked, key=lambda call: -likeness(call.arguments, question.arguments)))
+
+    def _claimed(self, calls: list[Call]) -> Call | None:
+        number = self.claims.take((call.number for call in calls), ANSWERED) if calls else None
+        return None if number is None else self.recording.calls[number]
+
+    def claim(self, call: Call) -> bool:
+        """Claim a call, and return whether nobody else had asked for it."""
+        return self.claims.take((call.number,), ANSWERED) is not None
+
+    def is_unasked(self, call: Call) -> bool:
+        """Return whether nobody has asked for a call yet."""
+        return self.claims.state(call.number) == UNASKED
+
+    # ── equal in spite of masks, limits, and defaults ────────────────────────────────────────────────────────────────
+
+    def _found_slowly(self, place: Place, question: Question) -> Call | None:
+        candidates = [call for call in place.named(question.kind, question.name) if self.is_unasked(call)]
+        if not candidates:
+            return None
+        current = self._compared(question, as_read(question.arguments))
+        for call in candidates:
+            tried = self._bindings.copy()
+            match = Match(tried, is_lossless=place.is_lossless)
+            if self._fits(match, call, question, current) and self.claim(call):
+                self._bindings.take(tried)
+                return call
+        return None
+
+    def _fits(self, match: Match, call: Call, question: Question, current: Any) -> bool:
+        if _is_unknown(call, question):
+            return True
+        if call.arguments is None and call.kind is StepKind.MODEL and not call.parent.is_lossless:
+            return _same_messages(getattr(call.record, "messages", ()), question.messages)
+        return match.fits(self._compared(question, call.arguments), current)
+
+    def _compared(self, question: Question, arguments: Any) -> Any:
+        """Return the arguments that count: with the defaults of today's signature, without those that are ignored."""
+        signature = None if question.function is None else signature_of(question.function)
+        filled = with_defaults({} if arguments is None and question.function is not None else arguments, signature)
+        filled = as_read(filled) if signature is not None else filled
+        ignored = self._ignored.get(question.name)
+        if not ignored or not isinstance(filled, Mapping):
+            return filled
+        return {name: value for name, value in filled.items() if name not in ignored}
+
+    # ── what was not asked for ───────────────────────────────────────────────────────────────────────────────────────
+
+    def missing(self, is_expected: Callable[[Call], bool]) -> Iterator[Call]:
+        """Yield the calls that nobody asked for, although the code around them ran."""
+        asked = {call.kind for call in self.recording.calls if not self.is_unasked(call)}
+        for call in self.recording.calls:
+            if self.is_unasked(call) and self._ran(call.parent) and is_expected(call):
+                is_bracket = call.kind is StepKind.OTHER and not call.inside.calls
+                is_of_others = not call.parent.is_lossless and asked and call.kind not in asked
+                if not is_bracket and not is_of_others:  # calls of others are made by their clients, not by our wrappers
+                    yield call
+
+    def _ran(self, place: Place) -> bool:
+        return place.of is None or self.claims.state(place.of.number) == EXECUTED
+
+    # ── describing differences ───────────────────────────────────────────────────────────────────────────────────────
+
+    def facts_of(self, question: Question, place: Place, call: Call | None = None) -> dict[str, str]:
+        """Return what a divergence says of a question: the closest recorded call, the difference, what was next."""
+        facts = {"kind": question.kind.value, "name": question.name}
+        closest = call or self._closest(place, question)
+        if closest is not None:
+            facts |= {"step": closest.path, "closest": described(closest)}
+            if call is None and (closest.kind, closest.name) == (question.kind, question.name):
+                facts["diff"] = difference(closest.arguments, question.arguments, closest.where)
+        expected = next((one for one in place.calls if self.is_unasked(one) and one is not call), None)
+        return facts if expected is None else {**facts, "expected": described(expected)}
+
+    def _closest(self, place: Place, question: Question) -> Call | None:
+        named = [call for call in place.named(question.kind, question.name) if self.is_unasked(call)]
+        of_kind = [call for call in place.calls if call.kind is question.kind and self.is_unasked(call)]
+        asked = place.named(question.kind, question.name)
+        candidates = (named or of_kind or asked)[:_MAX_COMPARED]
+        return max(candidates, key=lambda call: likeness(call.arguments, question.arguments), default=None)
+
+
+def described(call: Call) -> str:
+    """Return a recorded call in one line, with where it stands."""
+    return f"{in_one_line(call.kind.value, call.name, call.arguments)} ({call.where})"
+
+
+def _is_unknown(call: Call, question: Question) -> bool:
+    """Return whether it is not known what a call was given, or what an agent is asked until its block sets it."""
+    if call.kind in BRACKETS and question.arguments is None and question.function is None:
+        return True
+    return "user_input" in call.record.not_recorded if isinstance(call.record, AgentRun) else False
+
+
+def _same_messages(recorded: tuple[Message, ...], current: tuple[Message, ...]) -> bool:
+    """Return whether a model was sent the same messages; the recorded ones end with its answer."""
+    sent = recorded[:-1] if recorded and recorded[-1].role == "assistant" else recorded
+    return len(sent) == len(current) and all(map(_same_message, sent, current))
+
+
+def _same_message(recorded: Message, current: Message) -> bool:
+    data = [plain_key_of({**message_data(one), "finish_reason": None}) for one in (recorded, current)]
+    return data[0] == data[1]

@@ -1,0 +1,166 @@
+"""Index recorded runs for a replay: the places whose code runs again, and the calls that start in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.keywords import shown
+from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.replay.keys import key_of, plain_key_of
+
+BRACKETS = frozenset({StepKind.OTHER, StepKind.AGENT})
+"""Kinds of steps whose code runs again, unless a call of them is answered by a patch."""
+
+
+class Call:
+    """Hold a recorded call that a replay may ask for: a step, a sub-agent, or an outermost run."""
+
+    __slots__ = ("inside", "name", "number", "order", "parent", "path", "record")
+
+    def __init__(self, record: AgentStep | AgentRun, number: int, parent: Place, order: tuple[int, ...], path: str):
+        self.record = record
+        self.number = number
+        """Number among all calls of the recording, the same in each process."""
+        self.parent = parent
+        self.order = order
+        """Numbers of the outermost run and of the steps that lead here, by which calls are ordered."""
+        self.path = path
+        """Step ids that lead here, as ``"3/1"``; empty for an outermost run."""
+        self.name = record.agent_name or "" if isinstance(record, AgentRun) else _name_of(record)
+        self.inside = Place(self, parent.is_lossless)
+
+    @property
+    def kind(self) -> StepKind:
+        """Return the kind of the step; a run is of kind agent."""
+        return StepKind.AGENT if isinstance(self.record, AgentRun) else self.record.kind
+
+    @property
+    def arguments(self) -> Any:
+        """Return the recorded arguments; of an agent, its question."""
+        record = self.record
+        if isinstance(record, AgentRun):
+            return record.user_input
+        return record.input if record.run is None else record.run.user_input
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether the end was recorded."""
+        return self.record.ended_at_ns is not None
+
+    @property
+    def where(self) -> str:
+        """Return where the call stands, for people."""
+        return f"step {self.path}" if self.path else f"run {getattr(self.record, 'run_id', '')}"
+
+
+def _name_of(step: AgentStep) -> str:
+    return (step.run.agent_name if step.run is not None else None) or step.name
+
+
+class Place:
+    """Hold the calls that start in one place, a run or step whose code runs again, in the order of their start."""
+
+    __slots__ = ("_by_key", "_named", "calls", "is_lossless", "of")
+
+    def __init__(self, of: Call | None, is_lossless: bool) -> None:
+        self.of = of
+        self.is_lossless = is_lossless
+        self.calls: list[Call] = []
+        self._named: dict[tuple[StepKind, str], list[Call]] | None = None
+        self._by_key: dict[tuple[StepKind, str, str], list[Call]] = {}
+
+    def named(self, kind: StepKind, name: str) -> list[Call]:
+        """Return the calls of a kind and a name."""
+        if self._named is None:
+            self._named = {}
+            for call in self.calls:
+                self._named.setdefault((call.kind, call.name), []).append(call)
+        return self._named.get((kind, name), [])
+
+    def matching(self, kind: StepKind, name: str, arguments: Any) -> list[Call]:
+        """Return the calls of a kind, a name and equal arguments."""
+        candidates = self.named(kind, name)
+        if not candidates:
+            return []
+        make: Callable[[Any], str] = key_of if self.is_lossless else plain_key_of
+        if (kind, name, "") not in self._by_key:
+            self._by_key[kind, name, ""] = []  # the others have keys of JSON, none of which is empty
+            for call in candidates:
+                self._by_key.setdefault((kind, name, make(call.arguments)), []).append(call)
+        return self._by_key.get((kind, name, make(arguments)), [])
+
+
+class Recording:
+    """Hold recorded runs, with a place for each run and step, and one outside of all runs.
+
+    Args:
+        runs: outermost runs. What was called outside of any run was recorded as a run of that one step.
+    """
+
+    def __init__(self, runs: Sequence[AgentRun]) -> None:
+        self.runs = tuple(sorted(runs, key=lambda run: run.started_at_ns))
+        self.calls: list[Call] = []
+        self.outside = Place(None, all(map(is_lossless, self.runs)))
+        for number, run in enumerate(self.runs):
+            if is_bare(run):
+                self._add_steps(run, self.outside, (number,), "")
+            else:
+                call = self._add(run, self.outside, (number,), "")
+                self._add_steps(run, call.inside, call.order, "")
+
+    def _add(self, record: AgentStep | AgentRun, parent: Place, order: tuple[int, ...], path: str) -> Call:
+        call = Call(record, len(self.calls), parent, order, path)
+        if isinstance(record, AgentRun):
+            call.inside.is_lossless = is_lossless(record)
+        self.calls.append(call)
+        parent.calls.append(call)
+        return call
+
+    def _add_steps(self, run: AgentRun, place: Place, order: tuple[int, ...], prefix: str) -> None:
+        places: dict[int | str, Place] = {}
+        for number, step in enumerate(run.steps):
+            parent = places.get(step.parent_step_id, place) if step.parent_step_id is not None else place
+            call = self._add(step, parent, (*order, number), f"{prefix}{step.step_id}")
+            places[step.step_id] = call.inside
+            if step.run is not None:
+                self._add_steps(step.run, call.inside, call.order, f"{call.path}/")
+
+    def at(self, path: object) -> list[Call]:
+        """Return the calls with a path such as ``3`` or ``"3/1"``, one for each outermost run that has it.
+
+        ``"RUN#3/1"`` is that of one run.
+        """
+        run_id, _, steps = str(path).rpartition("#")
+        found = [call for call in self.calls if call.path and call.path == steps]
+        return [call for call in found if not run_id or self.runs[call.order[0]].run_id == run_id]
+
+    def before(self, path: object) -> str:
+        """Return the path of the step before another one of the same run; ``"0"`` before the first one.
+
+        Raises:
+            ConfigurationError: there is no such step.
+        """
+        found = self.at(path)
+        if not found:
+            raise ConfigurationError(f"at={shown(path)}: there is no such step")
+        earlier = [call for call in self.calls if call.path and call.order < found[0].order]
+        same_run = [call for call in earlier if call.order[0] == found[0].order[0]]
+        return same_run[-1].path if same_run else "0"
+
+    def places(self) -> Iterator[Place]:
+        """Yield all places."""
+        yield self.outside
+        for call in self.calls:
+            yield call.inside
+
+
+def is_bare(run: AgentRun) -> bool:
+    """Return whether a run stands for a step that was called outside of any run."""
+    return run.span_id is None and len(run.steps) == 1
+
+
+def is_lossless(run: AgentRun) -> bool:
+    """Return whether a run was recorded with the types of its values."""
+    return run.dialect == "genai"

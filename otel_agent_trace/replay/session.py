@@ -1,0 +1,341 @@
+"""Answer the calls of a program from recorded runs, and note where it differs from them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from otel_agent_trace import semconv
+from otel_agent_trace.backends import InMemoryBackend
+from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.replay.answers import Outcome
+from otel_agent_trace.replay.claims import EXECUTED, Claims, OwnClaims
+from otel_agent_trace.replay.divergences import Raises, ReplayDivergence, ReplayDivergenceError, class_here
+from otel_agent_trace.replay.guides import CallGuide
+from otel_agent_trace.replay.options import Options
+from otel_agent_trace.replay.outcomes import UnanswerableError, outcome_of, patched
+from otel_agent_trace.replay.questions import Finder, Question, described
+from otel_agent_trace.replay.recordings import BRACKETS, Call, Place, Recording
+from otel_agent_trace.replay.seats import Replaying, Seat, seat_in
+from otel_agent_trace.replay.turns import Turns, running_loop
+from otel_agent_trace.span import LogRecord, SpanRecord
+from otel_agent_trace.tracing.active import ActiveModelCall, ActiveRun, ActiveStep
+from otel_agent_trace.tracing.contexts import current_context
+from otel_agent_trace.tracing.diversion import Diversion
+from otel_agent_trace.tracing.interception import Answer, Request
+
+R = TypeVar("R", SpanRecord, LogRecord)
+_MAX_MISSING = 100
+_RUN_IDS = (semconv.RUN_ID, semconv.RUN_PARENT_ID)
+
+
+class ReplaySession(Replaying, Diversion):
+    """Hold a replay while it runs, and what came of it.
+
+    Attributes:
+        divergences: where the program differs from the recording, in order.
+        answered: the names of the tools and models whose calls were answered, in order.
+        live: the names of the tools and models whose calls were made, in order.
+    """
+
+    def __init__(
+        self, recording: Recording, options: Options, backends: tuple[Any, ...] = (), claims: Claims | None = None
+    ) -> None:
+        self._memory = InMemoryBackend()
+        super().__init__([self._memory, *backends], [self._with_own_ids])
+        self._options = options
+        self._finder = Finder(recording, claims or OwnClaims(len(recording.calls)), options.ignored)
+        self._nowhere = Place(None, is_lossless=True)
+        """Place of code that was not recorded."""
+        self._turns: weakref.WeakKeyDictionary[Any, Turns] = weakref.WeakKeyDictionary()
+        self._renamed: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self.divergences: list[ReplayDivergence] = []
+        self.answered: list[str] = []
+        self.live: list[str] = []
+
+    @property
+    def run(self) -> AgentRun | None:
+        """Return the new run, or the first of several; None before it starts."""
+        return next(iter(self.runs), None)
+
+    @property
+    def runs(self) -> list[AgentRun]:
+        """Return the new outermost runs."""
+        return self._memory.runs()
+
+    # ── the calls of our tracers ─────────────────────────────────────────────────────────────────────────────────────
+
+    def intercept(self, request: Request) -> Answer | None:
+        """Return the recorded answer to a call; None if its code is to run."""
+        active = request.active
+        if isinstance(active, ActiveRun):
+            return self._begin_run(active, request)
+        question = _question_of(active, request)
+        if request.how == "logged":
+            self._note_logged(request, question)
+            return None
+        place = self._place(request.context, question)
+        if question.kind in BRACKETS:
+            active.seat = Seat(self, self._bracket(place, question))
+            return None
+        if self._is_live(question):
+            return self._execute(active, question, self._finder.find(place, question), place)
+        if request.how == "block" and self._options.on_miss != "live":
+            self.refuse(question, place, "its body cannot be answered: it is a block, which only runs if it is live")
+        return self._answer(active, question, place)
+
+    def _answer(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
+        call = self._finder.find(place, question)
+        if call is None:
+            return self._missed(active, question, place, "was called, which was not recorded")
+        if self._options.is_after_the_end(call):
+            return self._execute(active, question, call, place)
+        try:
+            return self._outcome(call, question)
+        except UnanswerableError as error:
+            reason = f"cannot be answered, in {call.where}: {error}"
+            return self._missed(active, question, place, reason, call)
+
+    def _outcome(self, call: Call, question: Question) -> Outcome:
+        guide = CallGuide(call, self._turns_here, self._refuse_more)
+        if call.number in self._options.patches:
+            outcome = patched(self._options.patches[call.number], guide)
+        else:
+            assert isinstance(call.record, AgentStep)  # noqa: S101 - a run is answered by a patch only
+            outcome = outcome_of(call.record, question, guide)
+        self.answered.append(question.name)
+        return outcome
+
+    def _missed(
+        self, active: ActiveStep, question: Question, place: Place, reason: str, call: Call | None = None
+    ) -> Answer | None:
+        """Do what the option `on_miss` asks for."""
+        if call is None and self._is_after_the_end(place):
+            return self._execute(active, question, None, place)
+        divergence = self._note(f"{question} {reason}", question, place, call)
+        mode = self._options.on_miss
+        if mode == "live":
+            return self._execute(active, question, call, place)
+        if mode == "nearest" and call is None and (near := self._finder.nearest(place, question)) is not None:
+            try:
+                return self._outcome(near, question)
+            except UnanswerableError as error:
+                facts = divergence.facts() | {"reason": f"{question} cannot be answered, in {near.where}: {error}"}
+                raise class_here()(**facts) from None
+        raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
+
+    def _execute(self, active: ActiveStep, question: Question, call: Call | None, place: Place) -> None:
+        """Let a call happen, and what it calls in its turn stand below its recorded counterpart, if it has one."""
+        call = call or self._finder.next_named(place, question)
+        if call is not None:
+            self._finder.claims.mark(call.number, EXECUTED)
+        active.seat = Seat(self, self._nowhere if call is None else call.inside)
+        self.live.append(question.name)
+
+    def _bracket(self, place: Place, question: Question) -> Place:
+        """Return the place of a step whose code runs: its own, or if it was not recorded, that of what it stands in."""
+        call = self._finder.next_named(place, question)
+        if call is None:
+            return place
+        self._finder.claims.mark(call.number, EXECUTED)
+        return call.inside
+
+    # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin_run(self, active: ActiveRun, request: Request) -> Answer | None:
+        question = Question(StepKind.AGENT, active.agent_name or "", active.user_input, request.function)
+        place = self._place(request.context, question)
+        if active.run_id:
+            self._renamed.setdefault(active.run_id, f"{active.run_id}-replay-{uuid.uuid4().hex[:8]}")
+        is_live = self._is_live(question) or self._options.on_miss == "live"
+        if request.how == "started" and not is_live:
+            self.refuse(question, place, "was started by start_run, so that the code that belongs to it is not known")
+        call = self._finder.find(place, question)
+        if call is None:
+            return self._missed_run(active, question, place)
+        if call.number in self._options.patches:
+            return self._outcome(call, question)
+        self._seat_run(active, call)
+        return None
+
+    def _missed_run(self, active: ActiveRun, question: Question, place: Place) -> None:
+        active.seat = Seat(self, self._nowhere)
+        if self._is_after_the_end(place) or self._is_live(question):
+            return
+        divergence = self._note(f"{question} was started, which was not recorded", question, place)
+        mode = self._options.on_miss
+        near = self._finder.nearest(place, question) if mode in ("nearest", "live") else None
+        if near is not None:
+            self._seat_run(active, near)
+        elif mode != "live":
+            raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
+
+    def _seat_run(self, active: ActiveRun, call: Call) -> None:
+        self._finder.claims.mark(call.number, EXECUTED)
+        active.seat = Seat(self, call.inside)
+        if isinstance(call.record, AgentRun):
+            active.put_fact("replay_of", call.record.run_id)
+
+    def _with_own_ids(self, record: R) -> R:
+        """Return a span or log record with an id of its own for a run whose id the program chose: the recorded one has it."""
+        ids = {key: record.attributes.get(key) for key in _RUN_IDS}
+        renamed = {key: self._renamed[value] for key, value in ids.items() if value in self._renamed}
+        return msgspec.structs.replace(record, attributes={**record.attributes, **renamed}) if renamed else record
+
+    # ── places ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _place(self, context: Any, question: Question) -> Place:
+        """Return the place of a call: that of the nearest run or step around it; refuse a call without one.
+
+        Raises:
+            ReplayDivergence: it belongs to an earlier replay, or to none, although it was not recorded so.
+        """
+        seat = seat_in(context)
+        if seat is not None and seat.session is self:
+            return seat.place
+        outside = self._finder.recording.outside
+        if seat is not None:
+            self.refuse(question, outside, "belongs to a replay that is over")
+        is_known = outside.named(question.kind, question.name) or question.kind in BRACKETS
+        if not is_known and not self._is_live(question):
+            self.refuse(question, outside, "was called outside of the runs of the replay, so that it cannot be placed")
+        return outside
+
+    def _is_live(self, question: Question) -> bool:
+        return question.name in self._options.live or question.model in self._options.live
+
+    def _is_after_the_end(self, place: Place) -> bool:
+        """Return whether everything was answered that is to be, in the run that a place belongs to."""
+        ends = self._options.ends
+        number = place.of.order[0] if place.of is not None else next(iter(ends), None)
+        if number not in ends:
+            return False
+        return next(self._finder.missing(lambda call: call.order[0] == number and self._is_expected(call)), None) is None
+
+    def _is_expected(self, call: Call) -> bool:
+        return not self._options.is_after_the_end(call)
+
+    # ── differences ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def refuse(self, question: Question, place: Place, reason: str) -> NoReturn:
+        """Note that a call cannot be answered and must not be made, and raise it.
+
+        Raises:
+            ReplayDivergence: always; with ``on_miss="error"``, one that is an `Exception`.
+        """
+        divergence = self._note(f"{question} {reason}", question, place)
+        raise ReplayDivergenceError(**divergence.facts()) if self._options.on_miss == "error" else divergence
+
+    def _note(self, reason: str, question: Question, place: Place, call: Call | None = None) -> ReplayDivergence:
+        divergence = class_here()(f"{reason}{self._gap(place)}", **self._finder.facts_of(question, place, call))
+        with self._lock:
+            self.divergences.append(divergence)
+        return divergence
+
+    def _gap(self, place: Place) -> str:
+        """Return what is missing in the recorded run of a place, as the reason of a difference."""
+        runs = self._finder.recording.runs
+        run = runs[place.of.order[0]] if place.of is not None else None
+        if run is None:
+            return ""
+        lost = [number for number, step in enumerate(run.steps) if step.index > number]
+        if run.ended_at_ns is None:
+            return " (the recorded run was interrupted)"
+        return f" (the recorded run has lost steps before step {run.steps[lost[0]].step_id})" if lost else ""
+
+    def _note_logged(self, request: Request, question: Question) -> None:
+        seat = seat_in(request.context)
+        place = seat.place if seat is not None and seat.session is self else self._nowhere
+        self._finder.next_named(place, question)
+        if question.kind not in BRACKETS and not self._is_live(question):
+            self._note(f"{question} was logged: it has happened already, and was not answered", question, place)
+
+    def note_missing(self) -> None:
+        """Note the recorded calls that nobody asked for, at the end of the replay."""
+        for call, _ in zip(self._finder.missing(self._is_expected), range(_MAX_MISSING), strict=False):
+            facts = {"kind": call.kind.value, "name": call.name, "step": call.path}
+            reason = f"{described(call)} was recorded, but never asked for{self._gap(call.parent)}"
+            self.divergences.append(class_here()(reason, **facts))
+
+    # ── frameworks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def answering_step(
+        self, kind: StepKind, name: str, arguments: Any, *, matches: Callable[[AgentStep], bool] | None = None
+    ) -> AgentStep | None:
+        """Return the recorded step that answers a call of a framework; None if the call is to be made.
+
+        Args:
+            kind: the kind of the call.
+            name: the name of the tool or model.
+            arguments: its arguments, for the comparison unless `matches` is given, and for messages.
+            matches: returns whether a recorded step answers the call; by default, one with equal arguments does.
+
+        Raises:
+            ReplayDivergence: no step does, and `on_miss` does not allow anything else.
+        """
+        question = Question(kind, name, arguments)
+        seat = seat_in(current_context())
+        places = [seat.place] if seat is not None and seat.session is self else list(self._finder.recording.places())
+        if self._is_live(question):
+            self.live.append(name)
+            return None
+        for place in places:
+            call = self._matching(place, question, matches)
+            if call is not None:
+                return self._step_of(call, question)
+        return self._missed_step(places[0], question)
+
+    def _matching(
+        self, place: Place, question: Question, matches: Callable[[AgentStep], bool] | None
+    ) -> Call | None:
+        if matches is None:
+            return self._finder.find(place, question)
+        candidates = (call for call in place.calls if call.kind is question.kind and self._finder.is_unasked(call))
+        fitting = (call for call in candidates if isinstance(call.record, AgentStep) and matches(call.record))
+        return next((call for call in fitting if self._finder.claim(call)), None)
+
+    def _step_of(self, call: Call, question: Question) -> AgentStep | None:
+        assert isinstance(call.record, AgentStep)  # noqa: S101 - a question of a framework is no run
+        if self._options.is_after_the_end(call):
+            self.live.append(question.name)
+            return None
+        self.answered.append(question.name)
+        if call.number not in self._options.patches:
+            return call.record
+        value = self._options.patches[call.number]
+        if isinstance(value, Raises):
+            raise value.exception
+        return msgspec.structs.replace(call.record, output=value, error=None, messages=())
+
+    def _missed_step(self, place: Place, question: Question) -> AgentStep | None:
+        if not self._is_after_the_end(place):
+            divergence = self._note(f"{question} was called, which was not recorded", question, place)
+            mode = self._options.on_miss
+            near = self._finder.nearest(place, question) if mode == "nearest" else None
+            if near is not None:
+                return self._step_of(near, question)
+            if mode != "live":
+                raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
+        self.live.append(question.name)
+        return None
+
+    def _turns_here(self) -> Turns:
+        """Return the turns of the running event loop."""
+        loop = running_loop()
+        with self._lock:
+            return self._turns.setdefault(loop, Turns(loop))
+
+    def _refuse_more(self, call: Call, reason: str) -> NoReturn:
+        self.refuse(Question(call.kind, call.name, call.arguments), call.parent, f"asks for more, in {call.where}: {reason}")
+
+
+def _question_of(active: Any, request: Request) -> Question:
+    model = active.model
+    messages = active.messages if isinstance(active, ActiveModelCall) else ()
+    return Question(active.kind, active.name, active.input, request.function, model, messages)
