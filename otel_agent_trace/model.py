@@ -85,18 +85,37 @@ class StepError(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
     """Represent the error of a step or a run.
 
     `type` is the ``error.type`` of the conventions (a class with its module, a provider's code, or ``_OTHER``);
-    `category` one of `otel_agent_trace.categories.CATEGORIES` or a user's own.
+    `category` one of `otel_agent_trace.categories.CATEGORIES` or a user's own. `exception` is the exception itself, as our
+    tracer records it.
     """
 
     type: str
     message: str = ""
     category: str = "other"
     stacktrace: str | None = None
+    exception: RecordedException | None = None
 
     def __str__(self) -> str:
         if self.type == semconv.ERROR_TYPE_OTHER:  # "no class known" is a word for programs, not for people
             return self.message or "other"
         return f"{self.type}: {self.message}" if self.message else self.type
+
+
+class RecordedException(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
+    """Represent an exception as it was recorded: everything that an equal one can be built from.
+
+    `classes` are the names of its class and of the bases of that, in the order of resolution, up to the first built-in
+    one; all others have their module. `attributes` are those of the instance, among them slots, and what a built-in class
+    keeps beside `args`. `cause` is the exception that it was raised from, `members` are those of an exception group. Of
+    these and of `attributes` there are at most 32, and exceptions within exceptions are recorded three levels deep.
+    """
+
+    classes: tuple[str, ...]
+    args: tuple[Any, ...] = ()
+    attributes: dict[Any, Any] = {}
+    notes: tuple[str, ...] = ()
+    cause: RecordedException | None = None
+    members: tuple[RecordedException, ...] = ()
 
 
 class Usage(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
@@ -402,7 +421,7 @@ def _text_among(attributes: Mapping[str, Any], *keys: str) -> str | None:
     return value if value is None or type(value) is str else str(value)
 
 
-for _class in (RunStatus, StepKind, StepError, Usage, Message, LogEntry, Score, AgentStep, AgentRun):
+for _class in (RunStatus, StepKind, RecordedException, StepError, Usage, Message, LogEntry, Score, AgentStep, AgentRun):
     register_type(_class)  # in arguments and results they come back by themselves
 
 
@@ -419,10 +438,12 @@ def at_time(unix_ns: int) -> datetime:
 _VALUE_FIELDS = frozenset(
     (
         *("input", "output", "metadata", "attributes", "user_input", "final_output", "config", "details", "parts"),
-        *("extra", "resource", "body", "interrupted_for", "value"),
+        *("extra", "resource", "body", "interrupted_for", "value", "args", "chunks", "input_after"),
     )
 )
-_ARRAY_FIELDS = frozenset(("parts", "tags", "redacted", "trace_ids", "truncated"))
+_ARRAY_FIELDS = frozenset(
+    ("parts", "tags", "redacted", "trace_ids", "truncated", "args", "classes", "notes", "returned_as", "not_recorded")
+)
 """Tuples that are arrays in JSON, without a type tag for that."""
 _OF_RESOURCES = {
     "service_name": semconv.SERVICE_NAME,
@@ -513,6 +534,9 @@ def _restored(data: Any, cls: type[_Compared]) -> Any:
 
 _NESTED: dict[str, type[_Compared]] = {
     "error": StepError,
+    "exception": RecordedException,
+    "cause": RecordedException,
+    "members": RecordedException,
     "usage": Usage,
     "run": AgentRun,
     "steps": AgentStep,

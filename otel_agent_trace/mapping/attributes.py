@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.mapping.exceptions import exception_data
 from otel_agent_trace.messages import FINISH_REASON_KEY, NO_FINISH_REASON, message_data
-from otel_agent_trace.model import Message, StepError, StepKind, Usage
+from otel_agent_trace.model import Message, RecordedException, StepError, StepKind, Usage
 from otel_agent_trace.span_facts import integer_of
 from otel_agent_trace.values import (
     EncodedText,
@@ -243,7 +244,13 @@ class AttributeWriter:
         if message.tag is not None or not failed:
             self.attributes[semconv.ERROR_MESSAGE] = message.text
             self.beside(semconv.ERROR_MESSAGE, "error.message", message.tag, message.cuts)
+        if error.exception is not None:
+            self.raised(error.exception)
         return message.text
+
+    def raised(self, exception: RecordedException | None) -> None:
+        """Write an exception; None only if it replaces another one."""
+        self.json(semconv.EXCEPTION, "error.exception", None if exception is None else exception_data(exception))
 
     def exception(self, message: str, stacktrace: str) -> dict[str, Any]:
         """Return the attributes of an exception event; of a stack trace that is too long, both ends are kept."""

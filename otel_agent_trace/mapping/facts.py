@@ -214,6 +214,7 @@ FACTS = (
     Fact("error", semconv.ERROR_TYPE),
     Fact("error", semconv.ERROR_CATEGORY),
     Fact("error", semconv.ERROR_MESSAGE),
+    Fact("error", semconv.EXCEPTION),
     Fact("messages", semconv.INPUT_MESSAGES, None, STEPS),
     Fact("messages", semconv.OUTPUT_MESSAGES, None, STEPS),
     Fact("messages", semconv.HISTORY_SPAN_ID, None, _MODELS),
@@ -278,8 +279,8 @@ READ: Mapping[StepKind, Mapping[str, tuple[str, Read]]] = {
 }
 """Field of `SpanFacts` and the function that reads it, by kind of step and attribute."""
 _FIELDS = {
-    kind: {"status": "error.message", semconv.EXCEPTION_EVENT: "error"}
-    | {fact.attribute: fact.field for fact in FACTS if kind in fact.kinds}
+    kind: {fact.attribute: fact.field for fact in FACTS if kind in fact.kinds}
+    | {"status": "error.message", semconv.EXCEPTION_EVENT: "error", semconv.EXCEPTION: "error.exception"}
     for kind in StepKind
 }
 """Field by the attribute, or other part of a span, that holds it."""

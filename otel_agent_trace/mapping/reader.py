@@ -8,6 +8,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.mapping.attributes import AttributeReader, as_list, kept, number_of, tagged
 from otel_agent_trace.mapping.call_input import has_messages, read_input
+from otel_agent_trace.mapping.exceptions import exception_from_data
 from otel_agent_trace.mapping.facts import READ, field_path
 from otel_agent_trace.mapping.references import ANSWER_TAG, resolve_message
 from otel_agent_trace.messages import (
@@ -251,6 +252,7 @@ class _Reader(AttributeReader):
             message=message,
             category=category or category_of_type(error_type),
             stacktrace=self.as_text(semconv.EXCEPTION_STACKTRACE, happened.get(semconv.EXCEPTION_STACKTRACE)),
+            exception=exception_from_data(self.json(semconv.EXCEPTION)),
         )
 
 

@@ -41,6 +41,7 @@ _KNOWN = {
     semconv.EXCEPTION_MESSAGE: Content.OTHER,
     semconv.EXCEPTION_STACKTRACE: Content.OTHER,
     semconv.ERROR_MESSAGE: Content.OTHER,
+    semconv.EXCEPTION: Content.OTHER,
     semconv.EVALUATION_EXPLANATION: Content.OTHER,
     semconv.CONFIG: Content.OTHER,
     semconv.METADATA: Content.OTHER,

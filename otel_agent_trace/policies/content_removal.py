@@ -63,8 +63,8 @@ class _Remover(Rewriter):
     def attributes(self, where: str, attributes: Attributes) -> Attributes:
         """Return attributes without those that are not allowed."""
         kept = self._of(where, attributes)
-        if semconv.TYPES in kept and len(kept) < len(attributes):
-            kept = {**kept, semconv.TYPES: _types_of(kept)}
+        if semconv.TYPES in kept and kept is not attributes:
+            kept = {**kept, semconv.TYPES: _types_of(kept, attributes)}
         return kept
 
     def _of(self, where: str, attributes: Attributes) -> Attributes:
@@ -82,6 +82,8 @@ class _Remover(Rewriter):
         """Return what is kept of a value, None for nothing."""
         if key in _STACKTRACES and self._removed & Content.OTHER:
             return frames_of(str(value))
+        if key == semconv.EXCEPTION and self._removed & Content.OTHER:
+            return _classes_of(value)
         found = content_of(key)
         if found is Content.OTHER and not isinstance(value, _TEXTS) and is_of_convention(key):
             found = Content.STRUCTURE
@@ -106,13 +108,21 @@ _REMOVERS = {
 }
 
 
-def _types_of(kept: Mapping[str, Any]) -> str:
-    """Return the type tags of the attributes that are kept."""
+def _types_of(kept: Mapping[str, Any], attributes: Attributes) -> str:
+    """Return the type tags of the attributes that are kept; classes of an exception have none."""
+    gone = () if kept.get(semconv.EXCEPTION) is attributes.get(semconv.EXCEPTION) else (semconv.EXCEPTION,)
     try:
         types = msgspec.json.decode(kept[semconv.TYPES], type=dict[str, Any])
     except (msgspec.DecodeError, TypeError):
         return "{}"
-    return msgspec.json.encode({key: tag for key, tag in types.items() if key in kept}).decode()
+    return msgspec.json.encode({key: tag for key, tag in types.items() if key in kept and key not in gone}).decode()
+
+
+def _classes_of(exception: Any) -> str | None:
+    """Return nothing but the classes of an exception, as JSON; None if there are none."""
+    data = container_in(exception) if isinstance(exception, str) else exception
+    classes = data.get("classes") if isinstance(data, Mapping) else None
+    return msgspec.json.encode({"classes": classes}).decode() if classes else None
 
 
 # ── events, and messages that stand in several attributes ────────────────────────────────────────────────────────────

@@ -33,6 +33,7 @@ from otel_agent_trace.tracing.carriers import parent_context
 from otel_agent_trace.tracing.coercion import metadata_of, text_of
 from otel_agent_trace.tracing.contexts import Attachment, Parent, attach, current_context, detach, make_span_remote
 from otel_agent_trace.tracing.environment import PROCESS_PARENT
+from otel_agent_trace.tracing.exceptions import recorded_exception
 from otel_agent_trace.tracing.failures import step_error
 from otel_agent_trace.tracing.interception import INSTALLED, Answer, How, Request
 from otel_agent_trace.tracing.meters import Calls, Meters
@@ -190,6 +191,7 @@ class ActiveSpan(Parent, Shared):
     def error(self, value: object) -> None:
         if value is None:
             self._error = None
+            self._content.raised(None)
         else:
             self.fail(value)
 
@@ -227,8 +229,13 @@ class ActiveSpan(Parent, Shared):
         """Set the error to an exception or a text; of an exception that is control flow, record its value instead."""
         signal = self._state.signals.value_of(error)
         self._error = self._describe(error) if signal is None else None
+        self._guarded("exception", self._write_exception, error if signal is None else None)
         if signal is not None or self.interrupted_for is not None:
             self.interrupted_for = signal
+
+    def _write_exception(self, error: object) -> None:
+        """Write an exception now, while it is as it was raised, and keep no reference to what it refers to."""
+        self._content.raised(recorded_exception(error) if isinstance(error, BaseException) else None)
 
     def abandon(self) -> None:
         """Record that the consumer closed the stream early, which is not an error."""

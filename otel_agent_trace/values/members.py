@@ -7,9 +7,21 @@ from typing import Any
 
 # A metaclass may define `__mro__`, `__dict__` and `__getattribute__` itself, and a class may raise in all of them.
 _mro_of = type.__dict__["__mro__"].__get__
-_members_of = type.__dict__["__dict__"].__get__
+_dict_of = type.__dict__["__dict__"].__get__
+
+
+def classes_of(cls: type) -> tuple[type, ...]:
+    """Return a class and its bases, in the order of resolution."""
+    classes: tuple[type, ...] = _mro_of(cls)
+    return classes
+
+
+def members_of(cls: type) -> Mapping[str, Any]:
+    """Return the members that a class defines itself."""
+    members: Mapping[str, Any] = _dict_of(cls)
+    return members
 
 
 def class_dicts(cls: type) -> list[Mapping[str, Any]]:
     """Return the members of a class and of its bases, in the order of resolution."""
-    return [_members_of(base) for base in _mro_of(cls)]
+    return [members_of(base) for base in classes_of(cls)]
