@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from otel_agent_trace.query import RunQuery
     from otel_agent_trace.reading import explain_run, iter_runs, load_run, load_runs, runs_from_spans
     from otel_agent_trace.redaction.redactor import Redactor
+    from otel_agent_trace.replay.divergences import Raises, ReplayDivergence
+    from otel_agent_trace.replay.replaying import fork_run, replay_run
     from otel_agent_trace.runs import run_to_spans
     from otel_agent_trace.runs.explain import RunExplanation
     from otel_agent_trace.sources import open_source
@@ -84,6 +86,8 @@ _MODULES = {
     "query": ("RunQuery",),
     "reading": ("explain_run", "iter_runs", "load_run", "load_runs", "runs_from_spans"),
     "redaction.redactor": ("Redactor",),
+    "replay.divergences": ("Raises", "ReplayDivergence"),
+    "replay.replaying": ("fork_run", "replay_run"),
     "runs": ("run_to_spans",),
     "runs.explain": ("RunExplanation",),
     "sources": ("open_source",),
@@ -134,8 +138,10 @@ __all__ = [
     "Opaque",
     "PresidioMask",
     "Problem",
+    "Raises",
     "Redactor",
     "RemoteContext",
+    "ReplayDivergence",
     "RunExplanation",
     "RunNotFoundError",
     "RunQuery",
@@ -161,6 +167,7 @@ __all__ = [
     "explain_run",
     "export_spans",
     "extract",
+    "fork_run",
     "inject",
     "iter_runs",
     "load_run",
@@ -168,6 +175,7 @@ __all__ = [
     "open_source",
     "pseudonymize_user_id",
     "register_type",
+    "replay_run",
     "run_to_spans",
     "runs_from_spans",
 ]

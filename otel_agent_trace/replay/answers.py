@@ -153,4 +153,3 @@ def _check_thrown(error: BaseException, outcome: Outcome) -> NoReturn:
     if type(error).__name__ in ("CancelledError", "Cancelled", "KeyboardInterrupt"):
         raise error
     outcome.guide.diverge(f"{type(error).__name__} is thrown into a generator, which cannot be answered")
-

@@ -10,7 +10,7 @@ from typing import Any
 from otel_agent_trace.errors import AgentTraceError
 
 
-class ReplayDivergence(BaseException):  # noqa: N818 - no error of the program, which would catch it as one
+class ReplayDivergence(BaseException):
     """Indicate where the program differs from a recording that it is replayed with.
 
     It is no `Exception`, so that the agent does not handle it as a failure of its tool.

@@ -34,8 +34,8 @@ def outcome_of(step: AgentStep, question: Question, guide: Guide) -> Outcome:
     function = question.function
     classes = _classes_of(function)
     is_stream = function is not None and _gives_items(function)
-    form = step.returned_as[-1] if step.returned_as else None
-    chunks = step.chunks
+    form = (getattr(step, "returned_as", None) or (None,))[-1]
+    chunks = getattr(step, "chunks", None)
     if chunks is None and (is_stream or form in ("generator", "async_generator")):
         chunks = step.output
     return Outcome(
@@ -62,7 +62,7 @@ def patched(value: Any, guide: Guide) -> Outcome:
 
 def _changes(step: AgentStep, question: Question, classes: dict[str, type]) -> list[tuple[Any, Any]]:
     """Return the arguments that the call changed in place, each with what it held afterwards."""
-    after = step.input_after
+    after = getattr(step, "input_after", None)
     given = question.arguments
     if not isinstance(after, dict) or not isinstance(given, dict):
         return []
@@ -77,7 +77,7 @@ def _check(step: AgentStep) -> None:
         raise UnanswerableError("it was recorded without a name")
     if step.interrupted_for is not None:
         raise UnanswerableError("it ended with a signal of the framework, which cannot be given back")
-    if step.error is None and "output" in step.not_recorded:
+    if step.error is None and "output" in getattr(step, "not_recorded", ()):
         raise UnanswerableError("its output was not captured")
 
 

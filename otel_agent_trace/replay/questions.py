@@ -134,7 +134,9 @@ class Finder:
             if self.is_unasked(call) and self._ran(call.parent) and is_expected(call):
                 is_bracket = call.kind is StepKind.OTHER and not call.inside.calls
                 is_of_others = not call.parent.is_lossless and asked and call.kind not in asked
-                if not is_bracket and not is_of_others:  # calls of others are made by their clients, not by our wrappers
+                if (
+                    not is_bracket and not is_of_others
+                ):  # calls of others are made by their clients, not by our wrappers
                     yield call
 
     def _ran(self, place: Place) -> bool:
@@ -170,7 +172,7 @@ def _is_unknown(call: Call, question: Question) -> bool:
     """Return whether it is not known what a call was given, or what an agent is asked until its block sets it."""
     if call.kind in BRACKETS and question.arguments is None and question.function is None:
         return True
-    return "user_input" in call.record.not_recorded if isinstance(call.record, AgentRun) else False
+    return "user_input" in getattr(call.record, "not_recorded", ()) if isinstance(call.record, AgentRun) else False
 
 
 def _same_messages(recorded: tuple[Message, ...], current: tuple[Message, ...]) -> bool:

@@ -216,7 +216,9 @@ class ReplaySession(Replaying, Diversion):
         number = place.of.order[0] if place.of is not None else next(iter(ends), None)
         if number not in ends:
             return False
-        return next(self._finder.missing(lambda call: call.order[0] == number and self._is_expected(call)), None) is None
+        return (
+            next(self._finder.missing(lambda call: call.order[0] == number and self._is_expected(call)), None) is None
+        )
 
     def _is_expected(self, call: Call) -> bool:
         return not self._options.is_after_the_end(call)
@@ -291,9 +293,7 @@ class ReplaySession(Replaying, Diversion):
                 return self._step_of(call, question)
         return self._missed_step(places[0], question)
 
-    def _matching(
-        self, place: Place, question: Question, matches: Callable[[AgentStep], bool] | None
-    ) -> Call | None:
+    def _matching(self, place: Place, question: Question, matches: Callable[[AgentStep], bool] | None) -> Call | None:
         if matches is None:
             return self._finder.find(place, question)
         candidates = (call for call in place.calls if call.kind is question.kind and self._finder.is_unasked(call))
@@ -332,7 +332,9 @@ class ReplaySession(Replaying, Diversion):
             return self._turns.setdefault(loop, Turns(loop))
 
     def _refuse_more(self, call: Call, reason: str) -> NoReturn:
-        self.refuse(Question(call.kind, call.name, call.arguments), call.parent, f"asks for more, in {call.where}: {reason}")
+        self.refuse(
+            Question(call.kind, call.name, call.arguments), call.parent, f"asks for more, in {call.where}: {reason}"
+        )
 
 
 def _question_of(active: Any, request: Request) -> Question:
