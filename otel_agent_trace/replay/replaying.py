@@ -32,13 +32,9 @@ class Replay:
     Each use is a replay of its own. The arguments are those of `replay_run`.
     """
 
-    def __init__(
-        self, run: Runs, on_miss: str, live: Any, patch: Mapping[Any, Any], until: Any, ignore: Any, backend: Any
-    ) -> None:
+    def __init__(self, run: Runs, *, backend: Any, **options: Any) -> None:
         self._recording = Recording(recorded_runs(run))
-        self._options = checked_options(
-            self._recording, on_miss=on_miss, live=live, patch=patch, until=until, ignore=ignore
-        )
+        self._options = checked_options(self._recording, **options)
         self._backends = () if backend is None else tuple(as_backends(backend))
         self._session: ReplaySession | None = None
 
@@ -127,7 +123,7 @@ def replay_run(
         ReplayDivergence: with ``on_miss="fail"``, at the end of the block: the first difference, also a recorded call
             that nobody asked for.
     """
-    return Replay(run, on_miss, live, patch, until, ignore, backend)
+    return Replay(run, on_miss=on_miss, live=live, patch=patch, until=until, ignore=ignore, backend=backend)
 
 
 def fork_run(
@@ -157,7 +153,8 @@ def fork_run(
         ReplayDivergence: at the end of the block, if a step before differs.
     """
     runs = recorded_runs(run)
-    return Replay(runs, "fail", live, patch, Recording(runs).before(at), ignore, backend)
+    until = Recording(runs).before(at)
+    return Replay(runs, on_miss="fail", live=live, patch=patch, until=until, ignore=ignore, backend=backend)
 
 
 def recorded_runs(run: Runs) -> list[AgentRun]:

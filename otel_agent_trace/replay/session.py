@@ -130,13 +130,14 @@ class ReplaySession(Replaying, Diversion):
                 raise class_here()(**facts) from None
         raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
 
-    def _execute(self, active: ActiveStep, question: Question, call: Call | None, place: Place) -> None:
-        """Let a call happen, and what it calls in its turn stand below its recorded counterpart, if it has one."""
+    def _execute(self, active: ActiveStep, question: Question, call: Call | None, place: Place) -> Answer | None:
+        """Let a call happen, as None says, and what it calls in its turn stand below its recorded counterpart, if it has one."""
         call = call or self._finder.next_named(place, question)
         if call is not None:
             self._finder.claims.mark(call.number, EXECUTED)
         active.seat = Seat(self, self._nowhere if call is None else call.inside)
         self.live.append(question.name)
+        return None
 
     def _bracket(self, place: Place, question: Question) -> Place:
         """Return the place of a step whose code runs: its own, or if it was not recorded, that of what it stands in."""
@@ -164,10 +165,11 @@ class ReplaySession(Replaying, Diversion):
         self._seat_run(active, call)
         return None
 
-    def _missed_run(self, active: ActiveRun, question: Question, place: Place) -> None:
+    def _missed_run(self, active: ActiveRun, question: Question, place: Place) -> Answer | None:
+        """Do what the option `on_miss` asks for; None lets the run happen."""
         active.seat = Seat(self, self._nowhere)
         if self._is_after_the_end(place) or self._is_live(question):
-            return
+            return None
         divergence = self._note(f"{question} was started, which was not recorded", question, place)
         mode = self._options.on_miss
         near = self._finder.nearest(place, question) if mode in ("nearest", "live") else None
@@ -175,6 +177,7 @@ class ReplaySession(Replaying, Diversion):
             self._seat_run(active, near)
         elif mode != "live":
             raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
+        return None
 
     def _seat_run(self, active: ActiveRun, call: Call) -> None:
         self._finder.claims.mark(call.number, EXECUTED)

@@ -54,4 +54,4 @@ class Turns:
 def running_loop() -> Any:
     """Return the running event loop of asyncio; None outside of one, as under trio."""
     asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()
+    return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001 - the others raise outside of a loop
