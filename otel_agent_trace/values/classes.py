@@ -5,15 +5,17 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+import functools
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.values.fields import dumped, loader_of
+from otel_agent_trace.values.models import is_model, model_data, origin_of
 
 T = TypeVar("T")
 _NAME_CHARACTERS = 256
@@ -95,7 +97,7 @@ def register_type(
 
 def type_name(cls: type) -> str:
     """Return module and qualified name in at most 256 characters; ``__main__`` gives way to the module's real name."""
-    module = cls.__module__
+    module = origin_of(cls).__module__  # that of a variant of a generic model is where it was written first
     if module == "__main__":
         main = sys.modules["__main__"]
         spec = getattr(main, "__spec__", None)
@@ -103,6 +105,10 @@ def type_name(cls: type) -> str:
         module = spec.name if spec else pathlib.PurePath(file).stem if file else module
     name = f"{module}.{cls.__qualname__}" if module != "builtins" else cls.__qualname__
     return repaired(name[:_NAME_CHARACTERS])
+
+
+model_name = functools.lru_cache(maxsize=256)(type_name)
+"""Return the name of a pydantic model, which is asked for often."""
 
 
 def functions_for(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
@@ -114,11 +120,12 @@ def functions_for(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any
 
 
 def _functions_for_kind(cls: type) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
+    if is_model(cls):
+        return model_data, functools.partial(_build_pydantic, cls)
     if issubclass(cls, enum.Enum):
         return (lambda value: value.value), cls
     if dataclasses.is_dataclass(cls):
-        names = tuple(field.name for field in dataclasses.fields(cls))
-        return _field_getter(names), lambda data: _build_dataclass(cls, data)
+        return _functions_for_dataclass(cls)
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return _field_getter(cls._fields), lambda data: cls(**data)
     if issubclass(cls, msgspec.Struct):
@@ -165,18 +172,38 @@ def _field(value: Any, name: str) -> Any:
         return f"<{type(value).__name__} whose {name} raised {type(error).__name__}>"
 
 
-def _build_dataclass(cls: type, data: dict[str, Any]) -> Any:
-    parameters = {field.name for field in dataclasses.fields(cls) if field.init}
-    value = cls(**{name: item for name, item in data.items() if name in parameters})
-    for name, item in data.items():  # all fields, since `__post_init__` may have changed them again
+def _functions_for_dataclass(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return the functions of a dataclass; one of pydantic is built without validation, and may have extra fields."""
+    names = tuple(field.name for field in dataclasses.fields(cls))
+    getter = _field_getter(names)
+    if not getattr(cls, "__is_pydantic_dataclass__", False):
+        return getter, lambda data: _build_dataclass(cls, data)
+    has_extra = (getattr(cls, "__pydantic_config__", None) or {}).get("extra") == "allow"
+    return (lambda value: {**vars(value), **getter(value)}) if has_extra else getter, (
+        lambda data: _with_fields(object.__new__(cls), data, names)
+    )
+
+
+def _with_fields(value: Any, data: dict[str, Any], names: Iterable[str]) -> Any:
+    """Return an instance after all its fields were set; a default that is not recorded is the class's attribute."""
+    for name, item in data.items():
         object.__setattr__(value, name, item)
+    missing = [name for name in names if not hasattr(value, name)]
+    if missing:
+        raise TypeError(f"{missing[0]} was not recorded")
     return value
 
 
+def _build_dataclass(cls: type, data: dict[str, Any]) -> Any:
+    parameters = {field.name for field in dataclasses.fields(cls) if field.init}
+    value = cls(**{name: item for name, item in data.items() if name in parameters})
+    return _with_fields(value, data, ())  # all, since `__post_init__` may have changed them again
+
+
 def _build_attrs(cls: Any, data: dict[str, Any]) -> Any:
-    return cls(
-        **{field.alias or field.name.lstrip("_"): data[field.name] for field in cls.__attrs_attrs__ if field.init}
-    )
+    fields = cls.__attrs_attrs__
+    value = cls(**{field.alias or field.name.lstrip("_"): data[field.name] for field in fields if field.init})
+    return _with_fields(value, data, ())  # all, since converters may have changed them again
 
 
 def _build_pydantic(cls: Any, data: Any) -> Any:

@@ -12,15 +12,17 @@ Tag = str | dict[str, Any]
 """Type information that restores a value from its JSON; None if the JSON is the value."""
 
 
-class Opaque(msgspec.Struct, frozen=True, eq=False):
+class Opaque(msgspec.Struct, frozen=True, eq=False, repr_omit_defaults=True):
     """Represent a value of a class that the reading program did not register.
 
     `type_name` is the module and qualified name of the class; `data` is what was recorded: the fields, the value or the
-    `repr`. Two are equal if both are equal by type and value.
+    `repr`. `state` is what a pydantic model needs in addition to build an instance: which fields were set, are extra or
+    private; None for other classes. Two are equal if name and data are, by type and value.
     """
 
     type_name: str
     data: Any
+    state: dict[str, Any] | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Opaque):

@@ -19,6 +19,7 @@ from otel_agent_trace.values.builtin import (
 from otel_agent_trace.values.classes import BY_NAME
 from otel_agent_trace.values.encoded import Opaque, Tag
 from otel_agent_trace.values.limits import Truncated
+from otel_agent_trace.values.models import model_data, put_together
 
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ArithmeticError, RecursionError)
 _decode_json = msgspec.json.Decoder().decode
@@ -77,6 +78,17 @@ def _restore_class(data: Any, tag: dict[str, Any]) -> Any:
         return Opaque(name, content)
 
 
+def _restore_model(data: Any, tag: dict[str, Any]) -> Any:
+    name, content, state = str(tag["x"]), restore(data, tag.get("k")), dict(tag.get("s", {}))
+    codec = BY_NAME.get(name)
+    if codec is None:
+        return Opaque(name, content, state)
+    try:
+        return put_together(codec.cls, content, state) if codec.to_data is model_data else codec.from_data(content)
+    except Exception:  # noqa: BLE001 - a class of another version may refuse the data with any exception
+        return Opaque(name, content, state)
+
+
 def _restore_truncated(data: Any, tag: dict[str, Any]) -> Truncated:
     size, reason = tag["x"]
     return Truncated(restore(data, tag.get("k")), size, str(reason))
@@ -99,6 +111,7 @@ _RESTORERS: dict[str | None, Callable[[Any, dict[str, Any]], Any]] = {
     "dict": _restore_dict,
     "items": _restore_items,
     "class": _restore_class,
+    "model": _restore_model,
     "cut": _restore_truncated,
     "none": lambda _data, _tag: None,
     "str": lambda _, tag: unescaped(tag["x"]),

@@ -22,14 +22,16 @@ from otel_agent_trace.values.builtin import (
     escaped,
     integer_text,
 )
-from otel_agent_trace.values.classes import BY_CLASS, functions_for, repaired, type_name
+from otel_agent_trace.values.classes import BY_CLASS, functions_for, model_name, repaired, type_name
 from otel_agent_trace.values.encoded import Encoded, EncodedText, Opaque, Tag
 from otel_agent_trace.values.fields import is_mapped
 from otel_agent_trace.values.leaves import Leaf, large_characters, rooms_of, settled_tag
 from otel_agent_trace.values.limits import MEDIA_OF_A_VALUE, NO_LIMITS, Limits, Truncated
+from otel_agent_trace.values.models import model_data, taken_apart
+from otel_agent_trace.values.plain import INT64_END, INT64_MIN, plain_json
 
-_INT64_MIN, _INT64_END = -(2**63), 2**63
 _SCALAR_COST_BYTES = 8
+_FEW_NAMES, _NAMES_CHARACTERS = 64, 4096
 # Classes are looked up by id, since a metaclass may define `__hash__` and `__eq__`.
 _CODEC_BY_ID = {id(kind): codec for kind, codec in TEXT_CODECS.items()}
 _SEQUENCE_IDS = frozenset(map(id, SEQUENCES))
@@ -38,7 +40,7 @@ _JSON = msgspec.json.Encoder()
 
 def encode(value: Any, limits: Limits = NO_LIMITS) -> Encoded:
     """Return any value as data that JSON represents, with its tag; never raises because of the value."""
-    if _plain_json(value, limits) is not None:
+    if plain_json(value, limits) is not None:
         return Encoded(value, None)
     walk = _Walk(limits)
     data, tag = walk.settled(*walk.node(value, limits.depth, ()))
@@ -47,7 +49,7 @@ def encode(value: Any, limits: Limits = NO_LIMITS) -> Encoded:
 
 def encode_text(value: Any, limits: Limits = NO_LIMITS) -> EncodedText:
     """Return any value as compact JSON text, with its tag; never raises because of the value."""
-    text = _plain_json(value, limits)
+    text = plain_json(value, limits)
     if text is not None:
         return EncodedText(text.decode(), None)
     walk = _Walk(limits)
@@ -81,76 +83,20 @@ def _text_of(value: object) -> str:
 
 def is_iterator(value: object) -> bool:
     """Return whether iterating over a value would consume it, so that it is recorded by its `repr` only."""
-    kind = type(value)  # not `__class__`, for which a lazy object of Django queries the database
-    return issubclass(kind, _ITERATORS) or hasattr(kind, "__anext__")
+    return _iterates(type(value))  # not `__class__`, for which a lazy object of Django queries the database
+
+
+def _iterates(cls: type) -> bool:
+    return issubclass(cls, _ITERATORS) or hasattr(cls, "__anext__")
+
+
+def _writer_of(cls: type) -> Callable[[Any], Any] | None:
+    """Return what converts instances of a class that is not registered to data; None if they are recorded by their `repr`."""
+    writer = functions_for(cls)[0]
+    return writer if writer is None or writer is model_data or not _iterates(cls) else None
 
 
 _ITERATORS = (Iterator, types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType)
-
-
-def _plain_json(value: Any, limits: Limits) -> bytes | None:
-    """Return the JSON of a value that needs no tags and is certainly within the limits; None if it needs a `_Walk`."""
-    try:
-        most = limits.value_bytes // _MAX_COST_OF_A_BYTE
-        if type(value) is dict:  # arguments and most results: wrapped in a tuple, each would cost one more call
-            left = _room_after_mapping(value, limits.depth + 1, most)
-        else:
-            left = _room_after((value,), limits.depth + 1, most)
-        if left < 0:
-            return None
-        text = _JSON.encode(value)
-    except (UnicodeEncodeError, RuntimeError):  # a lone surrogate; a dict that another thread changes meanwhile
-        return None
-    return text if len(text) <= most else None
-
-
-def _room_after(items: Iterable[Any], depth: int, left: int) -> int:  # noqa: PLR0912 - a branch a type, inlined
-    """Return how many characters are left after some items; negative if none are, or if an item needs tags.
-
-    The caller has subtracted their number, so that there are not too many of them.
-    """
-    if depth == 0 or left < 0:
-        return -1
-    for item in items:
-        kind = type(item)
-        if kind is str:
-            left -= len(item)
-        elif kind is float:
-            if item - item != 0.0 or (not item and math.copysign(1, item) < 0):
-                return -1
-        elif kind is int:
-            if not _INT64_MIN <= item < _INT64_END:
-                return -1
-        elif kind is dict:
-            for key in item:  # the same as in _room_after_mapping: a call would cost as much as this loop
-                if type(key) is not str:
-                    return -1
-            size = len(item)
-            left = _room_after(item.values(), depth - 1, left - (size if size <= _FEW_KEYS else len("".join(item))))
-            if left < 0:
-                return -1
-        elif kind is list:
-            left = _room_after(item, depth - 1, left - len(item))
-            if left < 0:
-                return -1
-        elif item is not None and kind is not bool:
-            return -1
-    return left
-
-
-def _room_after_mapping(mapping: dict[Any, Any], depth: int, left: int) -> int:
-    """Return how many characters are left after a mapping; negative as in `_room_after`."""
-    for key in mapping:
-        if type(key) is not str:
-            return -1
-    size = len(mapping)
-    return _room_after(mapping.values(), depth - 1, left - (size if size <= _FEW_KEYS else len("".join(mapping))))
-
-
-_MAX_COST_OF_A_BYTE = 8
-"""Maximum that `Limits.value_bytes` counts for a byte of JSON: 8 for a number of one digit."""
-_FEW_KEYS = 64
-"""Up to so many keys are counted by number, not by length, which would cost a microsecond for each tool's result."""
 
 
 class _Walk:
@@ -197,7 +143,8 @@ class _Walk:
         try:
             kind = type(value)
             if kind is dict:
-                return self.mapping(value, depth, path)
+                items = _with_names(value)
+                return self.pairs(value, depth, path) if items is None else self.named(items, depth, path)
             if _is_sequence(kind):
                 return self.sequence(value, SEQUENCES[kind], depth, path)
             if kind is Opaque or kind is Truncated:
@@ -274,7 +221,7 @@ class _Walk:
 
     def integer(self, value: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         self.left -= _SCALAR_COST_BYTES
-        if _INT64_MIN <= value < _INT64_END:
+        if INT64_MIN <= value < INT64_END:
             return value, None
         digits = value.bit_length() // 4 + 1
         if digits > self.left:
@@ -332,7 +279,30 @@ class _Walk:
         tag = _container_tag(name, tags, getattr(value, "maxlen", None))
         return (data, tag) if len(data) == len(value) else self.cut(data, tag, len(value), "bytes", path)
 
-    def mapping(self, value: dict[Any, Any], depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+    def named(self, items: dict[str, Any], depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """Return a mapping whose keys are names, as of fields; the most frequent scalars are encoded here."""
+        data: dict[str, Any] = {}
+        tags: dict[str, Tag] = {}
+        for name, item in items.items():
+            left = self.left - (len(name) or 1)
+            if left < 0:
+                return self.cut(data, _container_tag(None, tags), len(items), "bytes", path)
+            kind = type(item)
+            if item is None or kind is bool or (kind is int and INT64_MIN <= item < INT64_END):
+                self.left, data[name] = left - _SCALAR_COST_BYTES, item
+            elif kind is str and len(item) <= min(left, self.large) and item.isascii():
+                self.left, data[name] = left - (len(item) or 1), item
+            else:
+                self.left = left
+                data[name], tag = self.node(item, depth - 1, (*path, name))
+                if tag is not None:
+                    tags[name] = tag
+                if type(data[name]) is Leaf:
+                    data[name].stands_in(data, name)
+        return data, {"c": tags} if tags else None
+
+    def pairs(self, value: dict[Any, Any], depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
+        """Return a mapping with keys of any type."""
         items = list(islice(chain.from_iterable(value.items()), max(0, self.left) + 2))  # a pair counts 2 bytes or more
         data: dict[str, Any] = {}
         tags: dict[str, Tag] = {}
@@ -374,9 +344,9 @@ class _Walk:
         """Return an `Opaque` or a `Truncated` that was read from a trace and is written again."""
         if isinstance(value, Opaque):
             data, tag = self.node(value.data, _depth_within(value.data, depth), path)
-            return data, _class_tag(repaired(_guarded_text(str, value.type_name)), tag)
+            return data, _class_tag(repaired(_guarded_text(str, value.type_name)), tag, value.state)
         data, tag = self.node(value.kept, _depth_within(value.kept, depth), path)
-        size = value.size if type(value.size) is int and abs(value.size) < _INT64_END else None
+        size = value.size if type(value.size) is int and abs(value.size) < INT64_END else None
         return self.cut(data, tag, size, repaired(_guarded_text(str, value.reason)), path)
 
     def instance_of_class(self, value: Any, depth: int, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
@@ -384,16 +354,21 @@ class _Walk:
         cls = type(value)
         try:
             codec = BY_CLASS.get(cls)
-            writer = codec.to_data if codec else None if is_iterator(value) else functions_for(cls)[0]
+            writer = codec.to_data if codec else _writer_of(cls)
             if writer is None:
                 return self.repr_of(value, path)
-            content = writer(value)
+            content, state = taken_apart(value) if writer is model_data else (writer(value), None)
         except BaseException as error:  # properties and functions of a user-defined class may raise anything
             if is_of_signal_handler(error):
                 raise
             return self.repr_of(value, path)
-        data, tag = self.node(content, _depth_within(content, depth), path)
-        return data, _class_tag(codec.name if codec else _guarded_text(type_name, cls), tag)
+        if type(content) is dict:  # not by `node`, since each call more is one level less of nesting that Python allows
+            items = _with_names(content)
+            data, tag = self.pairs(content, depth, path) if items is None else self.named(items, depth, path)
+        else:
+            data, tag = self.node(content, _depth_within(content, depth), path)
+        name = _guarded_text(type_name if state is None else model_name, cls) if codec is None else codec.name
+        return data, _class_tag(name, tag, state)
 
     def repr_of(self, value: Any, path: tuple[object, ...]) -> tuple[Any, Tag | None]:
         data, tag = self.text(_guarded_text(repr, value), path)
@@ -432,12 +407,30 @@ def _depth_within(content: Any, depth: int) -> int:
     return depth if type(content) is dict or _is_sequence(type(content)) else depth - 1
 
 
+def _with_names(mapping: dict[Any, Any]) -> dict[str, Any] | None:
+    """Return a copy of a mapping if all keys are short texts in ASCII, and few; else None."""
+    if len(mapping) > _FEW_NAMES:
+        return None
+    items = mapping.copy()  # another thread may change it
+    for key in items:
+        if type(key) is not str:
+            return None
+    names = "".join(items)
+    return items if names.isascii() and len(names) <= _NAMES_CHARACTERS else None
+
+
 def _is_sequence(kind: type) -> bool:
     return id(kind) in _SEQUENCE_IDS
 
 
-def _class_tag(name: str, inner: Tag | None) -> Tag:
-    return {"t": "class", "x": name} if inner is None else {"t": "class", "x": name, "k": inner}
+def _class_tag(name: str, inner: Tag | None, state: dict[str, Any] | None = None) -> Tag:
+    """Return the tag of an instance; a pydantic model has a state, which is left out where it is empty."""
+    tag: dict[str, Any] = {"t": "class" if state is None else "model", "x": name}
+    if inner is not None:
+        tag["k"] = inner
+    if state:
+        tag["s"] = state
+    return tag
 
 
 def _size(value: Any) -> int | None:

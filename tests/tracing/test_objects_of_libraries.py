@@ -87,7 +87,8 @@ def test_a_result_of_parse(tracer: AgentTracer, the_run: Callable[[], AgentRun])
         tracer.model(lambda messages: result)([])
     (step,) = the_run().steps
     assert (step.model, step.usage.input_tokens, step.messages[-1].text) == ("m", 3, '{"item": "tea"}')
-    assert step.output.data["choices"][0]["message"]["parsed"] == {"item": "tea"}
+    (choice,) = step.output.data["choices"]
+    assert choice.data["message"].data["parsed"] == Opaque(f"{__name__}.Order", {"item": "tea"})
 
 
 class Hiding(pydantic.BaseModel):
@@ -109,9 +110,9 @@ class Raising(Hiding):
 
 @pytest.mark.parametrize("cls", [Hiding, Raising])
 def test_what_a_model_hides_and_computes(inputs_with: Inputs, cls: type[Hiding]) -> None:
-    """Excluded fields stay out, no computed field runs, and a serializer that raises costs nothing."""
+    """Excluded fields are recorded as all others, no computed field runs, and no serializer."""
     for recorded in inputs_with(cls.model_validate({"item": "tea"})):
-        assert set(recorded.data) == {"item", "secret"}
+        assert set(recorded.data) == {"item", "secret", "hidden"}
         assert (recorded.data["item"], recorded.data["secret"].data) == ("tea", "SecretStr('**********')")
 
 
