@@ -21,11 +21,12 @@ from otel_agent_trace.sources.search import nothing_found_text, search
 @source_argument
 @filter_options
 @click.option("--bucket", metavar="WIDTH", help="Also show the course of time, in buckets of this width: 15m, 1h, 1d.")
+@click.option("--replays", is_flag=True, help="Count runs that are replays of others, too.")
 @json_option
-def command(source: str | None, bucket: str | None, *, as_json: bool, **filters: Any) -> None:
+def command(source: str | None, bucket: str | None, *, as_json: bool, replays: bool, **filters: Any) -> None:
     """Measure success rate, latency, tokens, tools, models and errors of the runs of SOURCE that match the filters."""
     query, census = RunQuery.of(**filters).but(sort=None), Census()
-    report = _report(source_of(source), bucket, query, census)
+    report = _report(source_of(source), bucket, query, census, replays=replays)
     if as_json:
         write_json(report.to_dict())
         return
@@ -36,9 +37,8 @@ def command(source: str | None, bucket: str | None, *, as_json: bool, **filters:
     print_report(report, stdout_console())
 
 
-def _report(source: str, bucket: str | None, query: RunQuery, census: Census) -> MetricsReport:
+def _report(source: str, bucket: str | None, query: RunQuery, census: Census, *, replays: bool) -> MetricsReport:
     with reporting_progress() as reporter, hints_on_error(source):
         opened = open_source(source, on_progress=reporter.on_progress, media=False)
-        return compute_metrics(
-            search(opened, query, reporter.on_problem, lambda found: found.run, census), bucket=bucket
-        )
+        runs = search(opened, query, reporter.on_problem, lambda found: found.run, census)
+        return compute_metrics(runs, bucket=bucket, replays=replays)

@@ -37,20 +37,24 @@ _NS_PER_S = 1_000_000_000
 _LISTED_MESSAGES = 20
 
 
-def compute_metrics(runs: Iterable[AgentRun], *, bucket: str | timedelta | None = None) -> MetricsReport:
+def compute_metrics(
+    runs: Iterable[AgentRun], *, bucket: str | timedelta | None = None, replays: bool = False
+) -> MetricsReport:
     """Count runs, one after the other, in memory that does not grow with their number.
 
     Args:
         runs: the outermost runs; their sub-agents' runs are found below their steps.
         bucket: the width of the buckets of `MetricsReport.series`: ``"15m"``, ``"1h"``, ``"1d"`` (units s, m, h, d, w)
             or a timedelta; without it there is no series.
+        replays: whether runs that are replays of others count too.
 
     Raises:
         ConfigurationError: `bucket` is not a positive width.
     """
     tally = RunTally(bucket_ns=bucket_width_ns(bucket))
     for run in runs:
-        count_run(tally, run)
+        if replays or run.replay_of is None:
+            count_run(tally, run)
     return MetricsReport(tally)
 
 

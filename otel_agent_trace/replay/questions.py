@@ -64,7 +64,14 @@ class Finder:
         self._bindings = Bindings()
 
     def find(self, place: Place, question: Question) -> Call | None:
-        """Return the next call in a place that was recorded with the arguments of a question, and claim it."""
+        """Return the next call in a place that was recorded with the arguments of a question, and claim it.
+
+        What another tracer with a backend of its own records of it, stands outside of the runs of the first one.
+        """
+        outside = self.recording.outside
+        return self._find_in(place, question) or (None if place is outside else self._find_in(outside, question))
+
+    def _find_in(self, place: Place, question: Question) -> Call | None:
         if question.name not in self._ignored:
             exact = place.matching(question.kind, question.name, question.arguments)
             call = self._claimed(exact)

@@ -255,8 +255,8 @@ class ReplaySession(Replaying, Diversion):
         return f" (the recorded run has lost steps before step {run.steps[lost[0]].step_id})" if lost else ""
 
     def _note_logged(self, request: Request, question: Question) -> None:
-        seat = seat_in(request.context)
-        place = seat.place if seat is not None and seat.session is self else self._nowhere
+        seat = request.active.run.seat
+        place = seat.place if isinstance(seat, Seat) and seat.session is self else self._nowhere
         self._finder.next_named(place, question)
         if question.kind not in BRACKETS and not self._is_live(question):
             self._note(f"{question} was logged: it has happened already, and was not answered", question, place)
