@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -135,15 +134,6 @@ def as_read(value: Any) -> Any:
     """Return a value as it is read from a trace that has it."""
     encoded = encode(value)
     return restore(encoded.data, encoded.tag)
-
-
-def with_defaults(arguments: Any, signature: inspect.Signature | None) -> Any:
-    """Return arguments by name together with the defaults of a signature, so that it does not matter who gave them."""
-    if signature is None or not isinstance(arguments, Mapping):
-        return arguments
-    parameters = signature.parameters.values()
-    defaults = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
-    return {**defaults, **arguments}
 
 
 # ── showing differences ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from otel_agent_trace.model import AgentStep, StepError
 from otel_agent_trace.replay.answers import Guide, Outcome
 from otel_agent_trace.replay.divergences import Raises
 from otel_agent_trace.replay.exceptions import exception_from
+from otel_agent_trace.replay.functions import facts_about
 from otel_agent_trace.replay.questions import Question
-from otel_agent_trace.tracing import callables, reflection
-from otel_agent_trace.values.rebuilding import NotRebuiltError, classes_in, rebuilt
+from otel_agent_trace.values.rebuilding import NotRebuiltError, rebuilt
 
 _CANCELLATIONS = ("CancelledError", "Cancelled")
-_STREAMS: tuple[Callable[[object], bool], ...] = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 class UnanswerableError(Exception):
@@ -31,12 +28,11 @@ def outcome_of(step: AgentStep, question: Question, guide: Guide) -> Outcome:
         UnanswerableError: the outcome was not recorded, or cannot be given back as it was.
     """
     _check(step)
-    function = question.function
-    classes = _classes_of(function)
-    is_stream = function is not None and _gives_items(function)
+    facts = facts_about(question.function)
+    classes = facts.classes
     form = (getattr(step, "returned_as", None) or (None,))[-1]
     chunks = getattr(step, "chunks", None)
-    if chunks is None and (is_stream or form in ("generator", "async_generator")):
+    if chunks is None and (facts.gives_items or form in ("generator", "async_generator")):
         chunks = step.output
     return Outcome(
         guide,
@@ -60,7 +56,7 @@ def patched(value: Any, guide: Guide) -> Outcome:
     return Outcome(guide, copied, chunks=list(copied) if isinstance(copied, list | tuple) else None)
 
 
-def _changes(step: AgentStep, question: Question, classes: dict[str, type]) -> list[tuple[Any, Any]]:
+def _changes(step: AgentStep, question: Question, classes: Mapping[str, type]) -> list[tuple[Any, Any]]:
     """Return the arguments that the call changed in place, each with what it held afterwards."""
     after = getattr(step, "input_after", None)
     given = question.arguments
@@ -81,7 +77,7 @@ def _check(step: AgentStep) -> None:
         raise UnanswerableError("its output was not captured")
 
 
-def _given(value: Any, classes: dict[str, type], where: str) -> Any:
+def _given(value: Any, classes: Mapping[str, type], where: str) -> Any:
     try:
         return rebuilt(value, classes)
     except NotRebuiltError as error:
@@ -94,20 +90,3 @@ def _items(chunks: Any) -> list[Any] | None:
 
 def _is_cancellation(error: StepError | None) -> bool:
     return error is not None and error.type.rpartition(".")[2] in _CANCELLATIONS
-
-
-def _gives_items(function: Callable[..., Any]) -> bool:
-    called = callables.called_function(function)
-    return any(reflection.has_flag(check, one) for check in _STREAMS for one in (function, called))
-
-
-def _classes_of(function: Callable[..., Any] | None) -> dict[str, type]:
-    """Return the classes that the return annotation of a function names, by the names that values have."""
-    if function is None:
-        return {}
-    signature = reflection.signature_of(function, evaluated=True)
-    annotation = None if signature is None else signature.return_annotation
-    if annotation is None or annotation is inspect.Signature.empty:
-        return {}
-    module = sys.modules.get(str(getattr(function, "__module__", "")))
-    return classes_in(annotation, getattr(function, "__globals__", None) or vars(module or sys))

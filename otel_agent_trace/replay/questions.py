@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from otel_agent_trace.messages import message_data
 from otel_agent_trace.model import AgentRun, Message, StepKind
 from otel_agent_trace.replay.claims import ANSWERED, EXECUTED, UNASKED, Claims
+from otel_agent_trace.replay.functions import facts_about
 from otel_agent_trace.replay.keys import plain_key_of
 from otel_agent_trace.replay.matching import (
     Bindings,
@@ -16,10 +17,8 @@ from otel_agent_trace.replay.matching import (
     difference,
     in_one_line,
     likeness,
-    with_defaults,
 )
 from otel_agent_trace.replay.recordings import BRACKETS, Call, Place, Recording
-from otel_agent_trace.tracing.reflection import signature_of
 
 _MAX_COMPARED = 32
 """Recorded calls whose arguments are compared to find the closest one."""
@@ -124,9 +123,10 @@ class Finder:
 
     def _compared(self, question: Question, arguments: Any) -> Any:
         """Return the arguments that count: with the defaults of today's signature, without those that are ignored."""
-        signature = None if question.function is None else signature_of(question.function)
-        filled = with_defaults({} if arguments is None and question.function is not None else arguments, signature)
-        filled = as_read(filled) if signature is not None else filled
+        defaults = facts_about(question.function).defaults
+        filled = {} if arguments is None and question.function is not None else arguments
+        if defaults and isinstance(filled, Mapping):
+            filled = as_read({**defaults, **filled})
         ignored = self._ignored.get(question.name)
         if not ignored or not isinstance(filled, Mapping):
             return filled

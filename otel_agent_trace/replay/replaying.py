@@ -59,7 +59,7 @@ class Replay:
     async def __aenter__(self) -> ReplaySession:
         return self.__enter__()
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self.__exit__(*error)
 
     def __call__(self, function: F) -> F:

@@ -6,32 +6,29 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import msgspec
 
-from otel_agent_trace import semconv
 from otel_agent_trace.backends import InMemoryBackend
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.replay.answers import Outcome
 from otel_agent_trace.replay.claims import EXECUTED, Claims, OwnClaims
 from otel_agent_trace.replay.divergences import Raises, ReplayDivergence, ReplayDivergenceError, class_here
 from otel_agent_trace.replay.guides import CallGuide
+from otel_agent_trace.replay.ids import OwnIds
 from otel_agent_trace.replay.options import Options
 from otel_agent_trace.replay.outcomes import UnanswerableError, outcome_of, patched
 from otel_agent_trace.replay.questions import Finder, Question, described
 from otel_agent_trace.replay.recordings import BRACKETS, Call, Place, Recording
 from otel_agent_trace.replay.seats import Replaying, Seat, seat_in
 from otel_agent_trace.replay.turns import Turns, running_loop
-from otel_agent_trace.span import LogRecord, SpanRecord
 from otel_agent_trace.tracing.active import ActiveModelCall, ActiveRun, ActiveStep
 from otel_agent_trace.tracing.contexts import current_context
 from otel_agent_trace.tracing.diversion import Diversion
 from otel_agent_trace.tracing.interception import Answer, Request
 
-R = TypeVar("R", SpanRecord, LogRecord)
 _MAX_MISSING = 100
-_RUN_IDS = (semconv.RUN_ID, semconv.RUN_PARENT_ID)
 
 
 class ReplaySession(Replaying, Diversion):
@@ -47,13 +44,13 @@ class ReplaySession(Replaying, Diversion):
         self, recording: Recording, options: Options, backends: tuple[Any, ...] = (), claims: Claims | None = None
     ) -> None:
         self._memory = InMemoryBackend()
-        super().__init__([self._memory, *backends], [self._with_own_ids])
+        self._renamed: dict[str, str] = {}
+        super().__init__([self._memory, *backends], [OwnIds(self._renamed)])
         self._options = options
         self._finder = Finder(recording, claims or OwnClaims(len(recording.calls)), options.ignored)
         self._nowhere = Place(None, is_lossless=True)
         """Place of code that was not recorded."""
         self._turns: weakref.WeakKeyDictionary[Any, Turns] = weakref.WeakKeyDictionary()
-        self._renamed: dict[str, str] = {}
         self._lock = threading.RLock()
         self.divergences: list[ReplayDivergence] = []
         self.answered: list[str] = []
@@ -184,12 +181,6 @@ class ReplaySession(Replaying, Diversion):
         active.seat = Seat(self, call.inside)
         if isinstance(call.record, AgentRun):
             active.put_fact("replay_of", call.record.run_id)
-
-    def _with_own_ids(self, record: R) -> R:
-        """Return a span or log record with an id of its own for a run whose id the program chose: the recorded one has it."""
-        ids = {key: record.attributes.get(key) for key in _RUN_IDS}
-        renamed = {key: self._renamed[value] for key, value in ids.items() if value in self._renamed}
-        return msgspec.structs.replace(record, attributes={**record.attributes, **renamed}) if renamed else record
 
     # ── places ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

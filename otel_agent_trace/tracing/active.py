@@ -47,7 +47,7 @@ from otel_agent_trace.tracing.active_span import ActiveSpan, FactField
 from otel_agent_trace.tracing.coercion import metadata_of, text_of, texts_of
 from otel_agent_trace.tracing.contexts import RUN_KEY, STEP_KEY, current_context, session_in, with_own
 from otel_agent_trace.tracing.failures import is_timeout
-from otel_agent_trace.tracing.interception import INSTALLED, How, diverted_provider
+from otel_agent_trace.tracing.interception import INSTALLED, How, diverting
 from otel_agent_trace.tracing.meters import Calls, Meters
 from otel_agent_trace.tracing.model_apis import ModelResult
 from otel_agent_trace.tracing.results import model_result
@@ -244,7 +244,7 @@ class ActiveStep(ActiveSpan):
     def _destination_now(self) -> Destination:
         """Return the destination of the span: that of a diverted run, even if diversion is over, to keep traces whole."""
         of_run = self.run.destination
-        return of_run if of_run.is_diverted and diverted_provider() is None else self._state.destination()
+        return of_run if of_run.diverted_by is not None and diverting() is None else self._state.destination()
 
     def _write_fields(self) -> None:
         content, kind = self._content, self._kind
@@ -823,7 +823,7 @@ class ActiveRun(ActiveSpan):
 
     def _open(self, base: Context, above: ActiveRun | None, start_ns: int | None) -> None:
         content, state, facts = self._content, self._state, self._facts
-        if above is not None and above.recording and above.destination.provider is state.destination().provider:
+        if above is not None and above.recording and above.destination.is_shared_with(state.destination()):
             facts["parent_run_id"] = self.parent_run_id = above.run_id
             self._start_ns, index, step_id = above.number(None, start_ns)
             self.last_event_ns = self._start_ns

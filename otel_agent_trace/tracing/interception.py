@@ -46,12 +46,15 @@ class Request(NamedTuple):
 class Interceptor:
     """Answer calls and divert spans while installed; by default, do neither.
 
-    `provider` receives the spans of every tracer, and `sinks` those of other instrumentations that pass an
-    `AgentSpanProcessor`, after its policies; without these, they are not diverted.
+    `sinks` receive the spans of other instrumentations that pass an `AgentSpanProcessor`, after its policies; without
+    any, they are not diverted.
     """
 
-    provider: trace.TracerProvider | None = None
     sinks: tuple[SpanSink, ...] = ()
+
+    def provider_for(self, own: trace.TracerProvider) -> trace.TracerProvider | None:
+        """Return the provider that receives the spans of tracers with an own one; None not to divert them."""
+        return None
 
     def intercept(self, request: Request) -> Answer | None:
         """Return an answer to a call, or None to let it happen; called before every span of our tracers starts.
@@ -108,7 +111,7 @@ def intercepting(interceptor: Interceptor) -> Iterator[None]:
         INSTALLED.remove(interceptor)
 
 
-def diverted_provider() -> trace.TracerProvider | None:
-    """Return the provider that currently receives the spans of all tracers, None if they are not diverted."""
+def diverting() -> Interceptor | None:
+    """Return the interceptor that currently diverts spans, None if none does."""
     interceptor = INSTALLED.interceptor
-    return None if interceptor is None else interceptor.provider
+    return interceptor if interceptor is not None and interceptor.sinks else None

@@ -26,7 +26,7 @@ from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.control_flow import ControlFlow, Signals
 from otel_agent_trace.tracing.exporters import is_chosen
 from otel_agent_trace.tracing.failures import ErrorRule
-from otel_agent_trace.tracing.interception import INSTALLED, diverted_provider
+from otel_agent_trace.tracing.interception import INSTALLED, Interceptor, diverting
 from otel_agent_trace.tracing.meters import Meters, meters_of
 from otel_agent_trace.tracing.provider_registry import (
     SETTINGS,
@@ -66,8 +66,13 @@ class Destination(NamedTuple):
     """True if the provider's limits cut texts."""
     most_extras: int = sys.maxsize
     """Number of attributes of the caller's own within the provider's limit; the SDK logs each one more."""
-    is_diverted: bool = False
-    """True if an interceptor diverts spans there."""
+    diverted_by: Interceptor | None = None
+    """Interceptor that diverts spans there."""
+
+    def is_shared_with(self, other: Destination) -> bool:
+        """Return whether spans of both are kept together."""
+        is_one = self.diverted_by is not None and self.diverted_by is other.diverted_by
+        return is_one or self.provider is other.provider
 
 
 _PROCESS = Diagnostics()
@@ -215,8 +220,9 @@ class TracerState(Shared):
 
     def current_provider(self) -> trace.TracerProvider:
         """Return the provider that receives spans now."""
-        diverted = diverted_provider() if INSTALLED.interceptor is not None else None
-        return diverted if diverted is not None else self.own_provider()
+        interceptor = diverting() if INSTALLED.interceptor is not None else None
+        own = self.own_provider()
+        return own if interceptor is None else interceptor.provider_for(own) or own
 
     def own_provider(self) -> trace.TracerProvider:
         """Return the provider that receives spans unless they are diverted."""
@@ -254,17 +260,19 @@ class TracerState(Shared):
         changes = SETTINGS.changes
         limits = getattr(provider, "_span_limits", None)
         most = getattr(limits, "max_span_attributes", None)
-        is_diverted = provider is diverted_provider()
+        diverted_by = None if provider is self.own_provider() else diverting()
         self._destination = destination = Destination(
             provider,
             changes,
             spans_of(_tracer_of(provider)),
-            self._write_policies_for(provider),
-            None if is_diverted else guarded(self.diagnostics, "meter provider", self._meters_for, provider),
+            self._write_policies_for(provider, diverted_by),
+            None
+            if diverted_by is not None
+            else guarded(self.diagnostics, "meter provider", self._meters_for, provider),
             getattr(provider, "sampler", None) is not ALWAYS_ON,
             getattr(limits, "max_span_attribute_length", None) is not None,
             sys.maxsize if most is None else max(most - _OUR_ATTRIBUTES, 0),
-            is_diverted,
+            diverted_by,
         )
         return destination
 
@@ -272,14 +280,16 @@ class TracerState(Shared):
         given = self._meter_provider if self._meter_provider is not None else settings_of(provider).meter_provider
         return None if given is None else meters_of(given)
 
-    def _write_policies_for(self, provider: trace.TracerProvider) -> WritePolicies | None:
+    def _write_policies_for(
+        self, provider: trace.TracerProvider, diverted_by: Interceptor | None
+    ) -> WritePolicies | None:
         """Return the policies to apply before writing to spans; None if all of them come later, in the pipeline.
 
         If spans are diverted, the policies of the tracer's own provider apply.
         """
         own = self.own_provider()
         settings = settings_of(own)
-        behind_them = settings.is_ours and provider is own
+        behind_them = settings.is_ours and (provider is own or diverted_by is not None)
         if not behind_them:
             data = self._data.over(settings.data)._replace(user_ids=self.user_policy())
             return WritePolicies(data.in_order((*settings.policies, *self._policies)), self.diagnostics)

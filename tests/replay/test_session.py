@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,9 @@ def test_a_difference_is_raised_at_the_end_whatever_the_agent_does(
 
 def test_what_nobody_asked_for(agent: Agent, run: AgentRun) -> None:
     del agent.queries[1]
-    with pytest.raises(ReplayDivergence, match=r'tool search \{"query":"b"\} \(step 2\) was recorded, but never asked for'):
+    with pytest.raises(
+        ReplayDivergence, match=r'tool search \{"query":"b"\} \(step 2\) was recorded, but never asked for'
+    ):
         with replay_run(run):
             agent.bot("why?")
     with pytest.raises(ReplayDivergence, match="agent bot .* never asked for"), replay_run(run):
@@ -585,5 +586,3 @@ def test_pools_that_live_on(agent: Agent, run: AgentRun, tracer: AgentTracer) ->
         with pytest.raises(ReplayDivergence, match="over"):
             futures[0].result(30)
     assert agent.made == []
-
-

@@ -23,7 +23,6 @@ from otel_agent_trace import (
     AgentTracer,
     InMemoryBackend,
     ReplayDivergence,
-    TracedExecutor,
     register_type,
     replay_run,
 )

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator,
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, RunStatus, StepKind
+from otel_agent_trace.tracing.diversion import Diversion
 from otel_agent_trace.tracing.interception import Answer, Interceptor, Request, intercepting
 
 
@@ -171,7 +171,7 @@ def test_a_refused_log_changes_nothing(tracer: AgentTracer, memory: InMemoryBack
 
 
 def test_interceptors_go_in_any_order(tracer: AgentTracer) -> None:
-    """The one that came last is asked; taken away in any order, the others stay."""
+    """The one that came last is asked first, then the others; taken away in any order, the others stay."""
     first, second = Answering(), Answering()
     one, other = intercepting(first), intercepting(second)
     one.__enter__()
@@ -181,17 +181,13 @@ def test_interceptors_go_in_any_order(tracer: AgentTracer) -> None:
     tracer.end_run(tracer.start_run(agent_name="b"))
     other.__exit__(None, None, None)
     tracer.end_run(tracer.start_run(agent_name="c"))
-    assert (first.asked, second.asked) == ([], [("block", "a"), ("block", "b")])
+    assert (first.asked, second.asked) == ([("started", "a")], [("started", "a"), ("started", "b")])
 
 
 def test_spans_are_diverted_and_come_back(tracer: AgentTracer, memory: InMemoryBackend) -> None:
-    """An interceptor's provider takes the spans as long as it is installed."""
-    elsewhere, diverting = InMemoryBackend(), Interceptor()
-    diverting.provider = provider = TracerProvider(shutdown_on_exit=False)
-    from otel_agent_trace import AgentSpanProcessor
-
-    provider.add_span_processor(AgentSpanProcessor(elsewhere))
-    with intercepting(diverting), tracer.run(agent_name="there"):
+    """A diversion takes the spans as long as it is installed."""
+    elsewhere = InMemoryBackend()
+    with intercepting(Diversion([elsewhere])), tracer.run(agent_name="there"):
         pass
     with tracer.run(agent_name="here"):
         pass
