@@ -78,7 +78,7 @@ def _fields(cls: type[_Compared]) -> tuple[str, ...]:
     return tuple(sorted(cls.__struct_fields__, key=RunFacts.__struct_fields__.__contains__))
 
 
-_PROVENANCE = frozenset({"dialect", "interrupted"})
+_PROVENANCE = frozenset({"dialect", "interrupted", "recorded_by", "not_recorded"})
 
 
 class StepError(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
@@ -248,6 +248,7 @@ class RunFacts(Facts, kw_only=True, gc=False):
     sampling_probability: float | None = None
     replay_of: str | None = None
     interrupted: bool | None = None
+    recorded_by: str | None = None
 
 
 class _Timed:
@@ -284,6 +285,14 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
     within it, `scores` what was thought of it, in the order in which they were given. `interrupted_for` is the value of the signal that ended it (LangGraph's `interrupt`, a deferred call),
     which is no error; None without one. `run` is the sub-agent's own run, for a step of kind agent, which has the logs
     and the scores.
+
+    `chunks` are the items of a stream that also returned a value, which is `output` then; those of any other stream, one
+    that failed too, are `output` itself. `input_after` is a dict of the arguments of a tool that may change in place (a
+    dict, list, set or bytearray), as they were at the end of the call; None unless one had changed. `returned_as` is what a plain function or a
+    coroutine function returned whose work was followed, outermost first: ``coroutine``, ``generator``,
+    ``async_generator``, or the class of a task, a client's stream, or another object; it is empty where the result was the
+    output itself. `not_recorded` names those of ``input`` and ``output`` that were not recorded; one that is None and is
+    not named was None.
     """
 
     step_id: int | str = 0
@@ -292,6 +301,10 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
     name: str = ""
     input: Any = None
     output: Any = None
+    input_after: Any = None
+    chunks: Any = None
+    returned_as: tuple[str, ...] = ()
+    not_recorded: tuple[str, ...] = ()
     messages: tuple[Message, ...] = ()
     logs: tuple[LogEntry, ...] = ()
     scores: tuple[Score, ...] = ()
@@ -346,7 +359,8 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     in the same conversation. `truncated` lists the paths of values that limits truncated, `redacted`
     the paths of values in which something was masked. `interrupted` is, for a running run, whether its process is known to be gone (None where that cannot be
     known), `dialect` the attribute scheme it was read in (several are joined: ``langfuse + genai``),
-    `sampling_probability` the probability with which such a run was kept.
+    `sampling_probability` the probability with which such a run was kept. `recorded_by` is the instrumentation scope that
+    recorded it (``otel_agent_trace`` is ours; several are joined, as in `dialect`), None where none is known.
     """
 
     run_id: str
@@ -383,6 +397,11 @@ class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False,
     def environment(self) -> str | None:
         """Return ``deployment.environment.name`` of the resource, or ``deployment.environment``, its older name."""
         return _text_among(self.resource, *semconv.ENVIRONMENTS)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Return whether our tracer recorded all of it, with the types of values: a tuple is not a list."""
+        return self.recorded_by == semconv.SCOPE_NAME
 
     @property
     def tool_steps(self) -> tuple[AgentStep, ...]:

@@ -45,6 +45,10 @@ class SpanFacts(RunFacts, kw_only=True, gc=False):
     """Model that was requested, where the span records it beside the one that answered, which is `model` then."""
     input: Any = None
     output: Any = None
+    input_after: Any = None
+    chunks: Any = None
+    returned_as: tuple[str, ...] = ()
+    not_recorded: tuple[str, ...] = ()
     status: RunStatus | None = None
     messages: tuple[Message, ...] = ()
     choices: int = 0

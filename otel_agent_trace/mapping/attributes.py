@@ -177,6 +177,10 @@ class AttributeWriter:
         self.attributes[key] = text.text
         self.beside(key, field, text.tag, text.cuts)
 
+    def text_of(self, key: str) -> EncodedText:
+        """Return the text that was written under a key, with its tag."""
+        return EncodedText(self.attributes[key], self.types.get(key))
+
     def _put_placeholder(self) -> None:
         """Add the placeholder for a finish reason, which the conventions require; limits do not count it."""
         text = self.attributes[semconv.OUTPUT_MESSAGES]

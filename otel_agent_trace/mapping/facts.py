@@ -142,8 +142,17 @@ class _UserId:
         return reader.text(semconv.ENDUSER_PSEUDO_ID) or reader.text(semconv.USER_ID)
 
 
+class _Recorder(_Text):
+    """Write the scope that recorded a run, unless it is ours."""
+
+    def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
+        if value != semconv.SCOPE_NAME:
+            super().write(writer, key, field, value)
+
+
 TEXT, JSON, JSON_OBJECT, TEXTS, TRACE_IDS = _Text(), _Json(), _JsonObject(), _Texts(), _TraceIds()
 FLAG, TRUTH, INTEGER, NUMBER, CUTS, USER_ID = _Flag(), _Truth(), _Integer(), _Number(), _Cuts(), _UserId()
+RECORDER = _Recorder()
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -195,6 +204,8 @@ IDENTITY = (
     Fact("is_inferred", semconv.INFERRED, FLAG),
     Fact("truncated", semconv.TRUNCATED, CUTS),
     Fact("redacted", semconv.REDACTED, TEXTS),
+    Fact("recorded_by", semconv.RECORDED_BY, RECORDER, shared=True),
+    Fact("not_recorded", semconv.NOT_RECORDED, TEXTS, STEPS),
 )
 """Facts that identify the run or step of a span, and how it was recorded."""
 
@@ -211,6 +222,9 @@ FACTS = (
     Fact("output", semconv.TOOL_RESULT, None, _TOOLS),
     Fact("output", semconv.RETRIEVAL_DOCUMENTS, None, _RETRIEVALS),
     Fact("output", semconv.OUTPUT, None, STEPS),
+    Fact("input_after", semconv.INPUT_AFTER, JSON, STEPS),
+    Fact("chunks", semconv.CHUNKS, JSON, STEPS),
+    Fact("returned_as", semconv.RETURNED_AS, TEXTS, STEPS),
     Fact("error", semconv.ERROR_TYPE),
     Fact("error", semconv.ERROR_CATEGORY),
     Fact("error", semconv.ERROR_MESSAGE),

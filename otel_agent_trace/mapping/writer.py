@@ -20,7 +20,7 @@ from otel_agent_trace.mapping.facts import SHARED, TAKEN_NAMES, WRITES, WRITTEN,
 from otel_agent_trace.mapping.references import ANSWER_TAG, AmbiguousError, refer, references_to
 from otel_agent_trace.messages import message_data
 from otel_agent_trace.model import Message, RunStatus, StepError, StepKind
-from otel_agent_trace.values import EncodedText, Limits, encode, repaired
+from otel_agent_trace.values import EncodedText, Limits, encode, encode_text, repaired
 
 _to_json = msgspec.json.Encoder().encode
 _NAME_CHARACTERS = 1024
@@ -102,6 +102,23 @@ def put_input(content: AttributeWriter, kind: StepKind, value: Any) -> None:
         content.text(semconv.RETRIEVAL_QUERY, "input", value)
     else:
         content.json(semconv.TOOL_ARGUMENTS if kind is StepKind.TOOL else semconv.INPUT, "input", value)
+
+
+_CHANGEABLE = frozenset(map(id, (dict, list, set, bytearray)))
+"""Ids of classes of arguments that a function may change in place: a metaclass may define ``__hash__``."""
+
+
+def may_change(given: Any) -> bool:
+    """Return whether an argument of a call may change in place."""
+    return type(given) is dict and any(id(type(value)) in _CHANGEABLE for value in given.values())
+
+
+def put_input_after(content: AttributeWriter, given: dict[str, Any], before: EncodedText) -> None:
+    """Write the arguments that may change in place, if the arguments of a call are not what they were before."""
+    after = encode_text(given, content.limits)
+    if (after.text, after.tag) != (before.text, before.tag):
+        changed = {name: value for name, value in given.items() if id(type(value)) in _CHANGEABLE}
+        content.json(semconv.INPUT_AFTER, "input_after", changed)
 
 
 def put_output(content: AttributeWriter, kind: StepKind, value: Any, *, failed: bool) -> None:

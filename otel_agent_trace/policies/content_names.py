@@ -29,7 +29,9 @@ class Content(Flag):
 
 _KNOWN = {
     semconv.INPUT: Content.INPUT,
+    semconv.INPUT_AFTER: Content.INPUT,
     semconv.OUTPUT: Content.OUTPUT,
+    semconv.CHUNKS: Content.OUTPUT,
     semconv.MESSAGES: Content.BOTH,
     semconv.INPUT_MESSAGES: Content.INPUT,
     semconv.OUTPUT_MESSAGES: Content.OUTPUT,

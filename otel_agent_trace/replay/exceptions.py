@@ -193,12 +193,15 @@ def _newest(classes: Iterable[type[BaseException]]) -> type[BaseException] | Non
     return next(iter([*classes][::-1]), None)
 
 
-@functools.lru_cache(maxsize=1024)
-def _made(name: str, base: type) -> type[BaseException]:
+def _new_class(name: str, base: type) -> type[BaseException]:
     """Return a new class with a name, whose text is the message that was recorded."""
     module, _, own = name.rpartition(".")
     members = {"__module__": module or "builtins", "__qualname__": own, "__str__": _message_of, _MESSAGE: ""}
     return type(own, (base,), members)
+
+
+_made: Callable[[str, type], type[BaseException]] = functools.lru_cache(maxsize=1024)(_new_class)
+"""Return the same class for the same name and base."""
 
 
 def _message_of(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from otel_agent_trace.model import AgentRun, AgentStep, Facts, LogEntry, RunFact
 from otel_agent_trace.runs.log_entries import without_places
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.passes import normalize
+from otel_agent_trace.runs.recording import not_recorded, recorded_by
 from otel_agent_trace.runs.times import with_known_times
 from otel_agent_trace.runs.tree import build_tree, run_id_of, unique
 from otel_agent_trace.span import SpanRecord
@@ -69,7 +70,7 @@ def _by_run(lone_nodes: list[Node]) -> list[tuple[str | None, list[Node]]]:
 
 _NO_FACTS = SpanFacts(kind=None, dialect="")
 _set = msgspec.structs.force_setattr
-_DERIVED_FACTS = frozenset({"usage", "parent_run_id", "trace_ids", "interrupted"})
+_DERIVED_FACTS = frozenset({"usage", "parent_run_id", "trace_ids", "interrupted", "recorded_by"})
 _RUN_FACTS = tuple(name for name in RunFacts.__struct_fields__ if name not in _DERIVED_FACTS)
 """Facts of a run that are copied from the facts of its span."""
 _run_facts_of = operator.attrgetter(*_RUN_FACTS)
@@ -100,6 +101,7 @@ def _run(node: Node, above_run_id: str | None = None) -> AgentRun:
     for name, value, default in zip(_RUN_FACTS, _run_facts_of(facts), _RUN_DEFAULTS, strict=True):
         if value is not default:
             _set(run, name, value)
+    _set(run, "recorded_by", recorded_by([node]))
     if facts.interrupted is not None and span.end_ns is None:
         _set(run, "interrupted", facts.interrupted)
     if node.attached:
@@ -139,6 +141,7 @@ def _run_without_span(run_id: str | None, group: list[Node]) -> AgentRun:
         resource=dict(span.resource.attributes),
         dialect=_dialects(group),
     )
+    _set(run, "recorded_by", recorded_by(group))
     interrupted = {node.facts.interrupted for node in group if node.span.end_ns is None}
     if interrupted and run.status is RunStatus.RUNNING:
         _set(run, "interrupted", None if interrupted == {None} else True in interrupted)
@@ -209,7 +212,10 @@ def _order(entry: tuple[Node, Node | None]) -> tuple[int, int, int, str]:
 
 
 _USUAL = frozenset({"error", "model", "usage", "metadata", "attributes"})
-_RARE = tuple(name for name in Facts.__struct_fields__ if name not in _USUAL)
+_RARE = (
+    *(name for name in Facts.__struct_fields__ if name not in _USUAL),
+    *("input_after", "chunks", "returned_as"),
+)
 """Facts that few steps have; they are set only where there are some, which makes reading faster."""
 _rare_of = operator.attrgetter(*_RARE)
 _RARE_DEFAULTS = _rare_of(_NO_FACTS)
@@ -246,6 +252,8 @@ def _step(node: Node, parent_step_id: int | str | None, run_id: str) -> AgentSte
     if rare != _RARE_DEFAULTS:
         for name, value in zip(_RARE, rare, strict=True):
             _set(step, name, value)
+    if (facts.input is None or facts.output is None) and (missing := not_recorded(node)):
+        _set(step, "not_recorded", missing)
     return step
 
 

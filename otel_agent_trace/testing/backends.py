@@ -25,7 +25,7 @@ from otel_agent_trace.values import same
 B = TypeVar("B", bound=TracerBackend)
 _THREADS, _TURNS = 4, 5
 _TIMEOUT_S = 10
-_NOT_COMPARED = frozenset({"dialect", "interrupted"})
+_NOT_COMPARED = frozenset({"dialect", "interrupted", "recorded_by", "not_recorded"})
 _KNOWN_AT_START = ("agent_name", "user_input", "session_id", "started_at_ns", "parent_run_id", "status")
 
 

@@ -26,12 +26,14 @@ from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.conversation import Conversation, EndedCall, History, NamedCall
 from otel_agent_trace.mapping.writer import (
     REMOTE_KINDS,
+    may_change,
     put_answer,
     put_answer_messages,
     put_call_input,
     put_call_output,
     put_identity,
     put_input,
+    put_input_after,
     put_output,
     put_place,
     put_run,
@@ -53,10 +55,12 @@ from otel_agent_trace.tracing.model_apis import ModelResult
 from otel_agent_trace.tracing.results import model_result
 from otel_agent_trace.tracing.state import Destination, TracerState
 from otel_agent_trace.tracing.threads import LOST_STEPS
+from otel_agent_trace.values import EncodedText
 
 INERT = TracerState(trace.NoOpTracerProvider(), data=data_policies(user_ids="plain", redact=False))
 """State of what records nothing, and so needs no key."""
 _NS_PER_S = 1_000_000_000
+_TOOL = StepKind.TOOL
 _SPAN_KINDS = dict.fromkeys(REMOTE_KINDS, SpanKind.CLIENT)
 
 
@@ -66,6 +70,7 @@ class ActiveStep(ActiveSpan):
     __slots__ = (
         "_asked_model",
         "_input",
+        "_input_text",
         "_input_written",
         "_messages",
         "_model",
@@ -97,6 +102,7 @@ class ActiveStep(ActiveSpan):
         self._step_id = step_id if step_id is None or type(step_id) is int else text_of(step_id)
         self._input = input
         self._input_written = False
+        self._input_text: EncodedText | None = None
         self.output: Any = None
         """Output of the step, any value."""
         self._messages: tuple[Message, ...] = ()
@@ -237,6 +243,8 @@ class ActiveStep(ActiveSpan):
         if self._input is not None:
             self._write_input()
             self._input_written = True
+            if self.function is not None and kind is _TOOL and may_change(self._input):
+                self._input_text = content.text_of(semconv.TOOL_ARGUMENTS)
         self._start_attributes = content.taken()
         self._span = self._start_span(name, parent, _SPAN_KINDS.get(kind, SpanKind.INTERNAL), self._start_ns)
         run.remember_step(index + 1 if step_id is None else step_id, self._span.get_span_context())
@@ -250,6 +258,8 @@ class ActiveStep(ActiveSpan):
         content, kind = self._content, self._kind
         if not self._input_written:
             self._write_input()
+        if self._input_text is not None:
+            self._guarded("arguments", put_input_after, content, self._input, self._input_text)
         if self._model != self._asked_model:
             content.text(semconv.RESPONSE_MODEL, "model", self._model)
         self._write_messages()

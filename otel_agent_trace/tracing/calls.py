@@ -157,8 +157,14 @@ class ToolInvocation(_Streaming):
         if self._spec.capture is not False:
             self._pieces.add(item)
 
+    def followed_as(self, kind: str) -> None:
+        """Record the kind of work that the function returned."""
+        _note_work(self.active, kind)
+
     def exhausted(self, result: Any) -> None:
-        """Record the end of the stream: the chunks, or the value that the generator returned."""
+        """Record the end of the stream: the chunks, and the value that the generator returned, if there is one."""
+        if result is not None and self._spec.capture is not False:
+            self.active.put_fact("chunks", self._pieces.listed())
         self.returned(self._pieces.listed() if result is None else result)
 
     def stopped(self) -> None:
@@ -212,11 +218,16 @@ class ModelInvocation(_Streaming):
         if call.destination.meters is not None and len(call.chunk_times_ns) < _MAX_CHUNKS:
             call.chunk_times_ns.append(time.perf_counter_ns())
 
+    def followed_as(self, kind: str) -> None:
+        """Record the kind of work that the function returned."""
+        _note_work(self.active, kind)
+
     def exhausted(self, result: Any) -> None:
         """Record the end of the stream; chunks of text are joined to the answer."""
         if result is None:
             self._answered()
         else:
+            self.active.put_fact("chunks", self._pieces.listed())
             self.returned(result)
 
     def stopped(self) -> None:
@@ -280,6 +291,11 @@ class AgentInvocation(_Streaming):
         pieces = self._pieces
         text = pieces.text()
         return pieces.listed() if text is None else pieces.whole(text, None)
+
+
+def _note_work(active: ActiveStep, kind: str) -> None:
+    """Record a kind of work, within that which the function returned first."""
+    active.put_fact("returned_as", (*(active.fact("returned_as") or ()), kind))
 
 
 def surroundings(state: TracerState) -> tuple[ActiveRun, TracerState]:

@@ -12,6 +12,7 @@ from otel_agent_trace.guard import guarded
 from otel_agent_trace.tracing.contexts import attach, current_context, detach
 from otel_agent_trace.tracing.iterations import Iteration, stepped, stepped_async
 from otel_agent_trace.tracing.traced_calls import TracedCall
+from otel_agent_trace.values.classes import type_name
 
 
 def follow(result: Any, invocation: TracedCall) -> Any:
@@ -20,6 +21,16 @@ def follow(result: Any, invocation: TracedCall) -> Any:
     That is the result itself wherever possible: a task, the stream of a client, and the manager of one. A coroutine or
     generator that nobody has started yet is wrapped by one of the same kind. None is returned for any other result.
     """
+    work = _followed(result, invocation)
+    if work is not None:
+        invocation.followed_as(_KINDS.get(id(type(result))) or type_name(type(result)))
+    return work
+
+
+_KINDS = {id(CoroutineType): "coroutine", id(GeneratorType): "generator", id(AsyncGeneratorType): "async_generator"}
+
+
+def _followed(result: Any, invocation: TracedCall) -> Any:
     kind = type(result)
     if kind is CoroutineType or (hasattr(kind, "cr_await") and hasattr(kind, "send")):  # the latter are those of Cython
         return _awaited(result, invocation)

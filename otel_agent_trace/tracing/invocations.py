@@ -94,6 +94,9 @@ class Invocation:
 
     # ── recording the result ─────────────────────────────────────────────────────────────────────────────────────────
 
+    def followed_as(self, kind: str) -> None:
+        """Record the kind of work that the function returned."""
+
     def returned(self, result: Any) -> None:
         """Record the result."""
 

@@ -47,6 +47,9 @@ class TracedCall(Protocol):
     active: Any
     """Run, step or context that is current while the function runs: an `Active`."""
 
+    def followed_as(self, kind: str) -> None:
+        """Record the kind of work that the function returned."""
+
     def returned(self, result: Any) -> None:
         """Record the result."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-NOT_COMPARED = frozenset({"dialect", "interrupted"})
+NOT_COMPARED = frozenset({"dialect", "interrupted", "recorded_by", "not_recorded"})
 
 
 def difference(one: Any, other: Any, path: str = "") -> str | None:
