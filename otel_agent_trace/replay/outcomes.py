@@ -14,6 +14,7 @@ from otel_agent_trace.replay.functions import facts_about
 from otel_agent_trace.replay.questions import Question
 from otel_agent_trace.values.rebuilding import NotRebuiltError, rebuilt
 
+_FORMS = ("coroutine", "generator", "async_generator")
 _CANCELLATIONS = ("CancelledError", "Cancelled")
 
 
@@ -30,8 +31,8 @@ def outcome_of(step: AgentStep, question: Question, guide: Guide) -> Outcome:
     _check(step)
     facts = facts_about(question.function)
     classes = facts.classes
-    form = (getattr(step, "returned_as", None) or (None,))[-1]
-    chunks = getattr(step, "chunks", None)
+    form = next((form for form in reversed(step.returned_as) if form in _FORMS), None)
+    chunks = step.chunks
     if chunks is None and (facts.gives_items or form in ("generator", "async_generator")):
         chunks = step.output
     return Outcome(
@@ -58,7 +59,7 @@ def patched(value: Any, guide: Guide) -> Outcome:
 
 def _changes(step: AgentStep, question: Question, classes: Mapping[str, type]) -> list[tuple[Any, Any]]:
     """Return the arguments that the call changed in place, each with what it held afterwards."""
-    after = getattr(step, "input_after", None)
+    after = step.input_after
     given = question.arguments
     if not isinstance(after, dict) or not isinstance(given, dict):
         return []
@@ -73,7 +74,7 @@ def _check(step: AgentStep) -> None:
         raise UnanswerableError("it was recorded without a name")
     if step.interrupted_for is not None:
         raise UnanswerableError("it ended with a signal of the framework, which cannot be given back")
-    if step.error is None and "output" in getattr(step, "not_recorded", ()):
+    if step.error is None and "output" in step.not_recorded:
         raise UnanswerableError("its output was not captured")
 
 

@@ -102,7 +102,7 @@ class Recording:
     def __init__(self, runs: Sequence[AgentRun]) -> None:
         self.runs = tuple(sorted(runs, key=lambda run: run.started_at_ns))
         self.calls: list[Call] = []
-        self.outside = Place(None, all(map(is_lossless, self.runs)))
+        self.outside = Place(None, all(run.is_lossless for run in self.runs))
         for number, run in enumerate(self.runs):
             if is_bare(run):
                 self._add_steps(run, self.outside, (number,), "")
@@ -113,7 +113,7 @@ class Recording:
     def _add(self, record: AgentStep | AgentRun, parent: Place, order: tuple[int, ...], path: str) -> Call:
         call = Call(record, len(self.calls), parent, order, path)
         if isinstance(record, AgentRun):
-            call.inside.is_lossless = is_lossless(record)
+            call.inside.is_lossless = record.is_lossless
         self.calls.append(call)
         parent.calls.append(call)
         return call
@@ -159,8 +159,3 @@ class Recording:
 def is_bare(run: AgentRun) -> bool:
     """Return whether a run stands for a step that was called outside of any run."""
     return run.span_id is None and len(run.steps) == 1
-
-
-def is_lossless(run: AgentRun) -> bool:
-    """Return whether a run was recorded with the types of its values."""
-    return run.dialect == "genai"
