@@ -37,6 +37,12 @@ class Call:
         return StepKind.AGENT if isinstance(self.record, AgentRun) else self.record.kind
 
     @property
+    def names(self) -> set[str]:
+        """Return the names under which it may be asked for: an agent of another tracer may have that of its span only."""
+        is_unnamed = isinstance(self.record, AgentStep) and self.record.run is not None and not self.record.run.agent_name
+        return {self.name, ""} if is_unnamed else {self.name}
+
+    @property
     def arguments(self) -> Any:
         """Return the recorded arguments; of an agent, its question."""
         record = self.record
@@ -76,7 +82,8 @@ class Place:
         if self._named is None:
             self._named = {}
             for call in self.calls:
-                self._named.setdefault((call.kind, call.name), []).append(call)
+                for one in call.names:
+                    self._named.setdefault((call.kind, one), []).append(call)
         return self._named.get((kind, name), [])
 
     def matching(self, kind: StepKind, name: str, arguments: Any) -> list[Call]:
@@ -127,6 +134,11 @@ class Recording:
             if step.run is not None:
                 self._add_steps(step.run, call.inside, call.order, f"{call.path}/")
 
+    @property
+    def is_bare(self) -> bool:
+        """Return whether no agent was recorded, only calls."""
+        return all(map(is_bare, self.runs))
+
     def at(self, path: object) -> list[Call]:
         """Return the calls with a path such as ``3`` or ``"3/1"``, one for each outermost run that has it.
 
@@ -157,5 +169,5 @@ class Recording:
 
 
 def is_bare(run: AgentRun) -> bool:
-    """Return whether a run stands for a step that was called outside of any run."""
-    return run.span_id is None and len(run.steps) == 1
+    """Return whether a run stands for steps that were called outside of any run."""
+    return run.span_id is None

@@ -164,8 +164,9 @@ class ReplaySession(Replaying, Diversion):
 
     def _missed_run(self, active: ActiveRun, question: Question, place: Place) -> Answer | None:
         """Do what the option `on_miss` asks for; None lets the run happen."""
-        active.seat = Seat(self, self._nowhere)
-        if self._is_after_the_end(place) or self._is_live(question):
+        recording = self._finder.recording
+        active.seat = Seat(self, recording.outside if recording.is_bare else self._nowhere)
+        if recording.is_bare or self._is_after_the_end(place) or self._is_live(question):
             return None
         divergence = self._note(f"{question} was started, which was not recorded", question, place)
         mode = self._options.on_miss
