@@ -11,15 +11,16 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from otel_agent_trace.values.builtin import escaped, unescaped
 from otel_agent_trace.values.members import class_dicts, is_subclass
 
 State = dict[str, Any]
 """What the data of a model does not tell, each with a list of names, and left out where that is empty.
 
-- ``unset``: fields, and extra ones, that are not in ``model_fields_set``,
-- ``set``: names in ``model_fields_set`` of no field,
+- ``unset``: fields, and extra ones, that are not in ``model_fields_set``, or have no value; ``unset_escaped`` where UTF-8
+  cannot represent one of their names,
 - ``extra``, ``private``: names in the data that are no fields, or True where the data has them in a mapping under
-  ``__pydantic_extra__`` or ``__pydantic_private__``, since a name is there twice,
+  ``__pydantic_extra__`` or ``__pydantic_private__``, since a name is there twice, or UTF-8 cannot represent one,
 - ``root``: True where the data is the root of a `RootModel`.
 """
 _PARTS = {"extra": "__pydantic_extra__", "private": "__pydantic_private__"}
@@ -46,8 +47,10 @@ def taken_apart(value: Any) -> tuple[Any, State]:
     state: State = {}
     if extra:
         _add(data, state, "extra", extra)
-    if len(are_set) != len(fields) + len(extra) or not are_set.issuperset(fields):
-        state |= _unset(are_set, (*fields, *extra))
+    if not (are_set.issuperset(fields) and are_set.issuperset(extra) and stored.keys() >= fields.keys()):
+        unset = [name for name in fields if name not in are_set or name not in stored]
+        unset += [name for name in extra if name not in are_set]
+        state |= {"unset": unset} if _can_be_sent(unset) else {"unset_escaped": list(map(escaped, unset))}
     if private:
         _add(data, state, "private", private)
     if len(data) == 1 and "root" in data and type(value).__pydantic_root_model__:
@@ -65,8 +68,8 @@ def put_together(cls: Any, data: Any, state: State) -> Any:
     """
     stored = {"root": data} if state.get("root") else dict(data)
     extra, private = (_taken(stored, state.get(part), key) for part, key in _PARTS.items())
-    fields, unset = model_fields(cls), set(state.get("unset", ()))
-    are_set = {*(name for name in stored if name in fields), *extra} - unset | set(state.get("set", ()))
+    fields, unset = model_fields(cls), {*state.get("unset", ()), *map(unescaped, state.get("unset_escaped", ()))}
+    are_set = {*(name for name in stored if name in fields), *extra} - unset
     for name, field in fields.items():
         if name not in stored and name not in unset:
             stored[name] = _default(name, field)
@@ -76,8 +79,10 @@ def put_together(cls: Any, data: Any, state: State) -> Any:
     value = object.__new__(cls)
     object.__setattr__(value, "__dict__", stored)
     object.__setattr__(value, "__pydantic_fields_set__", are_set)
-    object.__setattr__(value, "__pydantic_extra__", extra if extra or _allows_extra(cls) else None)
-    object.__setattr__(value, "__pydantic_private__", private if private or cls.__private_attributes__ else None)
+    has_parts = cls.model_config.get("extra") == "allow", cls.__private_attributes__
+    for key, part, has_part in zip(_PARTS.values(), (extra, private), has_parts, strict=True):
+        if part or has_part or not cls.__pydantic_root_model__:  # the class of a `RootModel` has None for them
+            object.__setattr__(value, key, part if part or has_part else None)
     return value
 
 
@@ -107,12 +112,16 @@ def _without_cached(value: Any, stored: Mapping[str, Any], fields: Mapping[str, 
     return {
         name: item
         for name, item in list(stored.items())
-        if name in fields or not any(name in members and hasattr(type(members[name]), "__get__") for members in dicts)
+        if name in fields
+        or not (
+            name in _PARTS.values()  # where a `RootModel` keeps them
+            or any(name in members and hasattr(type(members[name]), "__get__") for members in dicts)
+        )
     }
 
 
 def _add(data: dict[str, Any], state: State, part: str, items: Mapping[str, Any]) -> None:
-    if data.keys().isdisjoint(items):
+    if items.keys().isdisjoint(data) and items.keys().isdisjoint(_PARTS.values()) and _can_be_sent(items):
         data.update(items)
         state[part] = list(items)
     else:
@@ -127,10 +136,13 @@ def _taken(stored: dict[str, Any], names: list[str] | bool | None, key: str) -> 
     return {name: stored.pop(name) for name in names or () if name in stored}
 
 
-def _unset(are_set: set[str], names: Iterable[str]) -> State:
-    unset = [name for name in names if name not in are_set]
-    others = sorted(are_set.difference(names))
-    return {**({"unset": unset} if unset else {}), **({"set": others} if others else {})}
+def _can_be_sent(names: Iterable[str]) -> bool:
+    """Return whether UTF-8 can represent all names."""
+    try:
+        "".join(names).encode()
+    except (UnicodeEncodeError, TypeError):
+        return False
+    return True
 
 
 def _default(name: str, field: Any) -> Any:
@@ -143,7 +155,3 @@ def _default(name: str, field: Any) -> Any:
 
 def _is_given(default: Any) -> bool:
     return default is not sys.modules["pydantic_core"].PydanticUndefined and default is not ...
-
-
-def _allows_extra(cls: Any) -> bool:
-    return bool(cls.model_config.get("extra") == "allow")

@@ -166,7 +166,7 @@ class _Walk:
 
     def leaf(self, value: str | bytes | bytearray, path: tuple[object, ...]) -> tuple[Any, Any]:
         """Return a leaf in place of JSON and of tag."""
-        leaf = Leaf(value, _path_text(path), self.limit, self.left)
+        leaf = Leaf(value, path_text(path), self.limit, self.left)
         self.left -= leaf.reserved_bytes
         self.leaves.append(leaf)
         return leaf, leaf
@@ -344,7 +344,8 @@ class _Walk:
         """Return an `Opaque` or a `Truncated` that was read from a trace and is written again."""
         if isinstance(value, Opaque):
             data, tag = self.node(value.data, _depth_within(value.data, depth), path)
-            return data, _class_tag(repaired(_guarded_text(str, value.type_name)), tag, value.state)
+            state = value.state if plain_json(value.state, NO_LIMITS) is not None else {}
+            return data, _class_tag(repaired(_guarded_text(str, value.type_name)), tag, state)
         data, tag = self.node(value.kept, _depth_within(value.kept, depth), path)
         size = value.size if type(value.size) is int and abs(value.size) < INT64_END else None
         return self.cut(data, tag, size, repaired(_guarded_text(str, value.reason)), path)
@@ -377,7 +378,7 @@ class _Walk:
     def cut(
         self, kept: Any, tag: Tag | None, size: int | None, reason: str, path: tuple[object, ...]
     ) -> tuple[Any, Tag]:
-        where = _path_text(path)
+        where = path_text(path)
         self.left -= len(where)
         self.cuts.append(where)
         return kept, _cut_tag(tag, size, reason)
@@ -424,11 +425,11 @@ def _is_sequence(kind: type) -> bool:
 
 
 def _class_tag(name: str, inner: Tag | None, state: dict[str, Any] | None = None) -> Tag:
-    """Return the tag of an instance; a pydantic model has a state, which is left out where it is empty."""
+    """Return the tag of an instance; a pydantic model has a state, left out if it is empty, or no longer that of the data."""
     tag: dict[str, Any] = {"t": "class" if state is None else "model", "x": name}
     if inner is not None:
         tag["k"] = inner
-    if state:
+    if state and not (type(inner) is dict and inner.get("t") == "cut"):
         tag["s"] = state
     return tag
 
@@ -448,5 +449,6 @@ def _guarded_text(describe: Callable[[Any], str], value: Any) -> str:
         return f"<{type(value).__name__} whose {describe.__name__} raised {type(error).__name__}>"
 
 
-def _path_text(path: Iterable[object]) -> str:
+def path_text(path: Iterable[object]) -> str:
+    """Return keys and indexes as a path: ``.answers[0].city``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{repaired(str(part))}" for part in path)
