@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.tracing.callables import called_function
 from otel_agent_trace.tracing.reflection import has_flag, signature_of
-from otel_agent_trace.values.rebuilding import classes_in
+from otel_agent_trace.values.annotations import classes_in
 
 _STREAMS: tuple[Callable[[object], bool], ...] = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 

@@ -32,6 +32,6 @@ class OwnIds:
 
     def __call__(self, record: R) -> R:
         """Return a span or log record with the new ids; the same one if nothing changes."""
-        ids = {key: record.attributes.get(key) for key in _RUN_IDS}
+        ids = {key: str(record.attributes.get(key)) for key in _RUN_IDS}
         renamed = {key: self._renamed[value] for key, value in ids.items() if value in self._renamed}
         return msgspec.structs.replace(record, attributes={**record.attributes, **renamed}) if renamed else record

@@ -141,14 +141,14 @@ def as_read(value: Any) -> Any:
 
 def likeness(recorded: Any, current: Any) -> float:
     """Return how alike the arguments of two calls are, from 0 to 1."""
-    texts = (plain_key_of(value)[:_COMPARED_CHARACTERS] for value in (recorded, current))
-    return difflib.SequenceMatcher(None, *texts, autojunk=False).quick_ratio()
+    before, now = (plain_key_of(value)[:_COMPARED_CHARACTERS] for value in (recorded, current))
+    return difflib.SequenceMatcher(None, before, now, autojunk=False).quick_ratio()
 
 
 def difference(recorded: Any, current: Any, where: str) -> str:
     """Return the differences of recorded and current arguments, as a unified diff of their JSON."""
-    lines = [_lines_of(value) for value in (recorded, current)]
-    found = difflib.unified_diff(*lines, f"recorded ({where})", "now", n=2, lineterm="")
+    before, now = _lines_of(recorded), _lines_of(current)
+    found = difflib.unified_diff(before, now, f"recorded ({where})", "now", n=2, lineterm="")
     text = "\n".join(found)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from otel_agent_trace.messages import message_data
-from otel_agent_trace.model import AgentRun, Message, StepKind
+from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.replay.claims import ANSWERED, EXECUTED, UNASKED, Claims
 from otel_agent_trace.replay.functions import facts_about
 from otel_agent_trace.replay.keys import plain_key_of

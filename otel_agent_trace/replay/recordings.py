@@ -39,7 +39,9 @@ class Call:
     @property
     def names(self) -> set[str]:
         """Return the names under which it may be asked for: an agent of another tracer may have that of its span only."""
-        is_unnamed = isinstance(self.record, AgentStep) and self.record.run is not None and not self.record.run.agent_name
+        is_unnamed = (
+            isinstance(self.record, AgentStep) and self.record.run is not None and not self.record.run.agent_name
+        )
         return {self.name, ""} if is_unnamed else {self.name}
 
     @property

@@ -59,8 +59,10 @@ class Replay:
     async def __aenter__(self) -> ReplaySession:
         return self.__enter__()
 
-    async def __aexit__(self, *error: object) -> None:
-        self.__exit__(*error)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
 
     def __call__(self, function: F) -> F:
         """Return a function that runs in a replay of its own at each call; a coroutine function stays one."""

@@ -27,11 +27,6 @@ def is_subclass(cls: type, base: type) -> bool:
     return base in _mro_of(cls)
 
 
-def is_subclass(cls: type, base: type) -> bool:
-    """Return whether a class is, or inherits from, another one, without asking either."""
-    return base in _mro_of(cls)
-
-
 def class_dicts(cls: type) -> list[Mapping[str, Any]]:
     """Return the members of a class and of its bases, in the order of resolution."""
     return [members_of(base) for base in classes_of(cls)]
