@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from otel_agent_trace.query import RunQuery
     from otel_agent_trace.reading import explain_run, iter_runs, load_run, load_runs, runs_from_spans
     from otel_agent_trace.redaction.redactor import Redactor
+    from otel_agent_trace.replay.diff import RunDiff, diff_runs
     from otel_agent_trace.replay.divergences import Raises, ReplayDivergence
     from otel_agent_trace.replay.replaying import fork_run, replay_run
     from otel_agent_trace.runs import run_to_spans
@@ -88,6 +89,7 @@ _MODULES = {
     "redaction.redactor": ("Redactor",),
     "replay.divergences": ("Raises", "ReplayDivergence"),
     "replay.replaying": ("fork_run", "replay_run"),
+    "replay.diff": ("RunDiff", "diff_runs"),
     "runs": ("run_to_spans",),
     "runs.explain": ("RunExplanation",),
     "sources": ("open_source",),
@@ -142,6 +144,7 @@ __all__ = [
     "Redactor",
     "RemoteContext",
     "ReplayDivergence",
+    "RunDiff",
     "RunExplanation",
     "RunNotFoundError",
     "RunQuery",
@@ -164,6 +167,7 @@ __all__ = [
     "configure",
     "current_run",
     "current_step",
+    "diff_runs",
     "explain_run",
     "export_spans",
     "extract",

@@ -1,8 +1,8 @@
 """Define the command ``otel-agent-trace``: the table of its commands, each imported when it is called, and its exit status.
 
 Data goes to standard output, everything else to standard error. The exit status is 0, or what the command returns (1 when
-``export`` had spans refused), or 2 for bad usage or input (with one line ``error: ...`` that names what, where and what to
-do), or 130 after Ctrl-C. A closed standard output, as in ``| head``, is no error.
+``export`` had spans refused, or the runs of ``diff`` differ), or 2 for bad usage or input (with one line ``error: ...``
+that names what, where and what to do), or 130 after Ctrl-C. A closed standard output, as in ``| head``, is no error.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ COMMANDS = {
     "show": ("otel_agent_trace.cli.show", "Show one run as a tree of steps, with inputs and outputs."),
     "explain": ("otel_agent_trace.cli.explain", "Show which span and attribute each fact of a run was read from."),
     "replay": ("otel_agent_trace.cli.replay", "Walk through one run step by step, as it happened."),
+    "diff": ("otel_agent_trace.cli.diff", "Compare two runs side by side."),
     "metrics": (
         "otel_agent_trace.cli.metrics",
         "Measure success rate, tools, errors, latency and tokens of many runs.",

@@ -5,16 +5,25 @@ The module is imported when something is printed, since it takes rich along: ``-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rich.console import Console
 
 from otel_agent_trace.cli.render import Rows, Wrapped, print_table, rich_tree, styled
+from otel_agent_trace.cli.side_by_side import Halves
 from otel_agent_trace.cli.streams import UNLIMITED
 from otel_agent_trace.metrics import MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep
+from otel_agent_trace.replay.diff import RunDiff
 from otel_agent_trace.runs.explain import RunExplanation
+from otel_agent_trace.views.diff import (
+    beginning_difference_rows,
+    ending_difference_rows,
+    step_pairs,
+    summary_rows,
+    title_pairs,
+)
 from otel_agent_trace.views.explanation import (
     fact_sections,
     left_out_lines,
@@ -92,6 +101,31 @@ def print_report(report: MetricsReport, console: Console) -> None:
         print_table(table, console, indent=INDENT)
         if table.left_out:
             console.print(styled(Cell(f"{' ' * INDENT}… {table.left_out:,} more (--json lists them)", "faint")))
+
+
+def print_diff(diff: RunDiff, console: Console, *, full: bool) -> None:
+    """Print two runs side by side: their titles, the question, the steps with what differs in them, and the answer."""
+    titles, steps = list(title_pairs(diff)), list(step_pairs(diff, full=full))
+    halves = Halves([*titles, *steps], console)
+    for pair in titles:
+        halves.print(pair)
+    _print_rows(beginning_difference_rows(diff, full=full), console)
+    console.print()
+    for pair in steps:
+        halves.print(pair)
+    if steps:
+        console.print()
+    if _print_rows(ending_difference_rows(diff, full=full), console):
+        console.print()
+    _print_rows(summary_rows(diff), console)
+
+
+def _print_rows(rows: Iterable[Row], console: Console) -> bool:
+    """Print rows, and return whether there are any."""
+    shown = list(rows)
+    if shown:
+        console.print(Rows(shown, least_label_width=LABEL_WIDTH))
+    return bool(shown)
 
 
 def print_explanation(explanation: RunExplanation, console: Console) -> None:

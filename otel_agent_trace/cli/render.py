@@ -80,15 +80,16 @@ class Rows:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield line by line."""
         margin = self._indent + self._label_width + _GAP
-        width = max(_LEAST_WIDTH, options.max_width - margin)
         for row in self._rows:
-            label = row.label
+            label, mark = row.label, row.mark
+            width = max(_LEAST_WIDTH, options.max_width - margin - len(mark))
             for line in Text(row.text, style_of(row.tone)).wrap(console, width, overflow="fold"):
                 shown = Text(" " * self._indent)
-                shown.append(label.ljust(self._label_width), _FAINT).append(" " * _GAP).append_text(line)
+                shown.append(label.ljust(self._label_width), _FAINT).append(" " * _GAP)
+                shown.append(mark, style_of(row.tone)).append_text(line)
                 shown.rstrip()
                 yield shown
-                label = ""
+                label, mark = "", " " * len(mark)
 
 
 def print_table(table: Table, console: Console, *, indent: int = 0) -> None:

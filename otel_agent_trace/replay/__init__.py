@@ -1,4 +1,4 @@
-"""Rebuild recorded runs, walk through them, and run them again.
+"""Rebuild recorded runs, walk through them, compare them, and run them again.
 
 The reading functions are re-exported: every replay begins with them.
 """
@@ -12,11 +12,15 @@ from otel_agent_trace.reading import iter_runs, load_run, load_runs, runs_from_s
 from otel_agent_trace.replay.walk import walk_run
 
 if TYPE_CHECKING:
+    from otel_agent_trace.replay.comparison import Difference
+    from otel_agent_trace.replay.diff import RunDiff, StepDiff, diff_runs
     from otel_agent_trace.replay.divergences import Raises, ReplayDivergence, ReplayDivergenceError
     from otel_agent_trace.replay.replaying import active_session, fork_run, replay_run
     from otel_agent_trace.replay.session import ReplaySession
 
 _MODULES = {
+    "comparison": ("Difference",),
+    "diff": ("RunDiff", "StepDiff", "diff_runs"),
     "divergences": ("Raises", "ReplayDivergence", "ReplayDivergenceError"),
     "replaying": ("active_session", "fork_run", "replay_run"),
     "session": ("ReplaySession",),
@@ -24,11 +28,15 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Difference",
     "Raises",
     "ReplayDivergence",
     "ReplayDivergenceError",
     "ReplaySession",
+    "RunDiff",
+    "StepDiff",
     "active_session",
+    "diff_runs",
     "fork_run",
     "iter_runs",
     "load_run",

@@ -27,11 +27,15 @@ Line = tuple[Cell, ...]
 
 
 class Row(NamedTuple):
-    """Hold a label and its text, which may have several lines; an empty label continues the row before."""
+    """Hold a label and its text, which may have several lines; an empty label continues the row before.
+
+    `mark` stands before the text, whose further lines are indented by its width.
+    """
 
     label: str
     text: str
     tone: str = ""
+    mark: str = ""
 
 
 class Column(NamedTuple):

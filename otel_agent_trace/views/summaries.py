@@ -10,7 +10,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
-from otel_agent_trace.views.values_text import shortened
+from otel_agent_trace.views.values_text import shared_length, shortened
 
 _QUESTION_CHARS = 200
 _SERVICE = (semconv.SERVICE_NAME, semconv.SERVICE_VERSION, *semconv.ENVIRONMENTS)
@@ -91,14 +91,9 @@ def short_ids(ids: list[str], shortest: int = 8) -> dict[str, str]:
     ordered = sorted(set(ids))
     short: dict[str, str] = {}
     for before, run_id, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
-        shared = max(_shared_length(before, run_id), _shared_length(run_id, after))
+        shared = max(shared_length(before, run_id), shared_length(run_id, after))
         short[run_id] = run_id[: max(shortest, shared + 1)] if _RANDOM_ID.fullmatch(run_id) else run_id
     return short
-
-
-def _shared_length(one: str, other: str) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _all_steps(run: AgentRun) -> list[AgentStep]:

@@ -46,7 +46,7 @@ def _shown(text: str) -> str:
 
 def escaped_rows(rows: Iterable[Row]) -> list[Row]:
     """Return rows with their control characters escaped, and with long labels cut."""
-    return [Row(_shortened_label(_shown(row.label)), _shown(row.text), row.tone) for row in rows]
+    return [row._replace(label=_shortened_label(_shown(row.label)), text=_shown(row.text)) for row in rows]
 
 
 def label_width(rows: Iterable[Row], least: int = 0) -> int:
@@ -65,8 +65,8 @@ def _row_lines(rows: Iterable[Row], least_label_width: int = 0) -> list[str]:
     lines = []
     for row in shown:
         first, *others = row.text.split("\n")
-        lines.append(f"{' ' * INDENT}{row.label:{width}}  {first}")
-        lines += [f"{' ' * (INDENT + width + 2)}{other}" for other in others]
+        lines.append(f"{' ' * INDENT}{row.label:{width}}  {row.mark}{first}")
+        lines += [f"{' ' * (INDENT + width + 2 + len(row.mark))}{other}" for other in others]
     return lines
 
 

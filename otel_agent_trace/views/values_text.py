@@ -57,6 +57,12 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def shared_length(one: str, other: str) -> int:
+    """Return the number of characters with which both texts begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
 def compact(value: Any) -> str:
     """Return the value as one line of JSON, with a label in place of each picture or file in it."""
     return json.dumps(_labelled(encode(value).data), ensure_ascii=False)
