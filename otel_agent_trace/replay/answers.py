@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
+from otel_agent_trace.replay.forms import Work, made
 from otel_agent_trace.replay.turns import running_loop
 
 
@@ -31,13 +33,13 @@ class Outcome:
         is_abandoned: whether the consumer left the stream, so that it may have had more items.
         is_cancelled: whether the call was cancelled.
         ended_at_ns: when it ended, in Unix nanoseconds.
-        form: ``"coroutine"``, ``"generator"`` or ``"async_generator"`` if a plain function returned one.
+        forms: the forms of the work that the function returned, outermost first, for each of which `can_be_made` holds.
         changes: arguments that the call changed in place, each with what it held afterwards.
         guide: the replay.
     """
 
     __slots__ = (
-        *("changes", "chunks", "ended_at_ns", "error", "form", "guide", "is_abandoned", "is_cancelled", "result"),
+        *("changes", "chunks", "ended_at_ns", "error", "forms", "guide", "is_abandoned", "is_cancelled", "result"),
         "__weakref__",
     )
 
@@ -51,7 +53,7 @@ class Outcome:
         is_abandoned: bool = False,
         is_cancelled: bool = False,
         ended_at_ns: int = 0,
-        form: str | None = None,
+        forms: tuple[str, ...] = (),
         changes: Sequence[tuple[Any, Any]] = (),
     ) -> None:
         self.guide = guide
@@ -61,19 +63,18 @@ class Outcome:
         self.is_abandoned = is_abandoned
         self.is_cancelled = is_cancelled
         self.ended_at_ns = ended_at_ns
-        self.form = form
+        self.forms = forms
         self.changes = changes
 
     def value(self) -> Any:
         """Return the result of a plain function, or raise its exception."""
-        if self.form is None:
+        return self._formed(self.forms)
+
+    def _formed(self, forms: tuple[str, ...]) -> Any:
+        """Return the result, or work that has it, in the forms in which the function returned it."""
+        if not forms:
             return self._given()
-        forms: dict[str, Callable[[], Any]] = {
-            "coroutine": self.awaited,
-            "generator": self.items,
-            "async_generator": self.async_items,
-        }
-        return forms[self.form]()
+        return made(forms[0], Work(partial(self._awaited, forms[1:]), self.items, self.async_items))
 
     def _given(self) -> Any:
         for argument, content in self.changes:
@@ -88,9 +89,12 @@ class Outcome:
 
     async def awaited(self) -> Any:
         """Return the result of a coroutine function, or raise its exception, when it is its turn."""
+        return await self._awaited(self.forms)
+
+    async def _awaited(self, forms: tuple[str, ...]) -> Any:
         if running_loop() is not None:
             await (self.guide.cancellation() if self.is_cancelled else self.guide.turn(self.ended_at_ns))
-        return self._given()
+        return self._formed(forms)
 
     def items(self) -> Generator[Any, Any, Any]:
         """Yield the items of a generator, and return or raise what it did."""

@@ -93,11 +93,12 @@ class Match:
         return all(self.fits(recorded.get(key), current.get(key)) for key in keys)
 
     def _fits_truncated(self, recorded: Truncated, current: Any) -> bool:
-        if isinstance(recorded.size, int) and isinstance(current, str | bytes | list | tuple | dict | set):
-            kept = len(recorded.kept) if isinstance(recorded.kept, str | bytes | list | tuple) else 0
-            is_so_long = type(current) is not str or len(current) == recorded.size
-            return is_so_long and kept > 0 and self.fits(recorded.kept, current[:kept])
-        return False
+        """Return whether a value begins with what limits kept of the recorded one, and has its size."""
+        kept = recorded.kept
+        if not isinstance(kept, str | bytes | list) or type(kept) is not type(current) or not kept:
+            return False
+        is_so_long = not isinstance(recorded.size, int) or recorded.size == len(current)
+        return is_so_long and self.fits(kept, current[: len(kept)])
 
     def _fits_text(self, recorded: str, current: Any) -> bool:
         if recorded == current:

@@ -10,11 +10,11 @@ from otel_agent_trace.model import AgentStep, StepError
 from otel_agent_trace.replay.answers import Guide, Outcome
 from otel_agent_trace.replay.divergences import Raises
 from otel_agent_trace.replay.exceptions import exception_from
+from otel_agent_trace.replay.forms import can_be_made, gives_items
 from otel_agent_trace.replay.functions import facts_about
 from otel_agent_trace.replay.questions import Question
 from otel_agent_trace.values.rebuilding import NotRebuiltError, rebuilt
 
-_FORMS = ("coroutine", "generator", "async_generator")
 _CANCELLATIONS = ("CancelledError", "Cancelled")
 
 
@@ -31,9 +31,8 @@ def outcome_of(step: AgentStep, question: Question, guide: Guide) -> Outcome:
     _check(step)
     facts = facts_about(question.function)
     classes = facts.classes
-    form = next((form for form in reversed(step.returned_as) if form in _FORMS), None)
     chunks = step.chunks
-    if chunks is None and (facts.gives_items or form in ("generator", "async_generator")):
+    if chunks is None and (facts.gives_items or any(map(gives_items, step.returned_as))):
         chunks = step.output
     return Outcome(
         guide,
@@ -43,7 +42,7 @@ def outcome_of(step: AgentStep, question: Question, guide: Guide) -> Outcome:
         is_abandoned=bool(step.abandoned),
         is_cancelled=_is_cancellation(step.error),
         ended_at_ns=step.ended_at_ns or 0,
-        form=form,
+        forms=step.returned_as,
         changes=_changes(step, question, classes),
     )
 
@@ -74,6 +73,9 @@ def _check(step: AgentStep) -> None:
         raise UnanswerableError("it was recorded without a name")
     if step.interrupted_for is not None:
         raise UnanswerableError("it ended with a signal of the framework, which cannot be given back")
+    unknown = next((form for form in step.returned_as if not can_be_made(form)), None)
+    if unknown is not None:
+        raise UnanswerableError(f"it returned an object of {unknown}, which cannot be made")
     if step.error is None and "output" in step.not_recorded:
         raise UnanswerableError("its output was not captured")
 

@@ -487,3 +487,102 @@ def test_changed_arguments_are_named(tracer: AgentTracer, memory: InMemoryBacken
     assert '+  "query": "rain in Oslo"' in divergence.diff
     assert "search" in divergence.expected
     assert made.calls == []
+
+
+def test_work_that_plain_functions_return(tracer: AgentTracer, recorded: Recorded, made: Counted) -> None:
+    """A coroutine, a generator, a task, and the manager of a context."""
+    import contextlib
+
+    async def later(value: int) -> int:
+        made(value)
+        await asyncio.sleep(0)
+        return value + 1
+
+    def pieces(value: int) -> Iterator[int]:
+        made(value)
+        yield value
+        yield value + 1
+
+    @tracer.tool
+    def coroutine(value: int) -> Any:
+        return later(value)
+
+    @tracer.tool
+    def generator(value: int) -> Any:
+        return pieces(value)
+
+    @tracer.tool
+    def task(value: int) -> Any:
+        return asyncio.ensure_future(later(value))
+
+    @contextlib.contextmanager
+    def manager(value: int) -> Iterator[int]:
+        made(value)
+        yield value
+
+    @tracer.tool
+    def managed(value: int) -> Any:
+        return manager(value)
+
+    @tracer.agent
+    async def bot() -> Any:
+        started = task(3)
+        assert isinstance(started, asyncio.Task)
+        with managed(4) as inside:
+            pass
+        stream = generator(2)
+        return await coroutine(1), next(stream), list(stream), await started, inside
+
+    assert replayed_equal(lambda: asyncio.run(bot()), recorded, made) == (2, 2, [3], 4, 4)
+
+
+def test_answers_and_streams_of_a_client(tracer: AgentTracer, recorded: Recorded, made: Counted) -> None:
+    """They are of the client's classes, which nobody has registered."""
+    openai = pytest.importorskip("openai", reason="openai is not installed: pip install --group test")
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+    whole = {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "extra": {"vendor": 1},
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+    }
+    piece = {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "delta": {"content": "h"}, "finish_reason": None}],
+    }
+
+    class Response:
+        def close(self) -> None:
+            pass
+
+    @tracer.model
+    def create(messages: list[dict[str, str]], stream: bool = False) -> Any:
+        made(stream)
+        if not stream:
+            return ChatCompletion.construct(**whole)
+        answer = object.__new__(openai.Stream)
+        answer._iterator = (ChatCompletionChunk.construct(**piece) for _ in range(3))
+        answer.response = Response()
+        return answer
+
+    @tracer.agent
+    def bot() -> Any:
+        messages = [{"role": "user", "content": "?"}]
+        answer = create(messages)
+        with create(messages, stream=True) as stream:
+            assert isinstance(stream, openai.Stream)
+            first = next(stream)
+            rest = list(stream)
+        return [
+            (type(answer), answer.choices[0].message.content, answer.usage.total_tokens, answer.extra),
+            (type(first), first.choices[0].delta.content, len(rest)),
+        ]
+
+    replayed_equal(bot, recorded, made)
