@@ -14,7 +14,7 @@ import msgspec
 from otel_agent_trace.values import encode
 
 _SORTED = msgspec.json.Encoder(order="sorted")
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r"(?:(?<=<)(?:[\w]+\.)*(?=[\w.<>]+ object at 0x))|(?: at 0x[0-9a-fA-F]+)")
 _SETS = ("set", "frozenset")
 
 
@@ -31,7 +31,9 @@ def plain_key_of(value: Any) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """Return a text without the addresses that `repr` shows of objects."""
+    """Return a text without what `repr` shows of objects that differs between processes: the address, and the module,
+    which is ``__main__`` in the program itself.
+    """
     return _ADDRESS.sub("", text) if " at 0x" in text else text
 
 
