@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
-from otel_agent_trace.values import Tag, encode, same
+from otel_agent_trace.replay.keys import key_of
+from otel_agent_trace.values import encode, same
 
 RUN_FIELDS = (
     *("agent_name", "user_input", "model", "config", "prompt_name", "prompt_version", "status", "final_output"),
@@ -18,12 +17,11 @@ RUN_FIELDS = (
 )
 """Fields of a run that are compared, in the order in which their differences are listed."""
 STEP_FIELDS = (
-    *("name", "model", "prompt_name", "prompt_version", "input", "messages", "output", "error", "interrupted_for"),
-    *("abandoned", "usage"),
+    *("name", "model", "prompt_name", "prompt_version", "input", "messages", "output", "chunks", "input_after"),
+    *("error", "interrupted_for", "abandoned", "usage"),
 )
 """Fields of a step that are compared, in the order in which their differences are listed."""
 _HELD_BY_RUNS = {"input": "user_input", "output": "final_output"}
-_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -60,14 +58,8 @@ def arguments_text(step: AgentStep) -> str:
     """Return a text that is equal for steps of equal arguments: the messages sent, a sub-agent's question, or the input."""
     if step.messages:
         is_answered = step.messages[-1].role == "assistant"
-        return canonical_text(_content(step.messages[:-1] if is_answered else step.messages))
-    return canonical_text(_value(step, "input"))
-
-
-def canonical_text(value: Any) -> str:
-    """Return a text that is equal for equal values: without addresses of objects, and with sets in one order."""
-    encoded = encode(value)
-    return _ADDRESS.sub("at 0x", _canonical(encoded.data, encoded.tag))
+        return key_of(_content(step.messages[:-1] if is_answered else step.messages))
+    return key_of(_value(step, "input"))
 
 
 def as_data(value: Any) -> Any:
@@ -111,7 +103,7 @@ def _is_in_run(step: AgentStep, field: str) -> bool:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    return same(one, other) or canonical_text(one) == canonical_text(other)
+    return same(one, other) or key_of(one) == key_of(other)
 
 
 def _content(value: Any) -> Any:
@@ -129,22 +121,3 @@ def _content(value: Any) -> Any:
 def _part_content(part: dict[Any, Any]) -> dict[Any, Any]:
     is_of_a_call = part.get("type") in ("tool_call", "tool_call_response")
     return {key: item for key, item in part.items() if key != "id"} if is_of_a_call else part
-
-
-def _canonical(data: Any, tag: Tag | None) -> str:
-    if tag is None:
-        return json.dumps(data, sort_keys=True)
-    parts: dict[str, Any] = {"t": tag} if isinstance(tag, str) else tag
-    children, kept = parts.get("c") or {}, parts.get("k")
-    if kept is not None:
-        items = [_canonical(data, kept)]
-    elif isinstance(data, list):
-        items = [_canonical(item, children.get(str(index))) for index, item in enumerate(data)]
-    elif isinstance(data, dict):
-        items = [f"{json.dumps(key)}:{_canonical(item, children.get(key))}" for key, item in sorted(data.items())]
-    else:
-        items = [json.dumps(data)]
-    if parts.get("t") in ("set", "frozenset"):
-        items.sort()
-    further = {key: item for key, item in parts.items() if key not in ("c", "k")}
-    return f"{json.dumps(further, sort_keys=True)}({','.join(items)})"

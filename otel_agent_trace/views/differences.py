@@ -20,6 +20,7 @@ LABELS = {
     "final_output": "answer",
     "input": "in",
     "output": "out",
+    "input_after": "in after",
     "usage": "tokens",
     "interrupted_for": "paused for",
     "prompt_name": "prompt",
