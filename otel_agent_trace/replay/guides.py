@@ -10,7 +10,7 @@ from otel_agent_trace.replay.recordings import Call
 from otel_agent_trace.replay.turns import Turns
 
 _NS_PER_S = 1_000_000_000
-_PATIENCE_S = 10.0
+_MAX_LATER_S = 10.0
 """Seconds to wait for a cancellation, beyond the time after which it came in the recording."""
 
 
@@ -39,6 +39,6 @@ class CallGuide:
         record = self._call.record
         took_s = ((record.ended_at_ns or 0) - record.started_at_ns) / _NS_PER_S
         try:
-            await asyncio.wait_for(asyncio.get_running_loop().create_future(), max(took_s, 0.0) + _PATIENCE_S)
+            await asyncio.wait_for(asyncio.get_running_loop().create_future(), max(took_s, 0.0) + _MAX_LATER_S)
         except asyncio.TimeoutError:
             self.diverge("it was cancelled in the recording, and nobody cancels it now")

@@ -14,7 +14,7 @@ from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.replay.keys import key_of, plain_key_of, without_addresses
 from otel_agent_trace.values import Opaque, Truncated, encode, restore
 
-_FOREIGN_MASK = re.compile(
+_MASK_OF_OTHERS = re.compile(
     r"(?i)[\[<(]{1,2}[a-z_ -]*(?:redacted|masked|filtered|scrubbed)[a-z0-9_ -]*[\])>]{1,2}|\*{3,}|<[A-Z]{3,}(?:_[A-Z]+)*>"
 )
 """Masks of others, which have no digest, so that equal ones need not stand for equal values."""
@@ -123,7 +123,7 @@ class Match:
 def _parts(text: str) -> list[str]:
     """Return the parts of a text: what stands between masks, and each mask, in turn."""
     parts, end = [], 0
-    found = sorted([*MASK.finditer(text), *_FOREIGN_MASK.finditer(text)], key=lambda mask: (mask.start(), -mask.end()))
+    found = sorted([*MASK.finditer(text), *_MASK_OF_OTHERS.finditer(text)], key=lambda mask: (mask.start(), -mask.end()))
     for mask in found:
         if mask.start() >= end:
             parts += [text[end : mask.start()], mask[0]]

@@ -10,8 +10,8 @@ from otel_agent_trace.keywords import shown
 from otel_agent_trace.replay.recordings import Call, Recording
 
 OnMiss = Literal["fail", "nearest", "live", "error"]
-"""What happens to a call without a recorded answer: the replay fails, the nearest recorded one answers, the call is made,
-or it raises an `Exception` in the agent."""
+"""Ways to go on with a call without a recorded answer: the replay fails, the nearest recorded one answers, the call is
+made, or it raises an `Exception` in the agent."""
 
 
 class Options(NamedTuple):

@@ -156,7 +156,7 @@ class Finder:
     # ── describing differences ───────────────────────────────────────────────────────────────────────────────────────
 
     def facts_of(self, question: Question, place: Place, call: Call | None = None) -> dict[str, str]:
-        """Return what a divergence says of a question: the closest recorded call, the difference, what was next."""
+        """Return what a divergence shows of a question: the closest recorded call, the difference, what was next."""
         facts = {"kind": question.kind.value, "name": question.name}
         closest = call or self._closest(place, question)
         if closest is not None:

@@ -128,7 +128,7 @@ class ReplaySession(Replaying, Diversion):
         raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
 
     def _execute(self, active: ActiveStep, question: Question, call: Call | None, place: Place) -> Answer | None:
-        """Let a call happen, as None says, and what it calls in its turn stand below its recorded counterpart, if it has one."""
+        """Let a call happen, so that None is the answer, and what it calls in its turn stand below its recorded counterpart, if it has one."""
         call = call or self._finder.next_named(place, question)
         if call is not None:
             self._finder.claims.mark(call.number, EXECUTED)

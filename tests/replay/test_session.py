@@ -551,7 +551,7 @@ def test_threads_of_the_program_and_spans_outside(agent: Agent, run: AgentRun, t
 def test_cancelled_work_that_nobody_cancels(tracer: AgentTracer, memory: InMemoryBackend, monkeypatch: Any) -> None:
     from otel_agent_trace.replay import guides
 
-    monkeypatch.setattr(guides, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(guides, "_MAX_LATER_S", 0.05)
 
     @tracer.tool
     async def hang(limit_s: float) -> None:
