@@ -183,6 +183,7 @@ class _Reader(AttributeReader):
         rest = self.rest
         if semconv.INPUT_MESSAGES in rest or semconv.OUTPUT_MESSAGES in rest:
             facts.messages = self.messages(semconv.INPUT_MESSAGES) + self.messages(semconv.OUTPUT_MESSAGES)
+        rest.pop(semconv.EXCEPTION, None)  # of an error that was replaced
         facts.usage = self.usage()
         facts.step_id = _step_id(rest.pop(semconv.STEP_ID, None), self.types.get(semconv.STEP_ID))
         if facts.first_chunk_at_ns is None:

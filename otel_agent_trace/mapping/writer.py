@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.guard import attempt
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.call_input import encode_input
 from otel_agent_trace.mapping.conversation import Conversation, NamedCall, array_of, plain_text, text_reference
@@ -110,11 +111,17 @@ _CHANGEABLE = frozenset(map(id, (dict, list, set, bytearray)))
 
 def may_change(given: Any) -> bool:
     """Return whether an argument of a call may change in place."""
-    return type(given) is dict and any(id(type(value)) in _CHANGEABLE for value in given.values())
+    if type(given) is dict:
+        for value in given.values():
+            if id(type(value)) in _CHANGEABLE:
+                return True
+    return False
 
 
 def put_input_after(content: AttributeWriter, given: dict[str, Any], before: EncodedText) -> None:
     """Write the arguments that may change in place, if the arguments of a call are not what they were before."""
+    if before.tag is None and attempt(_to_json, given) == before.text.encode():  # plain data, nearly always unchanged
+        return
     after = encode_text(given, content.limits)
     if (after.text, after.tag) != (before.text, before.tag):
         changed = {name: value for name, value in given.items() if id(type(value)) in _CHANGEABLE}

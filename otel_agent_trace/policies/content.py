@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, cast, get_args
 
+import msgspec
+
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import NO_FORK
@@ -92,7 +94,20 @@ class ContentPolicy:
         mode = record.attributes.get(semconv.CONTENT, self.mode)
         if mode == "all":
             return record
-        return _without_content(record, mode if mode in _MODES else "none")
+        changed = _without_content(record, mode if mode in _MODES else "none")
+        return record if changed is record else _with_mode(changed, mode)
+
+
+_OURS = frozenset({semconv.RUN_ID, semconv.STEP_INDEX})
+"""Attributes by which spans of our tracers are recognised."""
+
+
+def _with_mode(record: R, mode: str) -> R:
+    """Return a span of our tracers with the mode that left content out, so that readers do not take it for None."""
+    attributes = record.attributes
+    if semconv.CONTENT in attributes or _OURS.isdisjoint(attributes):
+        return record
+    return msgspec.structs.replace(record, attributes={**attributes, semconv.CONTENT: mode})
 
 
 _NOTHING = SpanRecord("", "", None, "", 0, None)
