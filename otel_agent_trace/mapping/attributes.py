@@ -177,9 +177,11 @@ class AttributeWriter:
         self.attributes[key] = text.text
         self.beside(key, field, text.tag, text.cuts)
 
-    def text_of(self, key: str) -> EncodedText:
-        """Return the text that was written under a key, with its tag."""
-        return EncodedText(self.attributes[key], self.types.get(key))
+    def whole_text_of(self, key: str) -> EncodedText | None:
+        """Return the text that was written under a key, with its tag; None if it was cut, or is larger than most may be."""
+        text = self.attributes[key]
+        is_whole = len(text) <= self.limits.value_bytes and key not in self.cut_paths
+        return EncodedText(text, self.types.get(key)) if is_whole else None
 
     def _put_placeholder(self) -> None:
         """Add the placeholder for a finish reason, which the conventions require; limits do not count it."""

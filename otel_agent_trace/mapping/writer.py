@@ -120,12 +120,20 @@ def may_change(given: Any) -> bool:
 
 def put_input_after(content: AttributeWriter, given: dict[str, Any], before: EncodedText) -> None:
     """Write the arguments that may change in place, if the arguments of a call are not what they were before."""
-    if before.tag is None and attempt(_to_json, given) == before.text.encode():  # plain data, nearly always unchanged
+    if before.tag is None and _is_plain_json(given, before.text):  # nearly always
         return
     after = encode_text(given, content.limits)
     if (after.text, after.tag) != (before.text, before.tag):
         changed = {name: value for name, value in given.items() if id(type(value)) in _CHANGEABLE}
         content.json(semconv.INPUT_AFTER, "input_after", changed)
+
+
+def _is_plain_json(given: dict[str, Any], text: str) -> bool:
+    """Return whether a text is the JSON of arguments, which are not written if one has obviously grown."""
+    for value in given.values():
+        if id(type(value)) in _CHANGEABLE and len(value) > len(text):
+            return False
+    return attempt(_to_json, given) == text.encode()
 
 
 def put_output(content: AttributeWriter, kind: StepKind, value: Any, *, failed: bool) -> None:

@@ -132,7 +132,15 @@ _STACKTRACES = (semconv.EXCEPTION_STACKTRACE, semconv.CODE_STACKTRACE)
 _COMMAND_LINE = frozenset({"process.command_args", "process.command_line"})
 """Attributes of a resource that hold the question where a program is given it as an argument."""
 _OF_ONE_KIND = frozenset(
-    {semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT, semconv.CONFIG, semconv.METADATA, semconv.TAGS, semconv.TYPES, semconv.EXCEPTION}
+    {
+        semconv.TOOL_ARGUMENTS,
+        semconv.TOOL_RESULT,
+        semconv.CONFIG,
+        semconv.METADATA,
+        semconv.TAGS,
+        semconv.TYPES,
+        semconv.EXCEPTION,
+    }
 )
 """Attributes that hold no conversation, so that their keys may have any name."""
 _METADATA = frozenset({"metadata", "langsmith.metadata", "langfuse.trace.metadata", "langfuse.observation.metadata"})

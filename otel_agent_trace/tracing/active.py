@@ -244,7 +244,7 @@ class ActiveStep(ActiveSpan):
             self._write_input()
             self._input_written = True
             if self.function is not None and kind is _TOOL and may_change(self._input):
-                self._input_text = content.text_of(semconv.TOOL_ARGUMENTS)
+                self._input_text = content.whole_text_of(semconv.TOOL_ARGUMENTS)
         self._start_attributes = content.taken()
         self._span = self._start_span(name, parent, _SPAN_KINDS.get(kind, SpanKind.INTERNAL), self._start_ns)
         run.remember_step(index + 1 if step_id is None else step_id, self._span.get_span_context())

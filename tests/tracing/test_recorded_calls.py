@@ -166,11 +166,12 @@ def test_work_that_a_function_returned_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("options", "missing"),
-    [({}, ()), ({"content": "none"}, ("input", "output")), ({"content": "no_outputs"}, ("output",))],
+    [({"content": "all"}, ()), ({"content": "none"}, ("input", "output")), ({"content": "no_outputs"}, ("output",))],
     ids=repr,
 )
 def test_none_is_told_apart_from_what_was_not_recorded(options: dict[str, Any], missing: tuple[str, ...]) -> None:
-    (step,) = steps_of(lambda tracer: tracer.tool(lambda a: None)(1), **options)
+    returned = 1 if missing else None
+    (step,) = steps_of(lambda tracer: tracer.tool(lambda a: returned)(1), **options)
     assert (step.output, step.not_recorded) == (None, missing)
 
 
