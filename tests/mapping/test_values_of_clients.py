@@ -63,7 +63,7 @@ def openai_client() -> Any:
     from openai import OpenAI
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as http:
-        yield OpenAI(api_key="k", base_url="http://localhost/v1", http_client=http)
+        yield OpenAI(api_key="k", base_url="http://localhost/v1", http_client=http)  # type: ignore[arg-type]
 
 
 def carried(value: Any) -> Any:
