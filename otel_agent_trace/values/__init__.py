@@ -7,7 +7,7 @@ takes both and returns the value. Neither raises an exception because of a value
 - ``x``: what that type needs in addition to the JSON,
 - ``c``: the tags of the children, by index or key,
 - ``k``: the tag of what is kept of a truncated value, or of the data of an instance,
-- ``s``: what the data of a pydantic model does not tell (see `values.models`).
+- ``s``: what the data of a pydantic model lacks (see `values.models`).
 
 A value that JSON represents exactly has no tag, so that plain values cost a single pass.
 """

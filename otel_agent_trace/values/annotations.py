@@ -19,7 +19,7 @@ _TYPING = frozenset({"typing", "typing_extensions", "types"})
 _INNER = ("__args__", "__origin__", "__value__", "__supertype__", "__bound__", "__constraints__")
 """Attributes of generic types, aliases, new types and type variables that hold other types."""
 _Named = Iterable[tuple[Any, Mapping[str, Any]]]
-"""What an annotation names, each with the names by which texts in it are resolved."""
+"""Types that an annotation names, each with the names by which texts in it are resolved."""
 
 
 def classes_in(annotation: object, globals: Mapping[str, Any]) -> dict[str, type]:  # noqa: A002 - as `eval` names it

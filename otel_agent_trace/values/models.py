@@ -15,7 +15,7 @@ from otel_agent_trace.values.builtin import escaped, unescaped
 from otel_agent_trace.values.members import class_dicts, is_subclass
 
 State = dict[str, Any]
-"""What the data of a model does not tell, each with a list of names, and left out where that is empty.
+"""Facts about a model that are missing in its data, each with a list of names, and left out where that is empty.
 
 - ``unset``: fields, and extra ones, that are not in ``model_fields_set``, or have no value; ``unset_escaped`` where UTF-8
   cannot represent one of their names,
