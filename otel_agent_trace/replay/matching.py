@@ -123,7 +123,9 @@ class Match:
 def _parts(text: str) -> list[str]:
     """Return the parts of a text: what stands between masks, and each mask, in turn."""
     parts, end = [], 0
-    found = sorted([*MASK.finditer(text), *_MASK_OF_OTHERS.finditer(text)], key=lambda mask: (mask.start(), -mask.end()))
+    found = sorted(
+        [*MASK.finditer(text), *_MASK_OF_OTHERS.finditer(text)], key=lambda mask: (mask.start(), -mask.end())
+    )
     for mask in found:
         if mask.start() >= end:
             parts += [text[end : mask.start()], mask[0]]

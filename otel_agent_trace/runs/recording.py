@@ -1,4 +1,4 @@
-"""Tell how runs and steps were recorded: by whom, and what of them was not."""
+"""Find out who recorded a run, and which values of its steps were not recorded, so that one that was None can be distinguished."""
 
 from __future__ import annotations
 

@@ -168,13 +168,13 @@ BLOCKS = [
 def anthropic_construct() -> Callable[..., Any]:
     """What builds Anthropic's objects from what a server sends, as the client does, without validation."""
     need_package("anthropic", "frameworks")
-    from anthropic._models import construct_type
+    from anthropic._models import construct_type  # type: ignore[import-not-found]
 
     return construct_type
 
 
 def test_a_message_of_anthropic(anthropic_construct: Callable[..., Any]) -> None:
-    from anthropic.types import Message
+    from anthropic.types import Message  # type: ignore[import-not-found]
 
     data = {"id": "m", "role": "assistant", "type": "message", "content": BLOCKS, "usage": {"input_tokens": 3}}
     value = anthropic_construct(type_=Message, value=data)

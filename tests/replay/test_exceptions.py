@@ -81,7 +81,7 @@ def openai_error() -> openai.RateLimitError:
     """An error of OpenAI's client, whose class has a code of the provider's."""
     body = {"message": "slow", "code": "rate_limit_exceeded", "param": None, "type": "requests"}
     request = httpx.Request("POST", "https://api.openai.com/v1/responses", headers={"authorization": "Bearer x"})
-    response = httpx.Response(429, headers={"retry-after": "3", "x-request-id": "r"}, json=body, request=request)
+    response: Any = httpx.Response(429, headers={"retry-after": "3", "x-request-id": "r"}, json=body, request=request)
     return openai.RateLimitError("slow", response=response, body=body)
 
 

@@ -541,7 +541,7 @@ def test_answers_and_streams_of_a_client(tracer: AgentTracer, recorded: Recorded
     openai = pytest.importorskip("openai", reason="openai is not installed: pip install --group test")
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-    whole = {
+    whole: dict[str, Any] = {
         "id": "c1",
         "object": "chat.completion",
         "created": 1,
@@ -550,7 +550,7 @@ def test_answers_and_streams_of_a_client(tracer: AgentTracer, recorded: Recorded
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
     }
-    piece = {
+    piece: dict[str, Any] = {
         "id": "c1",
         "object": "chat.completion.chunk",
         "created": 1,

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -56,7 +56,7 @@ async def failing_async() -> AsyncIterator[int]:
     raise TimeoutError
 
 
-def answering() -> Iterator[int]:
+def answering() -> Generator[int, None, str]:
     """Return a value after two items."""
     yield from (1, 2)
     return "all"
@@ -84,7 +84,7 @@ def test_the_chunks_of_a_stream_that_returns_a_value_are_beside_it(decorate: str
 
 
 def test_without_content_there_are_no_chunks() -> None:
-    (hidden,) = steps_of(lambda tracer: drain(tracer.tool(answering, capture=False)()))
+    (hidden,) = steps_of(lambda tracer: drain(tracer.tool(capture=False)(answering)()))
     (left_out,) = steps_of(lambda tracer: drain(tracer.tool(answering)()), content="no_outputs")
     assert (hidden.chunks, left_out.chunks) == (None, None)
 
@@ -176,7 +176,7 @@ def test_none_is_told_apart_from_what_was_not_recorded(options: dict[str, Any], 
 
 
 def test_what_a_decorator_leaves_out_was_not_recorded() -> None:
-    (step,) = steps_of(lambda tracer: tracer.tool(lambda a: None, capture=False)(1))
+    (step,) = steps_of(lambda tracer: tracer.tool(capture=False)(lambda a: None)(1))
     assert step.not_recorded == ("input", "output")
 
 
