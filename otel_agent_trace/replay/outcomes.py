@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from otel_agent_trace.model import AgentStep, StepError
@@ -37,7 +38,7 @@ def outcome_of(step: AgentStep, question: Question, guide: Guide) -> Outcome:
     return Outcome(
         guide,
         None if chunks is step.output else _given(step.output, classes, "output"),
-        error=None if step.error is None else exception_from(step.error),
+        error=None if step.error is None else _exception(step.error, classes),
         chunks=_items(_given(chunks, classes, "chunks")),
         is_abandoned=bool(step.abandoned),
         is_cancelled=_is_cancellation(step.error),
@@ -85,6 +86,21 @@ def _given(value: Any, classes: Mapping[str, type], where: str) -> Any:
         return rebuilt(value, classes)
     except NotRebuiltError as error:
         raise UnanswerableError(f"{where}{error.path}: {error.what}") from None
+
+
+def _exception(error: StepError, classes: Mapping[str, type]) -> BaseException:
+    """Return the exception that was raised; attributes that cannot be given back stay as they were read."""
+    recorded = error.exception
+    for number, argument in enumerate(() if recorded is None else recorded.args):
+        _given(argument, classes, f"error.args[{number}]")
+    return exception_from(error, partial(_as_far_as_possible, classes=classes))
+
+
+def _as_far_as_possible(value: Any, classes: Mapping[str, type]) -> Any:
+    try:
+        return rebuilt(value, classes)
+    except NotRebuiltError:  # as a client or a session, which the handler of an error hardly uses
+        return copy.deepcopy(value)
 
 
 def _items(chunks: Any) -> list[Any] | None:
