@@ -16,7 +16,7 @@ from tests.support.otlp_receivers import free_ports
 from tests.support.processes import RunPython, environment, run_code
 from tests.support.sample_runs import Problems
 
-pytest_plugins = ["tests.support.server_fixtures", "tests.support.skip_summary"]
+pytest_plugins = ["pytester", "tests.support.server_fixtures", "tests.support.skip_summary"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell script; programs would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
