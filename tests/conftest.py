@@ -24,7 +24,7 @@ _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.f
 _ANYWHERE = settings(deadline=None, suppress_health_check=_SLOW_IS_FINE)
 # Whoever checks a change gets the same examples each time; "explore" looks for what nobody has seen.
 settings.register_profile("fast", _ANYWHERE, max_examples=20, derandomize=True)
-settings.register_profile("quick", _ANYWHERE, max_examples=15, derandomize=True)
+settings.register_profile("quick", _ANYWHERE, max_examples=8, derandomize=True)
 # 210 of each test: more than 2,000 runs of agents in all.
 settings.register_profile("ci", _ANYWHERE, max_examples=210, derandomize=True, database=None)
 settings.register_profile("explore", _ANYWHERE, max_examples=2000, derandomize=False, print_blob=True)
