@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from otel_agent_trace import keys
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.reading import load_run
 from otel_agent_trace.replay.divergences import ReplayDivergence
+from otel_agent_trace.replay.folders import ReplayFolder
 from otel_agent_trace.replay.options import checked_options
+from otel_agent_trace.replay.processes import announced
+from otel_agent_trace.replay.progress import active_session, begin, end
 from otel_agent_trace.replay.recordings import Recording
-from otel_agent_trace.replay.seats import refuse_leftovers
 from otel_agent_trace.replay.session import ReplaySession
-from otel_agent_trace.tracing.interception import INSTALLED
 from otel_agent_trace.tracing.processor import as_backends
+
+__all__ = ["Replay", "active_session", "begin", "end", "fork_run", "recorded_runs", "replay_run"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Runs = AgentRun | Iterable[AgentRun] | str
@@ -37,11 +39,17 @@ class Replay:
         self._options = checked_options(self._recording, **options)
         self._backends = () if backend is None else tuple(as_backends(backend))
         self._session: ReplaySession | None = None
+        self._ending = ExitStack()
 
     def __enter__(self) -> ReplaySession:
-        self._session = session = ReplaySession(self._recording, self._options, self._backends)
-        begin(session)
-        keys.make_none(True)
+        with ExitStack() as begun:
+            folder = ReplayFolder.of(self._recording, self._options)
+            session = ReplaySession(self._recording, self._options, self._backends, folder)
+            begun.callback(session.close)
+            begin(session)
+            begun.callback(end, session)
+            begun.enter_context(announced(folder))
+            self._ending, self._session = begun.pop_all(), session
         return session
 
     def __exit__(
@@ -49,8 +57,9 @@ class Replay:
     ) -> None:
         session, self._session = self._session, None
         assert session is not None  # noqa: S101 - __enter__ has set it
-        keys.make_none(False)
-        end(session)
+        if session.is_of_another_process:  # a forked child leaves the block, too
+            return
+        self._ending.close()
         if error is None or isinstance(error, Exception | ReplayDivergence) or _has_divergence(error):
             session.note_missing()
         if self._options.on_miss == "fail" and session.divergences:
@@ -175,37 +184,6 @@ def recorded_runs(run: Runs) -> list[AgentRun]:
     if not runs or not all(isinstance(one, AgentRun) for one in runs):
         raise ConfigurationError("a replay needs recorded runs: an AgentRun, several, or an address 'traces.jsonl#RUN'")
     return runs
-
-
-# ── the replay of this process ───────────────────────────────────────────────────────────────────────────────────────
-
-_ACTIVE: list[ReplaySession] = []
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def active_session() -> ReplaySession | None:
-    """Return the replay that is in progress in this process, None if there is none."""
-    return _ACTIVE[-1] if _ACTIVE else None
-
-
-def begin(session: ReplaySession) -> None:
-    """Let a replay begin.
-
-    Raises:
-        ConfigurationError: another one is in progress.
-    """
-    with _ONE_AT_A_TIME:
-        if _ACTIVE:
-            raise ConfigurationError("a replay is in progress already in this process; replays cannot be nested")
-        _ACTIVE.append(session)
-    INSTALLED.add(session)
-
-
-def end(session: ReplaySession) -> None:
-    """End a replay; what it has left behind is refused from now on."""
-    refuse_leftovers(session)
-    INSTALLED.remove(session)
-    _ACTIVE.remove(session)
 
 
 def _has_divergence(error: BaseException) -> bool:

@@ -2,69 +2,54 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 import weakref
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from otel_agent_trace.backends import InMemoryBackend
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.replay.answers import Outcome
-from otel_agent_trace.replay.claims import EXECUTED, Claims, OwnClaims
+from otel_agent_trace.replay.claims import EXECUTED, OwnClaims
 from otel_agent_trace.replay.divergences import Raises, ReplayDivergence, ReplayDivergenceError, class_here
 from otel_agent_trace.replay.guides import CallGuide
 from otel_agent_trace.replay.ids import OwnIds
 from otel_agent_trace.replay.options import Options
 from otel_agent_trace.replay.outcomes import UnanswerableError, outcome_of, patched
-from otel_agent_trace.replay.questions import Finder, Question, described
+from otel_agent_trace.replay.questions import Finder, Question
 from otel_agent_trace.replay.recordings import BRACKETS, Call, Place, Recording
-from otel_agent_trace.replay.seats import Replaying, Seat, seat_in
+from otel_agent_trace.replay.seats import Seat
+from otel_agent_trace.replay.shared import SharedReplay
 from otel_agent_trace.replay.turns import Turns, running_loop
+from otel_agent_trace.replay.unasked import gap_at, unasked
 from otel_agent_trace.tracing.active import ActiveModelCall, ActiveRun, ActiveStep
 from otel_agent_trace.tracing.contexts import current_context
-from otel_agent_trace.tracing.diversion import Diversion
 from otel_agent_trace.tracing.interception import Answer, Request
 
-_MAX_MISSING = 100
+if TYPE_CHECKING:
+    from otel_agent_trace.replay.folders import ReplayFolder
 
 
-class ReplaySession(Replaying, Diversion):
+class ReplaySession(SharedReplay):
     """Hold a replay while it runs, and what came of it.
 
-    Attributes:
-        divergences: where the program differs from the recording, in order.
-        answered: the names of the tools and models whose calls were answered, in order.
-        live: the names of the tools and models whose calls were made, in order.
+    Args:
+        recording: the recorded runs.
+        options: the options of the replay.
+        backends: where spans go in addition to memory.
+        folder: the folder by which other processes take part, None for a replay of this process only.
     """
 
     def __init__(
-        self, recording: Recording, options: Options, backends: tuple[Any, ...] = (), claims: Claims | None = None
+        self, recording: Recording, options: Options, backends: tuple[Any, ...] = (), folder: ReplayFolder | None = None
     ) -> None:
-        self._memory = InMemoryBackend()
         self._renamed: dict[str, str] = {}
-        super().__init__([self._memory, *backends], [OwnIds(self._renamed)])
+        super().__init__(recording, folder, backends, [OwnIds(self._renamed)])
         self._options = options
-        self._finder = Finder(recording, claims or OwnClaims(len(recording.calls)), options.ignored)
-        self._nowhere = Place(None, is_lossless=True)
-        """Place of code that was not recorded."""
+        claims = OwnClaims(len(recording.calls)) if folder is None else folder.claims
+        self._finder = Finder(recording, claims, options.ignored)
         self._turns: weakref.WeakKeyDictionary[Any, Turns] = weakref.WeakKeyDictionary()
-        self._lock = threading.RLock()
-        self.divergences: list[ReplayDivergence] = []
-        self.answered: list[str] = []
-        self.live: list[str] = []
-
-    @property
-    def run(self) -> AgentRun | None:
-        """Return the new run, or the first of several; None before it starts."""
-        return next(iter(self.runs), None)
-
-    @property
-    def runs(self) -> list[AgentRun]:
-        """Return the new outermost runs."""
-        return self._memory.runs()
 
     # ── the calls of our tracers ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,7 +91,7 @@ class ReplaySession(Replaying, Diversion):
         else:
             assert isinstance(call.record, AgentStep)  # noqa: S101 - a run is answered by a patch only
             outcome = outcome_of(call.record, question, guide)
-        self.answered.append(question.name)
+        self._answered.append(question.name)
         return outcome
 
     def _missed(
@@ -133,7 +118,7 @@ class ReplaySession(Replaying, Diversion):
         if call is not None:
             self._finder.claims.mark(call.number, EXECUTED)
         active.seat = Seat(self, self._nowhere if call is None else call.inside)
-        self.live.append(question.name)
+        self._live.append(question.name)
         return None
 
     def _bracket(self, place: Place, question: Question) -> Place:
@@ -191,7 +176,7 @@ class ReplaySession(Replaying, Diversion):
         Raises:
             ReplayDivergence: it belongs to an earlier replay, or to none, although it was not recorded so.
         """
-        seat = seat_in(context)
+        seat = self.seat_in(context)
         if seat is not None and seat.session is self:
             return seat.place
         outside = self._finder.recording.outside
@@ -230,21 +215,12 @@ class ReplaySession(Replaying, Diversion):
         raise ReplayDivergenceError(**divergence.facts()) if self._options.on_miss == "error" else divergence
 
     def _note(self, reason: str, question: Question, place: Place, call: Call | None = None) -> ReplayDivergence:
-        divergence = class_here()(f"{reason}{self._gap(place)}", **self._finder.facts_of(question, place, call))
+        divergence = class_here()(
+            f"{reason}{gap_at(self._finder.recording, place)}", **self._finder.facts_of(question, place, call)
+        )
         with self._lock:
-            self.divergences.append(divergence)
+            self._divergences.append(divergence)
         return divergence
-
-    def _gap(self, place: Place) -> str:
-        """Return what is missing in the recorded run of a place, as the reason of a difference."""
-        runs = self._finder.recording.runs
-        run = runs[place.of.order[0]] if place.of is not None else None
-        if run is None:
-            return ""
-        lost = [number for number, step in enumerate(run.steps) if step.index > number]
-        if run.ended_at_ns is None:
-            return " (the recorded run was interrupted)"
-        return f" (the recorded run has lost steps before step {run.steps[lost[0]].step_id})" if lost else ""
 
     def _note_logged(self, request: Request, question: Question) -> None:
         seat = request.active.run.seat
@@ -255,10 +231,8 @@ class ReplaySession(Replaying, Diversion):
 
     def note_missing(self) -> None:
         """Note the recorded calls that nobody asked for, at the end of the replay."""
-        for call, _ in zip(self._finder.missing(self._is_expected), range(_MAX_MISSING), strict=False):
-            facts = {"kind": call.kind.value, "name": call.name, "step": call.path}
-            reason = f"{described(call)} was recorded, but never asked for{self._gap(call.parent)}"
-            self.divergences.append(class_here()(reason, **facts))
+        for divergence in unasked(self._finder, self._options):
+            self._divergences.append(divergence)
 
     # ── frameworks ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -277,10 +251,10 @@ class ReplaySession(Replaying, Diversion):
             ReplayDivergence: no step does, and `on_miss` does not allow anything else.
         """
         question = Question(kind, name, arguments)
-        seat = seat_in(current_context())
+        seat = self.seat_in(current_context())
         places = [seat.place] if seat is not None and seat.session is self else list(self._finder.recording.places())
         if self._is_live(question):
-            self.live.append(name)
+            self._live.append(name)
             return None
         for place in places:
             call = self._matching(place, question, matches)
@@ -298,9 +272,9 @@ class ReplaySession(Replaying, Diversion):
     def _step_of(self, call: Call, question: Question) -> AgentStep | None:
         assert isinstance(call.record, AgentStep)  # noqa: S101 - a question of a framework is no run
         if self._options.is_after_the_end(call):
-            self.live.append(question.name)
+            self._live.append(question.name)
             return None
-        self.answered.append(question.name)
+        self._answered.append(question.name)
         if call.number not in self._options.patches:
             return call.record
         value = self._options.patches[call.number]
@@ -317,7 +291,7 @@ class ReplaySession(Replaying, Diversion):
                 return self._step_of(near, question)
             if mode != "live":
                 raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
-        self.live.append(question.name)
+        self._live.append(question.name)
         return None
 
     def _turns_here(self) -> Turns:

@@ -16,13 +16,26 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.policies.user_ids import is_pseudonym
-from otel_agent_trace.tracing.contexts import INHERITED, Blocks, Parent, current_context, with_session, with_span
+from otel_agent_trace.tracing.contexts import (
+    INHERITED,
+    Blocks,
+    Parent,
+    current_context,
+    with_replay_place,
+    with_session,
+    with_span,
+)
+from otel_agent_trace.tracing.memberships import MEMBERSHIP
 
-TRACEPARENT, TRACESTATE, BAGGAGE, SESSION = FIELDS = ("traceparent", "tracestate", "baggage", "agentsession")
-"""Fields of W3C Trace Context and W3C Baggage, and ours with session and user of a run; as environment variables their
-names are in capitals. Ours is no baggage, which instrumentations send with every request of the program."""
+TRACEPARENT, TRACESTATE, BAGGAGE, SESSION, REPLAY = FIELDS = (
+    *("traceparent", "tracestate", "baggage"),
+    *("agentsession", "agentreplay"),
+)
+"""Fields of W3C Trace Context and W3C Baggage, and ours with session and user of a run, and with its place in a replay; as
+environment variables their names are in capitals. Ours are no baggage, which instrumentations send with every request of
+the program."""
 
-_MAX_CHARS = {TRACEPARENT: 512, TRACESTATE: 512, BAGGAGE: 8192, SESSION: 2048}
+_MAX_CHARS = {TRACEPARENT: 512, TRACESTATE: 512, BAGGAGE: 8192, SESSION: 2048, REPLAY: 128}
 """Longest values that are read; longer ones are ignored."""
 _MAX_ENTRIES = 10_000
 _REQUEST_PREFIX = "http_"
@@ -116,7 +129,11 @@ class RemoteContext(Context, Parent):
         context = with_span(INVALID_SPAN, baggage.clear(Context()))
         if len(fields.get(TRACEPARENT, ())) == 1:  # W3C: with several, none is valid
             context = _TRACE_CONTEXT.extract(fields, context)
-        super().__init__(with_session(_received_session(fields), _BAGGAGE.extract(fields, context)))
+        context = with_session(_received_session(fields), _BAGGAGE.extract(fields, context))
+        if fields.get(REPLAY):
+            MEMBERSHIP.receive()
+            context = with_replay_place(fields[REPLAY][0], context)
+        super().__init__(context)
         self._fields = fields
         self._blocks = Blocks()
 

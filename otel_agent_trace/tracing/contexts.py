@@ -23,10 +23,14 @@ from otel_agent_trace.pipeline import runtime_context
 RUN_KEY = create_key("otel_agent_trace.run")
 STEP_KEY = create_key("otel_agent_trace.step")
 _SESSION_KEY = create_key("otel_agent_trace.session")
+_REPLAY_KEY = create_key("otel_agent_trace.replay")
 INHERITED = ("session_id", "user_id")
 """Fields that a sub-agent has from the run above it."""
 ELSEWHERE = object()
 """Value of `RUN_KEY` for a run of another process."""
+
+
+_NOTHING_RECEIVED: dict[str, object] = {_SESSION_KEY: None, _REPLAY_KEY: None}
 
 
 class Parent:
@@ -41,7 +45,7 @@ class Parent:
 
 def with_span(span: Span, base: Context) -> Context:
     """Return a context with a span whose run is not known in this process."""
-    return Context({**trace.set_span_in_context(span, base), RUN_KEY: None, STEP_KEY: None, _SESSION_KEY: None})
+    return Context({**trace.set_span_in_context(span, base), RUN_KEY: None, STEP_KEY: None, **_NOTHING_RECEIVED})
 
 
 def with_session(session: Mapping[str, str], base: Context) -> Context:
@@ -60,6 +64,17 @@ def with_own(span: Span, base: Context, key: str, value: object) -> Context:
     context = trace.set_span_in_context(span, base)
     dict.__setitem__(context, key, value)  # a second copy would double the cost; nothing else refers to it yet
     return context
+
+
+def with_replay_place(place: str, base: Context) -> Context:
+    """Return a context with the place in a replay that a carrier has brought."""
+    return Context({**base, _REPLAY_KEY: place})
+
+
+def replay_place_in(context: Context) -> str | None:
+    """Return the place in a replay that a carrier has brought; None if there is none."""
+    place = context.get(_REPLAY_KEY)
+    return place if isinstance(place, str) else None
 
 
 class _Kept(NamedTuple):

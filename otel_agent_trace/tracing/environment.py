@@ -17,6 +17,7 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.carriers import (
     BAGGAGE,
     FIELDS,
+    REPLAY,
     SESSION,
     TRACEPARENT,
     TRACESTATE,
@@ -61,7 +62,7 @@ def _context_in(environ: Mapping[str, str]) -> RemoteContext | None:
     if not carrier:
         return None
     fields = fields_of(carrier)
-    broken = set(carrier) - set(fields) - {SESSION}  # too long
+    broken = set(carrier) - set(fields) - {SESSION, REPLAY}  # too long
     with _filtered_warnings(broken):
         context = RemoteContext(fields)
     parent = trace.get_current_span(context).get_span_context()

@@ -64,6 +64,10 @@ class Interceptor:
         """
         return None
 
+    def carried(self, context: Context) -> str | None:
+        """Return what a carrier is to bring of a context to another process, for its interceptor; None for nothing."""
+        return None
+
 
 class _Installed:
     """Hold the interceptors of the process: the one that was installed last diverts spans, each may answer calls."""
@@ -96,6 +100,11 @@ class _Installed:
             if answer is not None:
                 return answer
         return None
+
+    def carried(self, context: Context) -> str | None:
+        """Return what the newest interceptor that has anything for a carrier gives it; None if none has."""
+        places = (interceptor.carried(context) for interceptor in reversed(self._all))
+        return next((place for place in places if place is not None), None)
 
 
 INSTALLED = _Installed()

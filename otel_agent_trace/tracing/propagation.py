@@ -11,10 +11,20 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_agent_trace.guard import Diagnostics, guarded
-from otel_agent_trace.tracing.carriers import FIELDS, SESSION, RemoteContext, fields_of, parent_context, session_field
+from otel_agent_trace.tracing.carriers import (
+    FIELDS,
+    REPLAY,
+    SESSION,
+    RemoteContext,
+    fields_of,
+    parent_context,
+    session_field,
+)
 from otel_agent_trace.tracing.contexts import INHERITED, current_context, session_in
 from otel_agent_trace.tracing.current import run_in
 from otel_agent_trace.tracing.environment import PROCESS_PARENT, VARIABLES
+from otel_agent_trace.tracing.interception import INSTALLED
+from otel_agent_trace.tracing.memberships import REPLAY_VARIABLE
 
 C = TypeVar("C", bound=MutableMapping[str, Any])
 _WRITERS = (TraceContextTextMapPropagator().inject, W3CBaggagePropagator().inject)
@@ -64,7 +74,8 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
         name: value for name, value in (os.environ if environ is None else environ).items() if name not in VARIABLES
     }
     carrier = inject()
-    return {**kept, **{name: carrier[field] for name, field in VARIABLES.items() if field in carrier}}
+    replay = {name: value for name, value in os.environ.items() if name == REPLAY_VARIABLE}
+    return {**kept, **replay, **{name: carrier[field] for name, field in VARIABLES.items() if field in carrier}}
 
 
 def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
@@ -72,7 +83,7 @@ def injected(diagnostics: Diagnostics, carrier: Any, context: Any) -> Any:
     known = None if context is None else parent_context(diagnostics, context, current_context())
     written = PROCESS_PARENT.base(current_context()) if known is None else known
     fields: dict[str, str] = {}
-    for write in (*_WRITERS, _write_session):
+    for write in (*_WRITERS, _write_session, _write_place):
         guarded(diagnostics, "inject", write, fields, written)
     if carrier is None:
         return fields
@@ -87,6 +98,13 @@ def _write_session(fields: dict[str, str], context: Context) -> None:
     field = session_field(session_in(context) if run is None else {name: run.fact(name) for name in INHERITED})
     if field is not None:
         fields[SESSION] = field
+
+
+def _write_place(fields: dict[str, str], context: Context) -> None:
+    """Write the place of a context in the replay that is in progress, or that it belongs to."""
+    place = None if INSTALLED.interceptor is None else INSTALLED.carried(context)
+    if place is not None:
+        fields[REPLAY] = place
 
 
 def _clear(carrier: MutableMapping[Any, Any]) -> None:
