@@ -56,6 +56,9 @@ def _owners() -> dict[str, str]:
 
 NOT_HERE = frozenset({"backports", "presidio_analyzer", "spacy", "tldextract"})
 """Packages that the tests may do without."""
+ADAPTERS = ROOT / PACKAGE / "replay" / "frameworks"
+ADAPTED = frozenset({"agents", "langchain_core", "openai", "pydantic", "pydantic_ai"})
+"""Packages that adapters import: whoever uses an adapter has its framework, and what that is made of."""
 
 
 def _imported() -> dict[str, set[str]]:
@@ -65,6 +68,8 @@ def _imported() -> dict[str, set[str]]:
         for names in _names(ast.parse(path.read_text())):
             top = names[0].partition(".")[0]
             if top == PACKAGE or top in sys.stdlib_module_names or top in NEWER_STANDARD_LIBRARY:
+                continue
+            if top in ADAPTED and ADAPTERS in path.parents:
                 continue
             owner = next((_owners()[name] for name in names if name in _owners()), None)
             found.setdefault(owner or f"nobody's: {top if top in NOT_HERE else names[0]}", set()).add(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from otel_agent_trace.messages import message_data
-from otel_agent_trace.model import Message, StepKind
+from otel_agent_trace.model import AgentRun, Message, StepKind
 from otel_agent_trace.replay.claims import ANSWERED, EXECUTED, UNASKED, Claims
 from otel_agent_trace.replay.functions import facts_about
 from otel_agent_trace.replay.keys import plain_key_of
@@ -142,13 +142,8 @@ class Finder:
         """Yield the calls that nobody asked for, although the code around them ran."""
         asked = {call.kind for call in self.recording.calls if not self.is_unasked(call)}
         for call in self.recording.calls:
-            if self.is_unasked(call) and self._ran(call.parent) and is_expected(call):
-                is_bracket = call.kind is StepKind.OTHER and not call.inside.calls
-                is_of_others = not call.parent.is_lossless and asked and call.kind not in asked
-                if (
-                    not is_bracket and not is_of_others
-                ):  # calls of others are made by their clients, not by our wrappers
-                    yield call
+            if self.is_unasked(call) and self._ran(call.parent) and is_expected(call) and _can_be_asked(call, asked):
+                yield call
 
     def _ran(self, place: Place) -> bool:
         return place.of is None or self.claims.state(place.of.number) == EXECUTED
@@ -177,6 +172,22 @@ class Finder:
 def described(call: Call) -> str:
     """Return a recorded call in one line, with where it stands."""
     return f"{in_one_line(call.kind.value, call.name, call.arguments)} ({call.where})"
+
+
+def _can_be_asked(call: Call, asked: set[StepKind]) -> bool:
+    """Return whether a program asks for a call if it does as recorded; `asked` are the kinds that it asked for.
+
+    What others recorded is asked for by adapters of clients and frameworks, if any. Their agents are not, nor tools that
+    were found in messages of models only, and model calls without messages, which clients record a second time.
+    """
+    record = call.record
+    if isinstance(record, AgentRun):
+        return True
+    is_empty = record.kind is StepKind.MODEL and record.error is None and not (record.messages or record.output)
+    if (call.kind is StepKind.OTHER and not call.inside.calls) or not call.has_span:
+        return False
+    is_of_others = not call.parent.is_lossless and bool(asked)
+    return not is_of_others or (call.kind in asked and call.kind not in BRACKETS and not is_empty)
 
 
 def _is_unknown(call: Call, question: Question) -> bool:

@@ -58,6 +58,11 @@ class Call:
         return self.record.ended_at_ns is not None
 
     @property
+    def has_span(self) -> bool:
+        """Return whether the call was recorded itself; that of a tool may have been found in the messages of a model."""
+        return isinstance(self.record, AgentRun) or self.record.span_id is not None
+
+    @property
     def where(self) -> str:
         """Return where the call stands, for people."""
         return f"step {self.path}" if self.path else f"run {getattr(self.record, 'run_id', '')}"
@@ -83,7 +88,7 @@ class Place:
         """Return the calls of a kind and a name."""
         if self._named is None:
             self._named = {}
-            for call in self.calls:
+            for call in sorted(self.calls, key=lambda call: not call.has_span):  # a call may be found in messages too
                 for one in call.names:
                     self._named.setdefault((call.kind, one), []).append(call)
         return self._named.get((kind, name), [])
@@ -99,6 +104,12 @@ class Place:
             for call in candidates:
                 self._by_key.setdefault((kind, name, make(call.arguments)), []).append(call)
         return self._by_key.get((kind, name, make(arguments)), [])
+
+    def with_inner(self) -> Iterator[Place]:
+        """Yield this place and those inside it, in the order of their start."""
+        yield self
+        for call in self.calls:
+            yield from call.inside.with_inner()
 
 
 class Recording:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
-
-import msgspec
 
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.replay.answers import Outcome
 from otel_agent_trace.replay.claims import EXECUTED, OwnClaims
-from otel_agent_trace.replay.divergences import Raises, ReplayDivergence, ReplayDivergenceError, class_here
+from otel_agent_trace.replay.divergences import ReplayDivergence, ReplayDivergenceError, class_here
+from otel_agent_trace.replay.framework_calls import FrameworkCalls
 from otel_agent_trace.replay.guides import CallGuide
 from otel_agent_trace.replay.ids import OwnIds
 from otel_agent_trace.replay.options import Options
@@ -24,14 +22,13 @@ from otel_agent_trace.replay.shared import SharedReplay
 from otel_agent_trace.replay.turns import Turns, running_loop
 from otel_agent_trace.replay.unasked import gap_at, unasked
 from otel_agent_trace.tracing.active import ActiveModelCall, ActiveRun, ActiveStep
-from otel_agent_trace.tracing.contexts import current_context
 from otel_agent_trace.tracing.interception import Answer, Request
 
 if TYPE_CHECKING:
     from otel_agent_trace.replay.folders import ReplayFolder
 
 
-class ReplaySession(SharedReplay):
+class ReplaySession(SharedReplay, FrameworkCalls):
     """Hold a replay while it runs, and what came of it.
 
     Args:
@@ -234,65 +231,7 @@ class ReplaySession(SharedReplay):
         for divergence in unasked(self._finder, self._options):
             self._divergences.append(divergence)
 
-    # ── frameworks ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def answering_step(
-        self, kind: StepKind, name: str, arguments: Any, *, matches: Callable[[AgentStep], bool] | None = None
-    ) -> AgentStep | None:
-        """Return the recorded step that answers a call of a framework; None if the call is to be made.
-
-        Args:
-            kind: the kind of the call.
-            name: the name of the tool or model.
-            arguments: its arguments, for the comparison unless `matches` is given, and for messages.
-            matches: returns whether a recorded step answers the call; by default, one with equal arguments does.
-
-        Raises:
-            ReplayDivergence: no step does, and `on_miss` does not allow anything else.
-        """
-        question = Question(kind, name, arguments)
-        seat = self.seat_in(current_context())
-        places = [seat.place] if seat is not None and seat.session is self else list(self._finder.recording.places())
-        if self._is_live(question):
-            self._live.append(name)
-            return None
-        for place in places:
-            call = self._matching(place, question, matches)
-            if call is not None:
-                return self._step_of(call, question)
-        return self._missed_step(places[0], question)
-
-    def _matching(self, place: Place, question: Question, matches: Callable[[AgentStep], bool] | None) -> Call | None:
-        if matches is None:
-            return self._finder.find(place, question)
-        candidates = (call for call in place.calls if call.kind is question.kind and self._finder.is_unasked(call))
-        fitting = (call for call in candidates if isinstance(call.record, AgentStep) and matches(call.record))
-        return next((call for call in fitting if self._finder.claim(call)), None)
-
-    def _step_of(self, call: Call, question: Question) -> AgentStep | None:
-        assert isinstance(call.record, AgentStep)  # noqa: S101 - a question of a framework is no run
-        if self._options.is_after_the_end(call):
-            self._live.append(question.name)
-            return None
-        self._answered.append(question.name)
-        if call.number not in self._options.patches:
-            return call.record
-        value = self._options.patches[call.number]
-        if isinstance(value, Raises):
-            raise value.exception
-        return msgspec.structs.replace(call.record, output=value, error=None, messages=())
-
-    def _missed_step(self, place: Place, question: Question) -> AgentStep | None:
-        if not self._is_after_the_end(place):
-            divergence = self._note(f"{question} was called, which was not recorded", question, place)
-            mode = self._options.on_miss
-            near = self._finder.nearest(place, question) if mode == "nearest" else None
-            if near is not None:
-                return self._step_of(near, question)
-            if mode != "live":
-                raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
-        self._live.append(question.name)
-        return None
+    # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _turns_here(self) -> Turns:
         """Return the turns of the running event loop."""

@@ -52,6 +52,8 @@ def scripted_model(script: Script) -> Iterator[str]:
             encode = next(answer for path, answer in _APIS.items() if self.path.partition("?")[0].endswith(path))
             place, reply = _next(script, asked["input"] if encode is _response else asked["messages"])
             body = _failure(reply) if isinstance(reply, Refuses) else encode(place, reply)
+            if encode is _response:  # as OpenAI does
+                body["instructions"] = asked.get("instructions")
             self.send_response(reply.status if isinstance(reply, Refuses) else 200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
