@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from otel_agent_trace.redaction.redactor import Redactor
     from otel_agent_trace.replay.diff import RunDiff, diff_runs
     from otel_agent_trace.replay.divergences import Raises, ReplayDivergence
+    from otel_agent_trace.replay.plan import plan_replay
     from otel_agent_trace.replay.replaying import fork_run, replay_run
     from otel_agent_trace.runs import run_to_spans
     from otel_agent_trace.runs.explain import RunExplanation
@@ -88,6 +89,7 @@ _MODULES = {
     "reading": ("explain_run", "iter_runs", "load_run", "load_runs", "runs_from_spans"),
     "redaction.redactor": ("Redactor",),
     "replay.divergences": ("Raises", "ReplayDivergence"),
+    "replay.plan": ("plan_replay",),
     "replay.replaying": ("fork_run", "replay_run"),
     "replay.diff": ("RunDiff", "diff_runs"),
     "runs": ("run_to_spans",),
@@ -177,6 +179,7 @@ __all__ = [
     "load_run",
     "load_runs",
     "open_source",
+    "plan_replay",
     "pseudonymize_user_id",
     "register_type",
     "replay_run",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -31,6 +32,7 @@ from otel_agent_trace.views.explanation import (
     outside_logs_lines,
     unread_lines,
 )
+from otel_agent_trace.views.plan import plan_line, plan_table, refused_rows
 from otel_agent_trace.views.report import report_rows, report_tables, report_title
 from otel_agent_trace.views.rows import Cell, Row
 from otel_agent_trace.views.run_list import runs_table
@@ -40,6 +42,9 @@ from otel_agent_trace.views.summaries import RunSummary
 from otel_agent_trace.views.text import INDENT, LABEL_WIDTH
 from otel_agent_trace.views.tree import steps_tree
 from otel_agent_trace.views.values_text import one_line
+
+if TYPE_CHECKING:
+    from otel_agent_trace.replay.plan import PlannedCall
 
 _WIDE = 120
 _STEP_INDENT = 4
@@ -88,6 +93,14 @@ def print_ending(run: AgentRun, console: Console, *, names_only: bool, full: boo
         console.print()
     rows = [Row("ended", *status_cell(run)), *([] if names_only else ending_rows(run, full=full))]
     console.print(Rows(rows, least_label_width=LABEL_WIDTH))
+
+
+def print_plan(rows: Sequence[PlannedCall], console: Console) -> None:
+    """Print what a replay does with each call, how many are answered, and why those are refused that are."""
+    print_table(plan_table(rows), console)
+    console.print()
+    console.print(styled(Cell(plan_line(rows), "strong")))
+    console.print(Rows(refused_rows(rows)))
 
 
 def print_report(report: MetricsReport, console: Console) -> None:

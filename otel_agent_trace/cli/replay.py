@@ -1,8 +1,9 @@
-"""Define ``otel-agent-trace replay``: walk through one run step by step, as it happened."""
+"""Define ``otel-agent-trace replay``: walk through one run step by step, plan its replay, or replay it with a program."""
 
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,21 @@ from typing import Any
 import click
 
 from otel_agent_trace.cli.options import full_option, json_option, run_argument, service_option, source_argument
-from otel_agent_trace.cli.sources import run_of
+from otel_agent_trace.cli.replay_options import (
+    AGAINST,
+    FILTER_NAMES,
+    PLAN,
+    PROGRAM,
+    WithProgram,
+    mode_of,
+    replay_options,
+)
+from otel_agent_trace.cli.sources import run_of, target_of
 from otel_agent_trace.cli.streams import stdout_console, write_json
 from otel_agent_trace.model import AgentRun, AgentStep
+from otel_agent_trace.query import RunQuery
 from otel_agent_trace.replay.walk import walk_run
+from otel_agent_trace.views.escape import escaped_line
 
 Placed = tuple[int, AgentStep]
 """Depth and step, as `walk_run` yields them."""
@@ -30,7 +42,7 @@ def _refuse_nan(_: click.Context, parameter: click.Parameter, speed: float | Non
     return speed
 
 
-@click.command("replay")
+@click.command("replay", cls=WithProgram)
 @source_argument
 @run_argument
 @service_option
@@ -44,22 +56,69 @@ def _refuse_nan(_: click.Context, parameter: click.Parameter, speed: float | Non
 )
 @click.option("--dry-run", is_flag=True, help="Name the steps without their inputs and outputs.")
 @full_option
+@replay_options
 @json_option
-def command(source: str | None, run: str | None, **options: Any) -> None:
-    """Walk through one run of SOURCE: each step in its order, with its inputs and outputs. Nothing is executed.
+def command(source: str | None, run: str | None, program: list[str], **options: Any) -> int:
+    """Walk through one run of SOURCE, or run it again: PROGRAM is executed, its calls are answered from the run.
 
     RUN is a run id, the beginning of one, or "last" (the default); SOURCE#RUN names both in one word.
+
+    Without PROGRAM, each step is shown in its order, with its inputs and outputs, and nothing is executed. With it, runs
+    and sub-agents execute, and calls of decorated tools and models are answered. The exit code is that of PROGRAM, or 1 if
+    that is 0 and the calls are not those of the run. With --against: 1 if any run diverged, 2 if there is none.
     """
-    walked = run_of(source, run, options["service"])
-    steps: Iterator[Placed] = walk_run(walked)
+    mode = mode_of({**options, "program": program})
+    if mode is AGAINST:
+        return _replay_many(program, options)
+    recorded = run_of(source, run, options["service"])
+    if mode is PLAN:
+        _write_plan(recorded, options)
+        return 0
+    if mode is PROGRAM:
+        from otel_agent_trace.cli.replay_program import replay_program  # noqa: PLC0415 - a walk does without tracing
+
+        return replay_program(recorded, program, options)
+    _walk(recorded, options)
+    _write_hint(recorded, target_of(source, run).source, as_json=options["as_json"])
+    return 0
+
+
+def _replay_many(program: list[str], options: dict[str, Any]) -> int:
+    from otel_agent_trace.cli.replay_many import replay_many  # noqa: PLC0415 - likewise
+
+    query = RunQuery.of(**{name: options[name] for name in FILTER_NAMES})
+    return replay_many(options["against"], query, program, options, as_json=options["as_json"])
+
+
+def _write_plan(run: AgentRun, options: dict[str, Any]) -> None:
+    from otel_agent_trace.replay.plan import plan_replay  # noqa: PLC0415 - likewise
+
+    rows = plan_replay(run, live=options["live"], until=options["until"])
+    if options["as_json"]:
+        for row in rows:
+            write_json(row.to_dict(), indent=None)
+        return
+    from otel_agent_trace.cli.printing import print_plan  # noqa: PLC0415 - --json does without rich
+
+    print_plan(rows, stdout_console())
+
+
+def _walk(run: AgentRun, options: dict[str, Any]) -> None:
+    steps: Iterator[Placed] = walk_run(run)
     if options["speed"] is not None:
         steps = paced(steps, options["speed"], _sleep)
     if options["stepwise"]:
         steps = stepped(steps, _wants_more)
     if options["as_json"]:
-        _write_json_lines(steps, walked, names_only=options["dry_run"])
+        _write_json_lines(steps, run, names_only=options["dry_run"])
     else:
-        _write(steps, walked, names_only=options["dry_run"], full=options["full"])
+        _write(steps, run, names_only=options["dry_run"], full=options["full"])
+
+
+def _write_hint(run: AgentRun, source: str, *, as_json: bool) -> None:
+    """Write how to execute the run, on standard error where data is on standard output."""
+    command_line = escaped_line(shlex.join(["otel-agent-trace", "replay", source, run.run_id]))
+    click.echo(f"to run it again, its calls answered as recorded: {command_line} -- PROGRAM", err=as_json)
 
 
 def paced(steps: Iterator[Placed], speed: float, sleep: Callable[[float], object]) -> Iterator[Placed]:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from otel_agent_trace.views.escape import escaped_json, escaped_line
+from otel_agent_trace.views.escape import escaped, escaped_json, escaped_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +49,12 @@ def stderr_console() -> Console:
 def write_message(text: str) -> None:
     """Write one line to standard error, with its control characters escaped."""
     print(escaped_line(text), file=sys.stderr)  # noqa: T201
+
+
+def write_lines(text: str, margin: str = "  ") -> None:
+    """Write the lines of a text to standard error, each behind a margin, with control characters escaped."""
+    for line in escaped(text).splitlines():
+        print(f"{margin}{line}".rstrip(), file=sys.stderr)  # noqa: T201
 
 
 def write_json(data: Any, indent: int | None = 2) -> None:

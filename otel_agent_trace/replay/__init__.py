@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from otel_agent_trace.replay.comparison import Difference
     from otel_agent_trace.replay.diff import RunDiff, StepDiff, diff_runs
     from otel_agent_trace.replay.divergences import Raises, ReplayDivergence, ReplayDivergenceError
+    from otel_agent_trace.replay.plan import PlannedCall, plan_replay
     from otel_agent_trace.replay.replaying import active_session, fork_run, replay_run
     from otel_agent_trace.replay.session import ReplaySession
 
@@ -22,6 +23,7 @@ _MODULES = {
     "comparison": ("Difference",),
     "diff": ("RunDiff", "StepDiff", "diff_runs"),
     "divergences": ("Raises", "ReplayDivergence", "ReplayDivergenceError"),
+    "plan": ("PlannedCall", "plan_replay"),
     "replaying": ("active_session", "fork_run", "replay_run"),
     "session": ("ReplaySession",),
 }
@@ -29,6 +31,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "Difference",
+    "PlannedCall",
     "Raises",
     "ReplayDivergence",
     "ReplayDivergenceError",
@@ -41,6 +44,7 @@ __all__ = [
     "iter_runs",
     "load_run",
     "load_runs",
+    "plan_replay",
     "replay_run",
     "runs_from_spans",
     "walk_run",

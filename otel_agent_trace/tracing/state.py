@@ -24,6 +24,7 @@ from otel_agent_trace.pipeline import DataPolicies, Gate, Policy
 from otel_agent_trace.policies.user_ids import UserIdPolicy
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.control_flow import ControlFlow, Signals
+from otel_agent_trace.tracing.decorated import Decorated
 from otel_agent_trace.tracing.exporters import is_chosen
 from otel_agent_trace.tracing.failures import ErrorRule
 from otel_agent_trace.tracing.interception import INSTALLED, Interceptor, diverting
@@ -142,6 +143,7 @@ class TracerState(Shared):
         """Content that the tracer was asked to record, None for what its provider records."""
         self._policies = tuple(policies)
         self._meter_provider = meter_provider
+        self.decorated = Decorated()
         self.closed = False
         """True after the tracer has closed its own provider."""
         self._destination: Destination | None = None

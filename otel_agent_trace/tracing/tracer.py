@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_agent_trace.copies import Shared
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.keywords import takes_fields
-from otel_agent_trace.model import RunStatus
+from otel_agent_trace.model import RunStatus, StepKind
 from otel_agent_trace.pipeline import (
     DataOptions,
     DataPolicies,
@@ -35,9 +35,11 @@ from otel_agent_trace.tracing.bind import Bound, bound_fields
 from otel_agent_trace.tracing.carriers import RemoteContext
 from otel_agent_trace.tracing.coercion import merged_fields, run_fields
 from otel_agent_trace.tracing.control_flow import ControlFlow, rules_of
+from otel_agent_trace.tracing.decorated import Decorated, owner_of
 from otel_agent_trace.tracing.decorators import wrap
 from otel_agent_trace.tracing.executors import TracedExecutor, bind_context
 from otel_agent_trace.tracing.failures import ErrorRule
+from otel_agent_trace.tracing.invocations import Start
 from otel_agent_trace.tracing.processor import as_backends
 from otel_agent_trace.tracing.provider_registry import HistoryMode, check_history
 from otel_agent_trace.tracing.providers import private_provider, processors_of
@@ -297,7 +299,13 @@ class AgentTracer(Shared):
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function), with_bound=False)  # which are no part of the question
             spec = calls.AgentSpec(arguments, user_input, given, calls.name_of(function), self.agent_name, capture)
-            return wrap(function, partial(calls.AgentInvocation, self._state, spec), arguments.set_wrapper)
+            return self._wrapped(
+                function,
+                StepKind.AGENT,
+                given or spec.function_name,
+                partial(calls.AgentInvocation, self._state, spec),
+                arguments,
+            )
 
         return _bare_or_with_options(decorate, name)
 
@@ -332,7 +340,9 @@ class AgentTracer(Shared):
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function), exclude)
             spec = calls.ToolSpec(given or calls.name_of(function), arguments, capture, side_effects)
-            return wrap(function, partial(calls.ToolInvocation, self._state, spec), arguments.set_wrapper)
+            return self._wrapped(
+                function, StepKind.TOOL, spec.name, partial(calls.ToolInvocation, self._state, spec), arguments
+            )
 
         return _bare_or_with_options(decorate, name)
 
@@ -374,9 +384,16 @@ class AgentTracer(Shared):
         def decorate(function: F, given: str | None) -> F:
             arguments = Arguments(calls.plain(function))
             spec = calls.ModelSpec(given or calls.name_of(function), arguments, model, provider, usage, capture)
-            return wrap(function, partial(calls.ModelInvocation, self._state, spec), arguments.set_wrapper)
+            return self._wrapped(
+                function, StepKind.MODEL, spec.name, partial(calls.ModelInvocation, self._state, spec), arguments
+            )
 
         return _bare_or_with_options(decorate, name)
+
+    def _wrapped(self, function: F, kind: StepKind, name: str, start: Start, arguments: Arguments) -> F:
+        """Return a wrapper that traces a function, after noting that there is one."""
+        self._state.decorated.add(kind, name)
+        return wrap(function, start, partial(_note_wrapper, self._state, kind, name, arguments))
 
     # ── contexts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -454,8 +471,20 @@ class AgentTracer(Shared):
         self.close()
 
 
+def _note_wrapper(state: TracerState, kind: StepKind, name: str, arguments: Arguments, wrapper: object) -> None:
+    arguments.set_wrapper(wrapper)
+    state.decorated.add(kind, name, wrapper)
+
+
 def _bare_or_with_options(decorate: Callable[[Any, str | None], Any], name: Any) -> Any:
     """Apply a decorator that was used without parentheses, with a function as `name`, or return one with options."""
     if name is None or issubclass(type(name), str):
         return lambda function: decorate(function, name)
     return decorate(name, None)
+
+
+def decorated_by(thing: object) -> Decorated | None:
+    """Return what has been decorated by a tracer, or by the tracer of a decorated function; None for anything else."""
+    if issubclass(type(thing), AgentTracer):
+        return thing._state.decorated  # type: ignore[attr-defined, no-any-return]  # noqa: SLF001
+    return owner_of(thing)

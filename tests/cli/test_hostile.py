@@ -12,6 +12,7 @@ from otel_agent_trace.cli.printing import (
     print_beginning,
     print_diff,
     print_ending,
+    print_plan,
     print_report,
     print_run,
     print_runs,
@@ -20,6 +21,7 @@ from otel_agent_trace.cli.printing import (
 from otel_agent_trace.metrics import compute_metrics
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, at_time
 from otel_agent_trace.replay.diff import diff_runs
+from otel_agent_trace.replay.plan import plan_replay
 from otel_agent_trace.replay.walk import walk_run
 from otel_agent_trace.values import Opaque
 from otel_agent_trace.views.summaries import summary_of
@@ -104,6 +106,7 @@ def everything_shown(run: AgentRun, width: int) -> str:
         print_ending(run, console, names_only=False, full=full)
         print_diff(diff_runs(run, hostile_run("other")), console, full=full)
         print_diff(diff_runs(replace(run, steps=()), run), console, full=full)
+    print_plan(plan_replay(run), console)
     print_runs([summary_of(run)], console, at_time(0))
     print_report(compute_metrics([run], bucket="1h"), console)
     return file.getvalue() + run_text(run, full=True)

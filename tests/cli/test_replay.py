@@ -1,11 +1,17 @@
 import io
 import json
+import os
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from otel_agent_trace.cli import replay
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.replay import walk_run
+from otel_agent_trace.values import Truncated
+
+PLAN = Path(__file__).parent / "golden" / "plan.txt"
 
 
 def test_walk_is_in_order_with_depths(weather_run):
@@ -120,3 +126,55 @@ def test_ctrl_c_while_waiting(run_command, write_runs, weather_run, monkeypatch)
     result = run_command("replay", "--speed", "1")
     assert result.code == 130
     assert "Traceback" not in result.err
+
+
+def test_last_line_is_how_to_execute(run_command, write_runs, weather_run):
+    """The walk ends with the command that runs the program again; beside JSON it is on standard error."""
+    write_runs([weather_run], "my traces.jsonl")
+    line = f"otel-agent-trace replay 'my traces.jsonl' {weather_run.run_id} -- PROGRAM"
+    assert run_command("replay", "my traces.jsonl").out.splitlines()[-1].endswith(line)
+    result = run_command("replay", "my traces.jsonl", "--json")
+    assert result.err.splitlines()[-1].endswith(line)
+    assert line not in result.out
+
+
+@pytest.fixture
+def planned_run(weather_run):
+    """A run of which something is truncated, unended, and has side effects."""
+    steps = list(weather_run.steps)
+    steps[1] = msgspec.structs.replace(steps[1], output={"days": [1, Truncated("2 and more", 90, "bytes")]})
+    steps[4] = msgspec.structs.replace(steps[4], attributes={"agent_trace.tool.side_effects": True})
+    return msgspec.structs.replace(weather_run, steps=tuple(steps))
+
+
+def test_plan_is_a_table_and_reasons_in_full(run_command, write_runs, planned_run, monkeypatch):
+    """In a narrow terminal reasons are cut in the table, and whole below it for what is refused."""
+    monkeypatch.setenv("COLUMNS", "64")
+    write_runs([planned_run])
+    result = run_command("replay", "--plan", "--live", "translate")
+    assert (result.code, result.err) == (0, "")
+    if os.environ.get("UPDATE_GOLDEN"):
+        PLAN.write_text(result.out, "utf-8")
+    assert result.out == PLAN.read_text("utf-8")
+    assert max(map(len, result.out.splitlines())) <= 64
+
+
+def test_plan_as_json_is_one_line_for_each_call(run_command, write_runs, planned_run):
+    """Each line is an object; the end of the recording is that of `--until`."""
+    write_runs([planned_run])
+    rows = [json.loads(line) for line in run_command("replay", "--plan", "--json", "--until", "3/2").out.splitlines()]
+    assert [(row["step"], row["what"]) for row in rows] == [
+        ("1", "answered"),
+        ("2", "refused"),
+        ("3/1", "refused"),
+        ("3/2", "answered"),
+        ("5", "live"),
+        ("6", "live"),
+    ]
+    assert rows[4] == {
+        "step": "5",
+        "name": "translate",
+        "what": "live",
+        "why": "after the last call that is answered",
+        "side_effects": True,
+    }

@@ -115,7 +115,9 @@ def test_replay_lists_runs(run_example: Run, traces: Path) -> None:
     assert lines[0].split()[1] == "error"
 
 
-@pytest.mark.parametrize("command", [["replay.py"], ["replay.py", "--list"], ["metrics.py"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["replay.py"], ["replay.py", "--list"], ["rerun.py"], ["metrics.py"]], ids=" ".join
+)
 @pytest.mark.parametrize("content", [None, b"", b"not a trace\n", b"\x00\xff\x1b[31m\n"])
 def test_bad_file_is_one_message(run_example: Run, tmp_path: Path, command: list[str], content: bytes | None) -> None:
     """A file that is missing, empty or no trace is one line on stderr, and exit status 2."""
@@ -136,6 +138,39 @@ def test_replay_of_unknown_run(run_example: Run, traces: Path) -> None:
     assert done.returncode == 2
     assert "nonesuch" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+RERUN = """\
+patched: step 1, calculator, which raised 'ZeroDivisionError: division by zero', returns 12
+answered from the recording: calculator; live: nothing
+run: status: <RunStatus.ERROR: 'error'> -> <RunStatus.SUCCESS: 'success'>
+run: final_output: None -> '84 / (7 - 7) = 12'
+"""
+
+
+def test_rerun_shows_what_a_patch_changes(run_example: Run, traces: Path) -> None:
+    """The failed run of a file is run again: its tool is answered, the agent gets further, and the file stays as it is."""
+    before = traces.read_bytes()
+    printed = output_of(run_example("rerun.py", str(traces)))
+    assert printed.startswith(RERUN)
+    assert "step 1 calculator: error: 'ZeroDivisionError: division by zero' -> None" in printed
+    assert traces.read_bytes() == before
+
+
+def test_rerun_fails_by_itself_first(run_example: Run, tmp_path: Path) -> None:
+    """Without a file, the agent is asked what it cannot answer, and nothing is written."""
+    failure, _, rest = output_of(run_example("rerun.py")).partition("\n")
+    assert failure.endswith("division by zero")
+    assert rest.startswith(RERUN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rerun_of_a_file_without_failures(run_example: Run) -> None:
+    """There must be a failed tool to patch."""
+    run_example("instrumented_agent.py", "What is 6 * 7?")
+    done = run_example("rerun.py", "traces.jsonl")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: no failed run with a failed tool in traces.jsonl\n"
 
 
 def test_metrics_are_those_of_the_runs(run_example: Run, traces: Path) -> None:

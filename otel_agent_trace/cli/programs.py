@@ -1,0 +1,94 @@
+"""Run a program as a child process: signals reach it, and its exit code is passed on as by a shell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any, NamedTuple
+
+from otel_agent_trace.cli.streams import write_message
+
+NOT_STARTED = 127
+_KILLED = 128
+_GRACE_S = 1.0
+"""Seconds after which SIGINT is passed on: whoever sends it may have sent it to all processes of a group."""
+
+
+class Ended(NamedTuple):
+    """Hold how a program ended.
+
+    Attributes:
+        code: its exit code; 128 and the number of the signal if a signal has killed it; `NOT_STARTED`.
+        is_killed: whether a signal has killed it.
+        is_stopped: whether this command was asked to end meanwhile, by Ctrl-C or SIGTERM.
+    """
+
+    code: int
+    is_killed: bool = False
+    is_stopped: bool = False
+
+
+def run_program(words: Sequence[str], environment: Mapping[str, str], **streams: Any) -> Ended:
+    """Run a program and wait for its end; write a message if it cannot be started.
+
+    Args:
+        words: the program and its arguments.
+        environment: variables beside those of this process.
+        **streams: the streams of `subprocess.Popen` that are not those of this process.
+    """
+    with _PassedSignals() as signals:
+        try:
+            child = subprocess.Popen(words, env=os.environ | environment, **streams)  # noqa: S603 - the user's own
+        except (OSError, ValueError) as error:  # a ValueError is a NUL in an argument
+            write_message(f"error: {words[0]} cannot be started: {getattr(error, 'strerror', None) or error}")
+            return Ended(NOT_STARTED)
+        signals.child = child
+        code = child.wait()
+    is_killed = code < 0
+    return Ended(_KILLED - code if is_killed else code, is_killed, signals.is_received)
+
+
+class _PassedSignals:
+    """Pass signals on to a child process for the time of a block, instead of ending with them."""
+
+    def __init__(self) -> None:
+        self.child: subprocess.Popen[bytes] | None = None
+        self.is_received = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _PassedSignals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+            if before is not signal.SIG_IGN:  # as with nohup, which is meant for the program too
+                self._before[number] = before
+                signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self.is_received = True
+        if self.child is None or (number == signal.SIGINT and _terminal_is_ours()):
+            return
+        delay_s = _GRACE_S if number == signal.SIGINT else 0.0
+        timer = threading.Timer(delay_s, self.child.send_signal, (number,))
+        timer.daemon = True
+        timer.start()
+
+
+def _terminal_is_ours() -> bool:
+    """Return whether Ctrl-C of the terminal goes to the processes of this command, so that the child has it already."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
