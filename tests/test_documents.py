@@ -418,5 +418,7 @@ def test_what_documents_name_is_where_they_say(name: str) -> None:
     module, _, attribute = name.rpartition(".")
     try:
         importlib.import_module(name)
-    except ImportError:
+    except ImportError as error:
+        if error.name and not error.name.startswith("otel_agent_trace"):
+            return  # the module is there, the framework that it is for is not
         assert hasattr(importlib.import_module(module), attribute)
