@@ -25,10 +25,17 @@ _ANYWHERE = settings(deadline=None, suppress_health_check=_SLOW_IS_FINE)
 # Whoever checks a change gets the same examples each time; "explore" looks for what nobody has seen.
 settings.register_profile("fast", _ANYWHERE, max_examples=20, derandomize=True)
 settings.register_profile("quick", _ANYWHERE, max_examples=8, derandomize=True)
-# 210 of each test: more than 2,000 runs of agents in all.
-settings.register_profile("ci", _ANYWHERE, max_examples=210, derandomize=True, database=None)
+# 120 of each test: more than 2,000 runs of agents in all.
+settings.register_profile("ci", _ANYWHERE, max_examples=120, derandomize=True, database=None)
 settings.register_profile("explore", _ANYWHERE, max_examples=2000, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that run pytest in processes of its own as slow."""
+    for item in items:
+        if "pytester" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

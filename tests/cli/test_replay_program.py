@@ -19,6 +19,8 @@ from tests.support.export_command import Result
 from tests.support.processes import ROOT
 from tests.support.waiting import DEADLOCK_S
 
+pytestmark = pytest.mark.slow  # a program for each replay
+
 AGENT = """
 import os, sys
 from pathlib import Path
