@@ -128,12 +128,12 @@ FAILING = [
 ]
 
 
-@pytest.mark.parametrize("expected", PASSING, ids=str)
+@pytest.mark.parametrize("expected", PASSING, ids=range(len(PASSING)))
 def test_the_tools_that_were_called(trace: AgentTrace, expected: object) -> None:
     trace.assert_tools(expected)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("expected", FAILING, ids=str)
+@pytest.mark.parametrize("expected", FAILING, ids=range(len(FAILING)))
 def test_other_tools(trace: AgentTrace, expected: object) -> None:
     """The message has both, and the run as a tree."""
     with pytest.raises(AssertionError, match=r"tools called:.*\nexpected:(.|\n)*├── 1 tool search") as raised:
