@@ -63,8 +63,8 @@ def replay_program(run: AgentRun, words: Sequence[str], options: Mapping[str, An
 
 
 def is_failed(done: ReplayedProgram, options: Mapping[str, Any]) -> bool:
-    """Return whether a replay is one that `replay_run` raises a divergence for at its end."""
-    return bool(done.divergences) and options["on_miss"] == "fail"
+    """Return whether a replay has diverged; with misses that are live, which is how a killed run is resumed, none has."""
+    return bool(done.divergences) and options["on_miss"] != "live"
 
 
 def _counts_text(done: ReplayedProgram) -> str:

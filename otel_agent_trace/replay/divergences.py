@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from otel_agent_trace.errors import AgentTraceError
+from otel_agent_trace.keywords import shown
 
 
 class ReplayDivergence(BaseException):
@@ -82,9 +83,14 @@ class Raises:
 
     Args:
         exception: the exception, or its class.
+
+    Raises:
+        TypeError: it is neither.
     """
 
     def __init__(self, exception: BaseException | type[BaseException]) -> None:
+        if not isinstance(exception, BaseException) and not issubclass(type(exception), type):
+            raise TypeError(f"Raises takes an exception or its class, got {shown(exception)}")
         self.exception = exception
 
     def __repr__(self) -> str:

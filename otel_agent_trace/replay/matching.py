@@ -165,4 +165,4 @@ def in_one_line(kind: str, name: str, arguments: Any) -> str:
     """Return a call in one line, as ``tool search {"q": "rain"}``."""
     text = without_addresses(msgspec.json.encode(encode(arguments).data).decode())
     shown = text if len(text) <= 200 else f"{text[:200]}..."
-    return f"{kind} {name} {shown}" if arguments is not None else f"{kind} {name}"
+    return " ".join(filter(None, (kind, name, shown if arguments is not None else "")))

@@ -21,20 +21,20 @@ class Options(NamedTuple):
         on_miss: what happens to a call without a recorded answer.
         live: names of tools, models and agents whose calls are made.
         patches: values, or `Raises`, by the number of the recorded call that they answer in place of its own outcome.
-        ends: by number of an outermost run, the order of the last call that is answered.
+        live_from: by number of an outermost run, the order of the first call that is live.
         ignored: by name of a tool or model, the parameters that are not compared.
     """
 
     on_miss: OnMiss
     live: frozenset[str]
     patches: dict[int, Any]
-    ends: dict[int, tuple[int, ...]]
+    live_from: dict[int, tuple[int, ...]]
     ignored: dict[str, frozenset[str]]
 
     def is_after_the_end(self, call: Call) -> bool:
         """Return whether a call comes after the last one that is answered."""
-        end = self.ends.get(call.order[0])
-        return end is not None and call.order[: len(end)] > end
+        first = self.live_from.get(call.order[0])
+        return first is not None and call.order >= first
 
 
 def check_on_miss(word: str) -> OnMiss:
@@ -56,25 +56,27 @@ def checked_options(
     patch: Mapping[Any, Any],
     until: object,
     ignore: Mapping[str, Iterable[str]],
+    at: object = None,
 ) -> Options:
-    """Return the options of a replay.
+    """Return the options of a replay, of which `until` names the last step that is answered, or `at` the first live one.
 
     Raises:
         ConfigurationError: one of them is not valid, or names a step that was not recorded.
     """
+    if not isinstance(patch, Mapping) or not isinstance(ignore, Mapping):
+        name, given = ("ignore", ignore) if isinstance(patch, Mapping) else ("patch", patch)
+        raise ConfigurationError(f"{name}={shown(given)} must be a mapping")
     return Options(
         check_on_miss(on_miss),
         frozenset((live,) if isinstance(live, str) else live),
         {_only(recording, path, "patch").number: value for path, value in patch.items()},
-        _ends(recording, until),
+        _first_live(recording, until, at),
         {name: frozenset((names,) if isinstance(names, str) else names) for name, names in ignore.items()},
     )
 
 
 def _only(recording: Recording, path: object, option: str) -> Call:
-    found = recording.at(path)
-    if not found:
-        raise ConfigurationError(f"{option}={shown(path)}: there is no such step; {_known(recording)}")
+    found = _all(recording, path, option)
     if len(found) > 1:
         ids = ", ".join(f"{recording.runs[call.order[0]].run_id}#{call.path}" for call in found[:3])
         raise ConfigurationError(f"{option}={shown(path)}: several runs have such a step; name one of {ids}")
@@ -87,13 +89,20 @@ def _known(recording: Recording) -> str:
     return f"the recording has {', '.join(paths[:10])}{more}" if paths else "the recording has no steps"
 
 
-def _ends(recording: Recording, until: object) -> dict[int, tuple[int, ...]]:
-    """Return where the recorded answers end; 0 is before the first step."""
+def _first_live(recording: Recording, until: object, at: object) -> dict[int, tuple[int, ...]]:
+    """Return where recorded answers end; `until=0` is before the first step."""
+    if at is not None:
+        return {call.order[0]: call.order for call in _all(recording, at, "at")}
     if until is None:
         return {}
     if until in (0, "0") and not recording.at(until):
-        return {number: (number, -1) for number in range(len(recording.runs))}
-    found = recording.at(until)
+        return {number: (number, 0) for number in range(len(recording.runs))}
+    found = _all(recording, until, "until")
+    return {call.order[0]: (*call.order[:-1], call.order[-1] + 1) for call in found}
+
+
+def _all(recording: Recording, path: object, option: str) -> list[Call]:
+    found = recording.at(path)
     if not found:
-        raise ConfigurationError(f"until={shown(until)}: there is no such step; {_known(recording)}")
-    return {call.order[0]: call.order for call in found}
+        raise ConfigurationError(f"{option}={shown(path)}: there is no such step; {_known(recording)}")
+    return found

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.keywords import shown
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.replay.keys import key_of, plain_key_of
 
@@ -160,19 +158,6 @@ class Recording:
         run_id, _, steps = str(path).rpartition("#")
         found = [call for call in self.calls if call.path and call.path == steps]
         return [call for call in found if not run_id or self.runs[call.order[0]].run_id == run_id]
-
-    def before(self, path: object) -> str:
-        """Return the path of the step before another one of the same run; ``"0"`` before the first one.
-
-        Raises:
-            ConfigurationError: there is no such step.
-        """
-        found = self.at(path)
-        if not found:
-            raise ConfigurationError(f"at={shown(path)}: there is no such step")
-        earlier = [call for call in self.calls if call.path and call.order < found[0].order]
-        same_run = [call for call in earlier if call.order[0] == found[0].order[0]]
-        return same_run[-1].path if same_run else "0"
 
     def places(self) -> Iterator[Place]:
         """Yield all places."""

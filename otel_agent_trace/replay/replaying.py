@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack
+from os import PathLike
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -24,7 +26,7 @@ from otel_agent_trace.tracing.processor import as_backends
 __all__ = ["Replay", "active_session", "begin", "end", "fork_run", "recorded_runs", "replay_run"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-Runs = AgentRun | Iterable[AgentRun] | str
+Runs = AgentRun | Iterable[AgentRun] | str | PathLike[str]
 """Recorded runs: one, several, or the address ``"traces.jsonl#RUN"`` of one."""
 
 
@@ -74,22 +76,50 @@ class Replay:
         self.__exit__(kind, error, traceback)
 
     def __call__(self, function: F) -> F:
-        """Return a function that runs in a replay of its own at each call; a coroutine function stays one."""
-        if inspect.iscoroutinefunction(function):
+        """Return a function of the same kind that runs in a replay of its own at each call."""
+        wrap = next((wrap for is_kind, wrap in _WRAPS if is_kind(function)), _plain)
+        return cast("F", functools.wraps(function)(wrap(self, function)))
 
-            @functools.wraps(function)
-            async def replayed_later(*args: Any, **kwargs: Any) -> Any:
-                with self:
-                    return await function(*args, **kwargs)
 
-            return cast("F", replayed_later)
+def _plain(replay: Replay, function: Callable[..., Any]) -> Callable[..., Any]:
+    def replayed(*args: Any, **kwargs: Any) -> Any:
+        with replay:
+            return function(*args, **kwargs)
 
-        @functools.wraps(function)
-        def replayed(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
+    return replayed
 
-        return cast("F", replayed)
+
+def _coroutine(replay: Replay, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def replayed(*args: Any, **kwargs: Any) -> Any:
+        with replay:
+            return await function(*args, **kwargs)
+
+    return replayed
+
+
+def _generator(replay: Replay, function: Callable[..., Any]) -> Callable[..., Any]:
+    def replayed(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        with replay:
+            return (yield from function(*args, **kwargs))
+
+    return replayed
+
+
+def _async_generator(replay: Replay, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def replayed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        with replay:
+            async for item in function(*args, **kwargs):
+                yield item
+
+    return replayed
+
+
+_WRAPS: tuple[tuple[Callable[[object], bool], Callable[[Replay, Callable[..., Any]], Callable[..., Any]]], ...] = (
+    (inspect.iscoroutinefunction, _coroutine),
+    (inspect.isgeneratorfunction, _generator),
+    (inspect.isasyncgenfunction, _async_generator),
+)
+"""Kinds of functions, each with what wraps one."""
 
 
 def replay_run(
@@ -163,9 +193,7 @@ def fork_run(
         ConfigurationError: an argument is not valid, or names a step that was not recorded.
         ReplayDivergence: at the end of the block, if a step before differs.
     """
-    runs = recorded_runs(run)
-    until = Recording(runs).before(at)
-    return Replay(runs, on_miss="fail", live=live, patch=patch, until=until, ignore=ignore, backend=backend)
+    return Replay(run, on_miss="fail", live=live, patch=patch, until=None, ignore=ignore, backend=backend, at=at)
 
 
 def recorded_runs(run: Runs) -> list[AgentRun]:
@@ -177,10 +205,10 @@ def recorded_runs(run: Runs) -> list[AgentRun]:
     """
     if isinstance(run, AgentRun):
         return [run]
-    if isinstance(run, str):
-        source, _, run_id = run.rpartition("#")
+    if isinstance(run, str | PathLike):
+        source, _, run_id = os.fspath(run).rpartition("#")
         return [load_run(source or run_id, run_id if source else None)]
-    runs = list(run)
+    runs = list(run) if isinstance(run, Iterable) else []
     if not runs or not all(isinstance(one, AgentRun) for one in runs):
         raise ConfigurationError("a replay needs recorded runs: an AgentRun, several, or an address 'traces.jsonl#RUN'")
     return runs

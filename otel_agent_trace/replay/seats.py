@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import Any
 
 from otel_agent_trace.replay.divergences import ReplayDivergenceError
@@ -75,6 +77,10 @@ def carried_seat(carried: str, session: Replaying, recording: Recording, nowhere
 
 _IN_PROGRESS: set[str] = set()
 """Ids of the replays in which this process takes part."""
+_THREADS_BEFORE: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads that were there when the latest replay began."""
+_THREADS_LEFT: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads that a replay has started, and that outlive it: timers, workers of pools."""
 
 
 class Leftovers(Interceptor):
@@ -100,7 +106,9 @@ def _is_left_over(context: Any) -> bool:
     if seat is not None:
         return seat.session.is_over
     carried = replay_place_in(context)
-    return carried is not None and carried.partition(":")[0] not in _IN_PROGRESS
+    if carried is not None:
+        return carried.partition(":")[0] not in _IN_PROGRESS
+    return context.get(RUN_KEY) is None and not _IN_PROGRESS and threading.current_thread() in _THREADS_LEFT
 
 
 def left_over(request: Request) -> ReplayDivergenceError:
@@ -112,11 +120,14 @@ def left_over(request: Request) -> ReplayDivergenceError:
 def note_beginning(session: Replaying) -> None:
     """Note that this process takes part in a replay."""
     _IN_PROGRESS.add(session.id)
+    _THREADS_BEFORE.clear()
+    _THREADS_BEFORE.update(threading.enumerate())
 
 
 def refuse_leftovers(session: Replaying) -> None:
     """Refuse, for as long as the process lives, what belongs to a replay that ends now."""
     session.is_over = True
     _IN_PROGRESS.discard(session.id)
+    _THREADS_LEFT.update(set(threading.enumerate()).difference(_THREADS_BEFORE))
     MEMBERSHIP.leftovers = LEFTOVERS
     MEMBERSHIP.install()

@@ -64,16 +64,34 @@ class ReplaySession(SharedReplay, FrameworkCalls):
             active.seat = Seat(self, self._bracket(place, question))
             return None
         if self._is_live(question):
-            return self._execute(active, question, self._finder.find(place, question), place)
-        if request.how == "block" and self._options.on_miss != "live":
-            self.refuse(question, place, "its body cannot be answered: it is a block, which only runs if it is live")
+            return self._begin_live(active, question, place)
+        if request.how == "block":
+            return self._begin_block(active, question, place)
         return self._answer(active, question, place)
+
+    def _begin_live(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
+        """Let a call happen, unless there is a patch for it."""
+        call = self._finder.find(place, question)
+        is_patched = call is not None and call.number in self._options.patches
+        return (
+            self._outcome(call, question)
+            if call is not None and is_patched
+            else self._execute(active, question, call, place)
+        )
+
+    def _begin_block(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
+        """Refuse a block before its body, which cannot be answered, unless misses are live."""
+        reason = "is a block, whose body cannot be answered: it runs only if it is live"
+        if self._options.on_miss != "live":
+            self.refuse(question, place, reason)
+        self._note(f"{question} {reason}", question, place)
+        return self._execute(active, question, self._finder.find(place, question), place)
 
     def _answer(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
         call = self._finder.find(place, question)
         if call is None:
             return self._missed(active, question, place, "was called, which was not recorded")
-        if self._options.is_after_the_end(call):
+        if self._options.is_after_the_end(call) and call.number not in self._options.patches:
             return self._execute(active, question, call, place)
         try:
             return self._outcome(call, question)
@@ -189,7 +207,7 @@ class ReplaySession(SharedReplay, FrameworkCalls):
 
     def _is_after_the_end(self, place: Place) -> bool:
         """Return whether everything was answered that is to be, in the run that a place belongs to."""
-        ends = self._options.ends
+        ends = self._options.live_from
         number = place.of.order[0] if place.of is not None else next(iter(ends), None)
         if number not in ends:
             return False

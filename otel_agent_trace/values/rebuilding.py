@@ -95,6 +95,9 @@ class _Rebuilding:
         }
 
     def _of_opaque(self, value: Opaque, path: _Path) -> Any:
+        build = _OF_THE_STANDARD_LIBRARY.get(value.type_name)
+        if build is not None and type(value.data) is dict:
+            return build(self._mapping(value.data, path))
         cls = self._class_named(value.type_name)
         if cls is None:
             what = "a class that is neither registered nor named by the annotation of what returns it"
@@ -156,6 +159,10 @@ def _of_client(name: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
+_OF_THE_STANDARD_LIBRARY: dict[str, Callable[[dict[Any, Any]], Any]] = {
+    "collections.OrderedDict": collections.OrderedDict,
+    "collections.Counter": collections.Counter,
+}
 _BUILDERS: dict[type, Callable[[Any, list[Any]], Any]] = {
     list: lambda _, items: items,
     tuple: lambda _, items: tuple(items),

@@ -586,3 +586,94 @@ def test_pools_that_live_on(agent: Agent, run: AgentRun, tracer: AgentTracer) ->
         with pytest.raises(ReplayDivergence, match="over"):
             futures[0].result(30)
     assert agent.made == []
+
+
+def test_threads_that_outlive_a_replay(agent: Agent, run: AgentRun) -> None:
+    """A timer, and a worker of a pool: they know of no run, and nobody knows what they were asked for."""
+    released, failed = threading.Event(), []
+
+    def work() -> None:
+        released.wait()
+        try:
+            agent.search("a")
+        except Exception as error:
+            failed.append(error)
+
+    with ThreadPoolExecutor(1) as pool:
+        timer = threading.Timer(0, work)
+        with replay_run(run):
+            timer.start()
+            future = pool.submit(work)
+            agent.bot("why?")
+        released.set()
+        timer.join()
+        future.result(30)
+    assert [type(error).__name__ for error in failed] == ["ReplayDivergenceError"] * 2
+    assert agent.made == []
+    thread = threading.Thread(target=agent.search, args=("after",))
+    thread.start()
+    thread.join()
+    assert agent.made == ["after"]
+
+
+def test_a_block_is_live_with_live_misses(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    made = []
+
+    def bot() -> None:
+        with tracer.run(agent_name="bot") as run, run.step("lookup"):
+            made.append(1)
+
+    bot()
+    with replay_run(memory.runs()[0], on_miss="live") as session:
+        bot()
+    assert (made, session.live, session.answered) == ([1, 1], ["lookup"], [])
+    assert [divergence.name for divergence in session.divergences] == ["lookup"]
+
+
+def test_decorated_generators_are_replayed_while_they_run(agent: Agent, run: AgentRun) -> None:
+    @replay_run(run)
+    def items() -> Any:
+        yield agent.bot("why?")
+
+    @replay_run(run)
+    async def later() -> Any:
+        yield agent.bot("why?")
+
+    async def collect() -> list[Any]:
+        return [item async for item in later()]
+
+    assert [*items(), *asyncio.run(collect())] == ["go on"] * 2
+    assert agent.made == []
+
+
+def test_bad_arguments(agent: Agent, run: AgentRun, trace_file: Path) -> None:
+    with replay_run(trace_file):
+        agent.bot("why?")
+    for options in ({"ignore": ["a"]}, {"patch": [1]}):
+        with pytest.raises(ConfigurationError, match="must be a mapping"):
+            replay_run(run, **options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="needs recorded runs"):
+        replay_run(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Raises takes an exception"):
+        Raises("x")  # type: ignore[arg-type]
+
+
+def test_a_fork_within_a_sub_agent(agent: Agent, run: AgentRun) -> None:
+    below = f"{run.steps[2].step_id}/1"
+    with fork_run(run, at=below) as session:
+        agent.bot("why?")
+    assert (session.answered, agent.made) == (["search", "search"], ["below", "model"])
+    agent.made.clear()
+    with replay_run(run, until=below) as session:
+        agent.bot("why?")
+    assert (session.answered, agent.made) == (["search"] * 3, ["model"])
+
+
+def test_a_patch_answers_what_would_be_live(agent: Agent, run: AgentRun) -> None:
+    with fork_run(run, at=2, patch={2: "patched"}) as session:
+        agent.bot("why?")
+    assert session.run is not None
+    assert session.run.steps[1].output == "patched"
+    with replay_run(run, live={"search"}, patch={1: "patched"}) as session:
+        agent.bot("why?")
+    assert agent.made == ["below", "model", "b", "below"]

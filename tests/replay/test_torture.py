@@ -108,6 +108,8 @@ VALUES = [
     None,
     {"deep": [{"x": (1, {2})}]},
     collections.deque([1, 2], maxlen=3),
+    collections.OrderedDict(b=1, a=(2,)),
+    collections.Counter("aab"),
 ]
 
 
