@@ -85,7 +85,7 @@ class Finder:
     def nearest(self, place: Place, question: Question) -> Call | None:
         """Return the call of the same kind and name with the most similar arguments, and claim it."""
         unasked = [call for call in place.named(question.kind, question.name) if self.is_unasked(call)]
-        return self._claimed(sorted(unasked, key=lambda call: -likeness(call.arguments, question.arguments)))
+        return self._claimed(sorted(unasked, key=lambda call: -likeness(_shown(call), question.arguments)))
 
     def _claimed(self, calls: list[Call]) -> Call | None:
         number = self.claims.take((call.number for call in calls), ANSWERED) if calls else None
@@ -157,7 +157,7 @@ class Finder:
         if closest is not None:
             facts |= {"step": closest.path, "closest": described(closest)}
             if call is None and (closest.kind, closest.name) == (question.kind, question.name):
-                facts["diff"] = difference(closest.arguments, question.arguments, closest.where)
+                facts["diff"] = difference(_shown(closest), question.arguments, closest.where)
         expected = next((one for one in place.calls if self.is_unasked(one) and one is not call), None)
         return facts if expected is None else {**facts, "expected": described(expected)}
 
@@ -166,7 +166,20 @@ class Finder:
         of_kind = [call for call in place.calls if call.kind is question.kind and self.is_unasked(call)]
         asked = place.named(question.kind, question.name)
         candidates = (named or of_kind or asked)[:_MAX_COMPARED]
-        return max(candidates, key=lambda call: likeness(call.arguments, question.arguments), default=None)
+        return max(candidates, key=lambda call: likeness(_shown(call), question.arguments), default=None)
+
+
+def _shown(call: Call) -> Any:
+    """Return the recorded arguments; of a model call of which others recorded none, what it was sent."""
+    record = call.record
+    if call.arguments is not None or isinstance(record, AgentRun) or not record.messages:
+        return call.arguments
+    sent = [
+        message_data(message)
+        for message in record.messages
+        if message is not record.messages[-1] or message.role != "assistant"
+    ]
+    return {"model": record.model, "messages": sent}
 
 
 def described(call: Call) -> str:

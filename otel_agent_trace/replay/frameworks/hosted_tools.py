@@ -9,7 +9,7 @@ from typing import Any
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.replay.session import ReplaySession
 
-_WHY = "it is executed by the provider of the model or by a server of MCP, outside of what a replay answers"
+_WHY = "is executed by the provider of the model or by a server of MCP, outside of what a replay answers"
 _VERSION = re.compile(r"(_preview)?((_\d{8})|(_\d{4}_\d\d_\d\d))?$")
 _OF_THE_PROGRAM = frozenset(
     (

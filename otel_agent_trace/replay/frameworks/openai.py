@@ -35,7 +35,7 @@ def _respond(session: ReplaySession, path: str, body: dict[str, Any]) -> Reply |
         write = _responses_reply
     else:
         session.refuse_step(
-            StepKind.MODEL, str(body.get("model", path)), f"a replay does not answer requests to {path}"
+            StepKind.MODEL, str(body.get("model", path)), f"is a request to {path}, which a replay does not answer"
         )
     refuse_hosted(session, _hosted_tools(body))
     call = recorded_call(session, str(body.get("model")), request_messages(body))

@@ -44,7 +44,7 @@ def recorded_result(
     try:
         return Result(rebuilt(step.output, {}))
     except NotRebuiltError as error:
-        session.refuse_step(StepKind.TOOL, name, f"output{error.path}: {error.what}")
+        session.refuse_step(StepKind.TOOL, name, f"cannot be answered: output{error.path}: {error.what}")
 
 
 def _has_arguments(step: AgentStep, given: Any, defaults: Mapping[str, Any]) -> bool:
