@@ -66,7 +66,7 @@ class FrameworkCalls:
             call = self._matching(place, question, matches)
             if call is not None:
                 return self._step_of(call, question)
-        return self._missed_step(places[0], question)
+        return self._missed_step(self._place_with(kind, places), question)
 
     def refuse_step(self, kind: StepKind, name: str, reason: str) -> NoReturn:
         """Note that a call of a framework cannot be answered and must not be made, and raise it.
@@ -109,6 +109,11 @@ class FrameworkCalls:
         if isinstance(value, Raises):
             raise value.exception
         return msgspec.structs.replace(call.record, output=value, error=None, messages=())
+
+    def _place_with(self, kind: StepKind, places: list[Place]) -> Place:
+        """Return the first place with a call of a kind that nobody has asked for, for comparison; else the first one."""
+        is_open = lambda call: call.kind is kind and self._finder.is_unasked(call)  # noqa: E731
+        return next((place for place in places if any(map(is_open, place.calls))), places[0])
 
     def _missed_step(self, place: Place, question: Question) -> AgentStep | None:
         if not self._is_after_the_end(place):

@@ -84,7 +84,10 @@ class Finder:
 
     def nearest(self, place: Place, question: Question) -> Call | None:
         """Return the call of the same kind and name with the most similar arguments, and claim it."""
-        unasked = [call for call in place.named(question.kind, question.name) if self.is_unasked(call)]
+        named = place.named(question.kind, question.name)
+        if not named and not place.is_lossless:  # others name a call of a model in their own ways
+            named = [call for call in place.calls if call.kind is question.kind]
+        unasked = [call for call in named if self.is_unasked(call)]
         return self._claimed(sorted(unasked, key=lambda call: -likeness(_shown(call), question.arguments)))
 
     def _claimed(self, calls: list[Call]) -> Call | None:
@@ -156,7 +159,8 @@ class Finder:
         closest = call or self._closest(place, question)
         if closest is not None:
             facts |= {"step": closest.path, "closest": described(closest)}
-            if call is None and (closest.kind, closest.name) == (question.kind, question.name):
+            is_of_name = closest.name == question.name or not closest.parent.is_lossless
+            if call is None and closest.kind is question.kind and is_of_name:
                 facts["diff"] = difference(_shown(closest), question.arguments, closest.where)
         expected = next((one for one in place.calls if self.is_unasked(one) and one is not call), None)
         return facts if expected is None else {**facts, "expected": described(expected)}

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from otel_agent_trace.dialects.parsing.conversation import conversation
 from otel_agent_trace.messages import message_data, messages_from
 from otel_agent_trace.model import AgentStep, Message, StepKind, Usage
 from otel_agent_trace.replay.frameworks.conversations import ANSWERING, answer_in, has_model, recorded_messages
 from otel_agent_trace.replay.session import ReplaySession
 from otel_agent_trace.semconv import FINISH_REASONS
 
+_BUILT_FROM = ("text", "tool_call", "reasoning", "thinking")
 _LENGTH, _FILTERED = ("length", "max_tokens"), ("content_filter", "refusal")
 
 
@@ -78,7 +80,22 @@ def recorded_call(session: ReplaySession, model: str, asked: Sequence[Message]) 
         arguments,
         matches=lambda step: has_model(step, model) and answer_in(step, asked) is not None,
     )
-    return None if step is None else RecordedCall(step, model, answer_in(step, asked) or _answer_of(step))
+    if step is None:
+        return None
+    answer = _readable(answer_in(step, asked) or _answer_of(step))
+    if step.error is None and not answer:
+        session.refuse_step(
+            StepKind.MODEL, model, "cannot be answered: its answer was recorded in a form that is not known"
+        )
+    return RecordedCall(step, model, answer)
+
+
+def _readable(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return messages with parts that an answer can be built from; OpenInference records a whole response as one part."""
+    parts = [part for message in messages for part in message.parts]
+    if not parts or _of_type(parts, *_BUILT_FROM):
+        return messages
+    return tuple(message for part in parts if part.get("output") for message in conversation(part["output"]))
 
 
 def _answer_of(step: AgentStep) -> tuple[Message, ...]:
