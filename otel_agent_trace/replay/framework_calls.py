@@ -26,7 +26,7 @@ class FrameworkCalls:
     _answered: NotedList[str]
     _live: NotedList[str]
 
-    def refuse(self, question: Question, place: Place, reason: str) -> NoReturn:
+    def refuse(self, question: Question, place: Place, reason: str, call: Call | None = None) -> NoReturn:
         """Note that a call cannot be answered and must not be made, and raise it."""
         raise NotImplementedError
 

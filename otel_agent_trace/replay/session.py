@@ -80,12 +80,15 @@ class ReplaySession(SharedReplay, FrameworkCalls):
         )
 
     def _begin_block(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
-        """Refuse a block before its body, which cannot be answered, unless misses are live."""
-        reason = "is a block, whose body cannot be answered: it runs only if it is live"
-        if self._options.on_miss != "live":
-            self.refuse(question, place, reason)
-        self._note(f"{question} {reason}", question, place)
-        return self._execute(active, question, self._finder.find(place, question), place)
+        """Refuse a block before its body, which cannot be answered, unless it is live."""
+        call = self._finder.find(place, question)
+        is_after = self._is_after_the_end(place) if call is None else self._options.is_after_the_end(call)
+        if not is_after:
+            reason = "is a block, whose body cannot be answered: it runs only if it is live"
+            if self._options.on_miss != "live":
+                self.refuse(question, place, reason, call)
+            self._note(f"{question} {reason}", question, place, call)
+        return self._execute(active, question, call, place)
 
     def _answer(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
         call = self._finder.find(place, question)
@@ -220,13 +223,13 @@ class ReplaySession(SharedReplay, FrameworkCalls):
 
     # ── differences ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def refuse(self, question: Question, place: Place, reason: str) -> NoReturn:
+    def refuse(self, question: Question, place: Place, reason: str, call: Call | None = None) -> NoReturn:
         """Note that a call cannot be answered and must not be made, and raise it.
 
         Raises:
             ReplayDivergence: always; with ``on_miss="error"``, one that is an `Exception`.
         """
-        divergence = self._note(f"{question} {reason}", question, place)
+        divergence = self._note(f"{question} {reason}", question, place, call)
         raise ReplayDivergenceError(**divergence.facts()) if self._options.on_miss == "error" else divergence
 
     def _note(self, reason: str, question: Question, place: Place, call: Call | None = None) -> ReplayDivergence:

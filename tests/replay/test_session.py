@@ -677,3 +677,24 @@ def test_a_patch_answers_what_would_be_live(agent: Agent, run: AgentRun) -> None
     with replay_run(run, live={"search"}, patch={1: "patched"}) as session:
         agent.bot("why?")
     assert agent.made == ["below", "model", "b", "below"]
+
+
+def test_blocks_after_the_last_answered_step_are_live(tracer: AgentTracer, memory: InMemoryBackend) -> None:
+    made = []
+
+    @tracer.tool
+    def search(query: str) -> str:
+        made.append(query)
+        return query
+
+    def bot() -> None:
+        with tracer.run(agent_name="bot") as run:
+            search("a")
+            with run.model_call("gpt", [{"role": "user", "content": "?"}]) as call:
+                made.append("gpt")
+                call.output = "!"
+
+    bot()
+    with fork_run(memory.runs()[0], at=2) as session:
+        bot()
+    assert (made, session.answered, session.live) == (["a", "gpt", "gpt"], ["search"], ["gpt"])
