@@ -14,8 +14,11 @@ from otel_agent_trace.redaction.redactor import Redactor
 from otel_agent_trace.replay.keys import key_of, plain_key_of, without_addresses
 from otel_agent_trace.values import Opaque, Truncated, encode, restore
 
+_NAMES = "PERSON|EMAIL|EMAIL_ADDRESS|PHONE|PHONE_NUMBER|CREDIT_CARD|IBAN|IBAN_CODE|IP|IP_ADDRESS|LOCATION|ADDRESS|SSN|US_SSN|URL"
+"""Names that Presidio and others write in place of personal data, in capitals: ``<title>`` is a tag of the text itself."""
 _MASK_OF_OTHERS = re.compile(
-    r"(?i)[\[<(]{1,2}[a-z_ -]*(?:redacted|masked|filtered|scrubbed)[a-z0-9_ -]*[\])>]{1,2}|\*{3,}|<[A-Z]{3,}(?:_[A-Z]+)*>"
+    r"[\[<({]{1,2}(?i:[a-z_ -]{0,20}(?:redacted|masked|filtered|scrubbed)[a-z0-9_ -]{0,20})[\])>}]{1,2}"
+    rf"|\*{{3,}}|[\[<](?:{_NAMES})(?:_\d+)?[\]>]"
 )
 """Masks of others, which have no digest, so that equal ones need not stand for equal values."""
 _SHOWN_CHARACTERS = 2_000

@@ -588,3 +588,23 @@ def test_answers_and_streams_of_a_client(tracer: AgentTracer, recorded: Recorded
         ]
 
     replayed_equal(bot, recorded, made)
+
+
+def test_tags_of_a_text_are_no_masks(tracer: AgentTracer, memory: InMemoryBackend, made: Counted) -> None:
+    from otel_agent_trace.replay.matching import Bindings, Match
+
+    match = Match(Bindings(), is_lossless=True)
+    for text in ("<title>", "<think>", "(none)", "<table>", "[x]", "<EMAIL> of <b>"):
+        assert match.fits(text, text)
+    for recorded, current in (
+        ("<title>", "<body>"),
+        ("a <think> b", "a <x> b"),
+        ("(word)", "(other)"),
+        ("<Lyon>", "Oslo"),
+    ):
+        assert not match.fits(recorded, current), recorded
+    for recorded, current in (
+        *(("[REDACTED]", "k"), ("key=***", "key=x"), ("<EMAIL_ADDRESS> wrote", "ann@example.org wrote")),
+        *(("[redacted_token]", "t"), ("[PERSON]", "Ann"), ("{{REDACTED}}", "v")),
+    ):
+        assert match.fits(recorded, current), recorded
