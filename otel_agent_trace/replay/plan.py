@@ -113,14 +113,14 @@ class _Plan:
         record, is_patched = call.record, call.number in self._options.patches
         if call.kind in BRACKETS or not isinstance(record, AgentStep):
             return self._patched(call) if is_patched and call.kind is StepKind.AGENT else None
+        if is_patched and not self._missing(call):
+            return self._patched(call)
         if call.name in self._options.live or record.model in self._options.live:
             return _Verdict("live", "named as live", is_executed=True)
         if self._options.is_after_the_end(call):
             return _Verdict("live", "after the last call that is answered", is_executed=True)
         missing = self._missing(call)
-        if missing:
-            return _Verdict("refused", missing)
-        return self._patched(call) if is_patched else self._recorded(call, record)
+        return _Verdict("refused", missing) if missing else self._recorded(call, record)
 
     def _missing(self, call: Call) -> str:
         """Return why no function of today takes the answer to a call; empty if one does, or it cannot be known."""
@@ -141,6 +141,8 @@ class _Plan:
         try:
             outcome = outcome_of(step, Question(call.kind, call.name, call.arguments, function), _NO_GUIDE)
         except UnanswerableError as error:
+            if call.kind is StepKind.MODEL and not call.parent.is_lossless and step.messages and function is None:
+                return _Verdict("answered", "the recorded messages, by an adapter of its client or framework")
             return _Verdict("refused", str(error))
         return _Verdict("answered", _described(outcome))
 

@@ -60,6 +60,8 @@ class Finder:
         self.recording = recording
         self.claims = claims
         self._ignored = ignored
+        self._lent: set[int] = set()
+        """Numbers of calls that have answered others as the nearest ones; they still answer what is equal."""
         self._bindings = Bindings()
 
     def find(self, place: Place, question: Question) -> Call | None:
@@ -83,12 +85,31 @@ class Finder:
         return self._claimed(place.named(question.kind, question.name))
 
     def nearest(self, place: Place, question: Question) -> Call | None:
-        """Return the call of the same kind and name with the most similar arguments, and claim it."""
+        """Return the call of the same kind and name with the most similar arguments, best one that nobody has asked for.
+
+        It is not claimed, since what equals it may come later.
+        """
         named = place.named(question.kind, question.name)
         if not named and not place.is_lossless:  # others name a call of a model in their own ways
             named = [call for call in place.calls if call.kind is question.kind]
-        unasked = [call for call in named if self.is_unasked(call)]
-        return self._claimed(sorted(unasked, key=lambda call: -likeness(_shown(call), question.arguments)))
+        near = min(
+            named, key=lambda call: (self._is_used(call), -likeness(_shown(call), question.arguments)), default=None
+        )
+        if near is not None:
+            self._lent.add(near.number)
+        return near
+
+    def nearest_run(self, place: Place, question: Question) -> Call | None:
+        """Return the agent of the same name with the most similar question, which has not run yet, and claim it."""
+        unasked = [call for call in place.named(question.kind, question.name) if self.is_unasked(call)]
+        return self._claimed(sorted(unasked, key=lambda call: -likeness(call.arguments, question.arguments)))
+
+    def _is_used(self, call: Call) -> bool:
+        return call.number in self._lent or not self.is_unasked(call)
+
+    def is_repeated(self, place: Place, question: Question) -> bool:
+        """Return whether equal calls were recorded in a place, all of which have been asked for."""
+        return bool(place.matching(question.kind, question.name, question.arguments))
 
     def _claimed(self, calls: list[Call]) -> Call | None:
         number = self.claims.take((call.number for call in calls), ANSWERED) if calls else None
@@ -145,7 +166,7 @@ class Finder:
         """Yield the calls that nobody asked for, although the code around them ran."""
         asked = {call.kind for call in self.recording.calls if not self.is_unasked(call)}
         for call in self.recording.calls:
-            if self.is_unasked(call) and self._ran(call.parent) and is_expected(call) and _can_be_asked(call, asked):
+            if not self._is_used(call) and self._ran(call.parent) and is_expected(call) and _can_be_asked(call, asked):
                 yield call
 
     def _ran(self, place: Place) -> bool:

@@ -93,7 +93,11 @@ class ReplaySession(SharedReplay, FrameworkCalls):
     def _answer(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
         call = self._finder.find(place, question)
         if call is None:
-            return self._missed(active, question, place, "was called, which was not recorded")
+            is_repeated = self._finder.is_repeated(place, question)
+            reason = (
+                "was called more often than it was recorded" if is_repeated else "was called, which was not recorded"
+            )
+            return self._missed(active, question, place, reason)
         if self._options.is_after_the_end(call) and call.number not in self._options.patches:
             return self._execute(active, question, call, place)
         try:
@@ -171,9 +175,11 @@ class ReplaySession(SharedReplay, FrameworkCalls):
         active.seat = Seat(self, recording.outside if recording.is_bare else self._nowhere)
         if recording.is_bare or self._is_after_the_end(place) or self._is_live(question):
             return None
-        divergence = self._note(f"{question} was started, which was not recorded", question, place)
+        is_repeated = self._finder.is_repeated(place, question)
+        reason = "was started more often than it was recorded" if is_repeated else "was started, which was not recorded"
+        divergence = self._note(f"{question} {reason}", question, place)
         mode = self._options.on_miss
-        near = self._finder.nearest(place, question) if mode in ("nearest", "live") else None
+        near = self._finder.nearest_run(place, question) if mode in ("nearest", "live") else None
         if near is not None:
             self._seat_run(active, near)
         elif mode != "live":

@@ -698,3 +698,18 @@ def test_blocks_after_the_last_answered_step_are_live(tracer: AgentTracer, memor
     with fork_run(memory.runs()[0], at=2) as session:
         bot()
     assert (made, session.answered, session.live) == (["a", "gpt", "gpt"], ["search"], ["gpt"])
+
+
+def test_the_nearest_still_answers_what_equals_it(agent: Agent, run: AgentRun) -> None:
+    agent.queries[:] = ["a", "c", "b"]
+    with replay_run(run, on_miss="nearest") as session:
+        agent.bot("why?")
+    assert session.run is not None
+    assert [step.output for step in session.run.steps][:3] == ["found a", "found b", "found b"]
+    assert [divergence.reason for divergence in session.divergences] == [
+        'tool search {"query":"c"} was called, which was not recorded'
+    ]
+    agent.queries[:] = ["a", "b", "a"]
+    with pytest.raises(ReplayDivergence, match="more often"), replay_run(run):
+        agent.bot("why?")
+    assert agent.made == []
