@@ -15,7 +15,7 @@ from otel_agent_trace.cli.streams import write_message
 NOT_STARTED = 127
 _KILLED = 128
 _GRACE_S = 1.0
-"""Seconds after which SIGINT is passed on: whoever sends it may have sent it to all processes of a group."""
+"""Seconds after which a signal is passed on: whoever sends it may have sent it to all processes of a group."""
 
 
 class Ended(NamedTuple):
@@ -76,8 +76,7 @@ class _PassedSignals:
         self.is_received = True
         if self.child is None or (number == signal.SIGINT and _terminal_is_ours()):
             return
-        delay_s = _GRACE_S if number == signal.SIGINT else 0.0
-        timer = threading.Timer(delay_s, self.child.send_signal, (number,))
+        timer = threading.Timer(_GRACE_S, self.child.send_signal, (number,))
         timer.daemon = True
         timer.start()
 

@@ -105,7 +105,12 @@ _OPTIONS = (
         default="fail",
         help="What happens to a call that was not recorded: the replay fails (the default), the nearest recorded call answers, the call is made, or it raises an error.",
     ),
-    click.option("--live", multiple=True, metavar="NAME", help="Execute this tool, model or agent; may be repeated."),
+    click.option(
+        "--live",
+        multiple=True,
+        metavar="NAME",
+        help="Execute this tool or model, or an agent that start_run starts; may be repeated.",
+    ),
     click.option(
         "--ignore",
         "ignored",

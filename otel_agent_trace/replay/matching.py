@@ -22,7 +22,7 @@ _MASK_OF_OTHERS = re.compile(
 )
 """Masks of others, which have no digest, so that equal ones need not stand for equal values."""
 _SHOWN_CHARACTERS = 2_000
-_COMPARED_CHARACTERS = 4_000
+_COMPARED_CHARACTERS = 1_000
 _INDENTED = msgspec.json.Encoder(order="sorted")
 
 
@@ -136,6 +136,11 @@ def _parts(text: str) -> list[str]:
     return [*parts, text[end:]]
 
 
+def is_loose_key(key: str) -> bool:
+    """Return whether a recorded value with a key may fit others, since something in it is masked or was truncated."""
+    return '"cut"' in key or MASK.search(key) is not None or _MASK_OF_OTHERS.search(key) is not None
+
+
 def as_read(value: Any) -> Any:
     """Return a value as it is read from a trace that has it."""
     encoded = encode(value)
@@ -145,10 +150,14 @@ def as_read(value: Any) -> Any:
 # ── showing differences ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def likeness(recorded: Any, current: Any) -> float:
-    """Return how alike the arguments of two calls are, from 0 to 1."""
-    before, now = (plain_key_of(value)[:_COMPARED_CHARACTERS] for value in (recorded, current))
-    return difflib.SequenceMatcher(None, before, now, autojunk=False).quick_ratio()
+def compared_text(arguments: Any) -> str:
+    """Return the text of arguments by which `likeness` compares them: the beginning of their JSON."""
+    return plain_key_of(arguments)[:_COMPARED_CHARACTERS]
+
+
+def likeness(recorded: str, current: str) -> float:
+    """Return how alike the arguments of two calls are, from 0 to 1, by their texts."""
+    return difflib.SequenceMatcher(None, recorded, current, autojunk=False).quick_ratio()
 
 
 def difference(recorded: Any, current: Any, where: str) -> str:

@@ -115,7 +115,7 @@ class _Plan:
             return self._patched(call) if is_patched and call.kind is StepKind.AGENT else None
         if is_patched and not self._missing(call):
             return self._patched(call)
-        if call.name in self._options.live or record.model in self._options.live:
+        if call.name in self._options.live:
             return _Verdict("live", "named as live", is_executed=True)
         if self._options.is_after_the_end(call):
             return _Verdict("live", "after the last call that is answered", is_executed=True)

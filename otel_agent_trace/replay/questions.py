@@ -9,18 +9,20 @@ from otel_agent_trace.messages import message_data
 from otel_agent_trace.model import AgentRun, Message, StepKind
 from otel_agent_trace.replay.claims import ANSWERED, EXECUTED, UNASKED, Claims
 from otel_agent_trace.replay.functions import facts_about
-from otel_agent_trace.replay.keys import plain_key_of
+from otel_agent_trace.replay.keys import key_of, plain_key_of
 from otel_agent_trace.replay.matching import (
     Bindings,
     Match,
     as_read,
+    compared_text,
     difference,
     in_one_line,
+    is_loose_key,
     likeness,
 )
 from otel_agent_trace.replay.recordings import BRACKETS, Call, Place, Recording
 
-_MAX_COMPARED = 32
+_MAX_COMPARED = 16
 """Recorded calls whose arguments are compared to find the closest one."""
 
 
@@ -47,6 +49,15 @@ class Question(NamedTuple):
         return in_one_line(self.kind.value, self.name, self.arguments)
 
 
+class _Prepared(NamedTuple):
+    """Hold the key of recorded arguments, and whether others may fit too: they have masks, or were truncated."""
+
+    key: str
+    is_loose: bool
+    function: Any
+    """Function of today, which keeps its id for as long as this is known by that."""
+
+
 class Finder:
     """Find recorded calls, each once.
 
@@ -63,6 +74,8 @@ class Finder:
         self._lent: set[int] = set()
         """Numbers of calls that have answered others as the nearest ones; they still answer what is equal."""
         self._bindings = Bindings()
+        self._texts: dict[int, str] = {}
+        self._prepared: dict[tuple[int, int], _Prepared] = {}
 
     def find(self, place: Place, question: Question) -> Call | None:
         """Return the next call in a place that was recorded with the arguments of a question, and claim it.
@@ -92,9 +105,7 @@ class Finder:
         named = place.named(question.kind, question.name)
         if not named and not place.is_lossless:  # others name a call of a model in their own ways
             named = [call for call in place.calls if call.kind is question.kind]
-        near = min(
-            named, key=lambda call: (self._is_used(call), -likeness(_shown(call), question.arguments)), default=None
-        )
+        near = self._most_like(sorted(named, key=self._is_used), question)
         if near is not None:
             self._lent.add(near.number)
         return near
@@ -102,7 +113,18 @@ class Finder:
     def nearest_run(self, place: Place, question: Question) -> Call | None:
         """Return the agent of the same name with the most similar question, which has not run yet, and claim it."""
         unasked = [call for call in place.named(question.kind, question.name) if self.is_unasked(call)]
-        return self._claimed(sorted(unasked, key=lambda call: -likeness(call.arguments, question.arguments)))
+        near = self._most_like(unasked, question)
+        return self._claimed([near] if near is not None else [])
+
+    def _most_like(self, calls: list[Call], question: Question) -> Call | None:
+        """Return the one of the first calls with the most similar arguments; of equally similar ones the first."""
+        asked = compared_text(question.arguments)
+        return max(calls[:_MAX_COMPARED], key=lambda call: likeness(self._text_of(call), asked), default=None)
+
+    def _text_of(self, call: Call) -> str:
+        if call.number not in self._texts:
+            self._texts[call.number] = compared_text(_shown(call))
+        return self._texts[call.number]
 
     def _is_used(self, call: Call) -> bool:
         return call.number in self._lent or not self.is_unasked(call)
@@ -130,13 +152,27 @@ class Finder:
         if not candidates:
             return None
         current = self._compared(question, as_read(question.arguments))
+        key = key_of(current)
         for call in candidates:
+            prepared = self._prepared_for(call, question)
+            if prepared.key != key and not prepared.is_loose:
+                continue
             tried = self._bindings.copy()
             match = Match(tried, is_lossless=place.is_lossless)
             if self._fits(match, call, question, current) and self.claim(call):
                 self._bindings.take(tried)
                 return call
         return None
+
+    def _prepared_for(self, call: Call, question: Question) -> _Prepared:
+        """Return the recorded arguments as they are compared with those of a function, which is done once."""
+        known = self._prepared.get((call.number, id(question.function)))
+        if known is None:
+            key = key_of(self._compared(question, call.arguments))
+            is_loose = not call.parent.is_lossless or _is_unknown(call, question) or is_loose_key(key)
+            known = _Prepared(key, is_loose, question.function)
+            self._prepared[call.number, id(question.function)] = known
+        return known
 
     def _fits(self, match: Match, call: Call, question: Question, current: Any) -> bool:
         if _is_unknown(call, question):
@@ -190,8 +226,7 @@ class Finder:
         named = [call for call in place.named(question.kind, question.name) if self.is_unasked(call)]
         of_kind = [call for call in place.calls if call.kind is question.kind and self.is_unasked(call)]
         asked = place.named(question.kind, question.name)
-        candidates = (named or of_kind or asked)[:_MAX_COMPARED]
-        return max(candidates, key=lambda call: likeness(_shown(call), question.arguments), default=None)
+        return self._most_like(named or of_kind or asked, question)
 
 
 def _shown(call: Call) -> Any:

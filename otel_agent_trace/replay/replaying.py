@@ -149,7 +149,7 @@ def replay_run(
             `ReplayDivergence`, which is raised again at the end whatever the agent does about it; ``"nearest"``: the
             recorded call with the most similar arguments answers it; ``"live"``: it is executed; ``"error"``: it raises an
             `Exception` in the agent. With the last three, `divergences` of the session lists them.
-        live: names of tools, models and agents that are executed.
+        live: names of tools and models that are executed, and of agents that `start_run` starts.
         patch: other answers than the recorded ones, by the id of the step (that of a sub-agent's step by its path, as
             ``"3/1"``): a value, or ``Raises(exception)``.
         until: the id of the last step that is answered; what comes after it is executed.

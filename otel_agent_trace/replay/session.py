@@ -212,7 +212,8 @@ class ReplaySession(SharedReplay, FrameworkCalls):
         return outside
 
     def _is_live(self, question: Question) -> bool:
-        return question.name in self._options.live or question.model in self._options.live
+        is_block = question.function is None  # which has no name but its model's
+        return question.name in self._options.live or (is_block and question.model in self._options.live)
 
     def _is_after_the_end(self, place: Place) -> bool:
         """Return whether everything was answered that is to be, in the run that a place belongs to."""

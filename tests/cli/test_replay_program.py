@@ -149,7 +149,7 @@ def test_what_was_never_asked_for_is_a_divergence(stage: Stage) -> None:
 def test_options_are_those_of_replay_run(stage: Stage) -> None:
     """Misses, live tools, parameters that are not compared, and the end are as in Python."""
     (run,) = stage.record("rain")
-    assert stage.agent("--on-miss", "nearest", QUERY="snow").code == 0
+    assert stage.agent("--on-miss", "nearest", QUERY="snow").code == 1
     assert stage.made() == []
     assert stage.agent("--on-miss", "live", QUERY="snow").code == 0
     assert stage.made() == ["search", "send"]

@@ -173,6 +173,7 @@ def anthropic_construct() -> Callable[..., Any]:
     return construct_type
 
 
+@pytest.mark.frameworks
 def test_a_message_of_anthropic(anthropic_construct: Callable[..., Any]) -> None:
     from anthropic.types import Message  # type: ignore[import-not-found]
 
@@ -185,6 +186,7 @@ def test_a_message_of_anthropic(anthropic_construct: Callable[..., Any]) -> None
     assert (back.usage.input_tokens, back._request_id) == (3, "req_2")
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize(
     "event",
     [
