@@ -24,9 +24,9 @@ _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.f
 _ANYWHERE = settings(deadline=None, suppress_health_check=_SLOW_IS_FINE)
 # Whoever checks a change gets the same examples each time; "explore" looks for what nobody has seen.
 settings.register_profile("fast", _ANYWHERE, max_examples=20, derandomize=True)
-settings.register_profile("quick", _ANYWHERE, max_examples=8, derandomize=True)
-# 120 of each test: more than 2,000 runs of agents in all.
-settings.register_profile("ci", _ANYWHERE, max_examples=120, derandomize=True, database=None)
+settings.register_profile("quick", _ANYWHERE, max_examples=5, derandomize=True)
+# 60 of each test: more than 2,000 runs of agents in all.
+settings.register_profile("ci", _ANYWHERE, max_examples=60, derandomize=True, database=None)
 settings.register_profile("explore", _ANYWHERE, max_examples=2000, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 

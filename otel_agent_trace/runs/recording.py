@@ -46,8 +46,6 @@ def _is_missing(node: Node, field: str) -> bool:
     attributes = node.span.attributes
     if attributes.get(semconv.CONTENT) in _MODES[field]:
         return True
-    if field == "output" and node.facts.error is not None:
+    if field == "output" and (node.facts.error is not None or node.span.end_ns is None):
         return False
-    if field == "output" and node.span.end_ns is None:
-        return True
     return node.is_third_party and attributes.keys().isdisjoint(_OF_CONVENTIONS[field])

@@ -66,6 +66,7 @@ def test_the_function_is_told_where_a_value_stands() -> None:
     assert places == {
         "gen_ai.input.messages": list,
         "gen_ai.output.messages": list,
+        "agent_trace.exception": dict,
         "gen_ai.tool.call.arguments": dict,
         "gen_ai.tool.call.result": dict,
         "exception.message": str,

@@ -61,7 +61,7 @@ def facts(runs: Sequence[AgentRun]) -> list[dict[str, Any]]:
     return [_without_times(run.to_dict()) for run in runs]
 
 
-_ASIDE = ("duration_s", "service_name", "service_version", "resource", "dialect")
+_ASIDE = ("duration_s", "service_name", "service_version", "resource", "dialect", "recorded_by", "not_recorded")
 
 
 def _without_times(value: Any) -> Any:
