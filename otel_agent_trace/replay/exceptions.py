@@ -28,6 +28,8 @@ Rebuild = Callable[[Any], Any]
 _MESSAGE = "__recorded_message__"
 _STORED: Any = vars(BaseException)["__dict__"]
 _OF_PYTHON = ("builtins", "exceptiongroup")
+_OF_GROUPS = ("_exceptions", "_message")
+"""Attributes in which the package exceptiongroup keeps what a group is made of, before Python 3.11."""
 _RESPONSES = ("httpx.Response", "httpx2.Response")
 _OF_TRANSFER = ("content-encoding", "content-length", "transfer-encoding")
 """Headers that describe how the text was sent."""
@@ -65,7 +67,8 @@ def _built(recorded: RecordedException, rebuild: Rebuild) -> BaseException:
         cls = _class_of(recorded.classes)
         args = [rebuild(value) for value in recorded.args]
         error = _instance(cls, [*args[:1], members] if members else args)
-        for name, value in recorded.attributes.items():
+        attributes = recorded.attributes.items()
+        for name, value in ((name, value) for name, value in attributes if not members or name not in _OF_GROUPS):
             _set(error, str(name), _response(value) or rebuild(value))
     if recorded.notes:
         _set(error, "__notes__", list(recorded.notes))
