@@ -125,6 +125,7 @@ def test_nothing_but_colour_reaches_the_terminal(width):
     assert "[red]" in shown or width == 30
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text(st.one_of(st.sampled_from(NASTY), st.characters(codec=None)), max_size=40))
 @example("\t")

@@ -56,6 +56,7 @@ def test_traces_are_read_in_bounded_memory(many: Path) -> None:
     assert peak < 8_000_000
 
 
+@pytest.mark.slow
 def test_newest_runs_are_read_in_bounded_memory(many: Path) -> None:
     """Whoever asks for the newest runs holds those, not all."""
     newest: list[str | None] = []

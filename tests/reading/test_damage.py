@@ -261,6 +261,7 @@ def test_rings(write: Write, problems: Problems, what: str) -> None:
     assert problems == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["invoke_agent", "execute_tool"])
 def test_trace_as_deep_as_it_is_long(
     write: Write, lines: list[bytes], runs: list[AgentRun], problems: Problems, operation: str
