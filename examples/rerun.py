@@ -11,16 +11,7 @@ import argparse
 import sys
 from typing import Any
 
-from otel_agent_trace import (
-    AgentRun,
-    AgentTracer,
-    InMemoryBackend,
-    RunStatus,
-    StepError,
-    diff_runs,
-    load_runs,
-    replay_run,
-)
+from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, StepError, diff_runs, load_runs, replay_run
 from otel_agent_trace.demo import QUESTIONS, NoAnswerError, make_tools, run_agent
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError
 
@@ -66,7 +57,7 @@ def print_difference(before: AgentRun, after: AgentRun) -> None:
 
 
 def short(value: Any) -> str:
-    text = repr(str(value) if isinstance(value, RunStatus | StepError) else value)
+    text = repr(str(value) if isinstance(value, str | StepError) else value)
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
 
 

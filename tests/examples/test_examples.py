@@ -143,7 +143,7 @@ def test_replay_of_unknown_run(run_example: Run, traces: Path) -> None:
 RERUN = """\
 patched: step 1, calculator, which raised 'ZeroDivisionError: division by zero', returns 12
 answered from the recording: calculator; live: nothing
-run: status: <RunStatus.ERROR: 'error'> -> <RunStatus.SUCCESS: 'success'>
+run: status: 'error' -> 'success'
 run: final_output: None -> '84 / (7 - 7) = 12'
 """
 
