@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 from otel_agent_trace.replay.forms import Work, made
 from otel_agent_trace.replay.turns import running_loop
+from otel_agent_trace.tracing.iterations import is_cancelled
 
 
 class Guide(Protocol):
@@ -40,7 +41,6 @@ class Outcome:
 
     __slots__ = (
         *("changes", "chunks", "ended_at_ns", "error", "forms", "guide", "is_abandoned", "is_cancelled", "result"),
-        "__weakref__",
     )
 
     def __init__(
@@ -154,6 +154,6 @@ def _yielded(item: Any, outcome: Outcome) -> Generator[Any, Any, Any]:
 
 def _check_thrown(error: BaseException, outcome: Outcome) -> NoReturn:
     """Raise a cancellation as it is; refuse anything else that a consumer throws into a generator."""
-    if type(error).__name__ in ("CancelledError", "Cancelled", "KeyboardInterrupt"):
+    if is_cancelled(error) or isinstance(error, KeyboardInterrupt):
         raise error
     outcome.guide.diverge(f"{type(error).__name__} is thrown into a generator, which cannot be answered")

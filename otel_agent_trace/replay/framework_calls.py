@@ -9,7 +9,7 @@ import msgspec
 
 from otel_agent_trace.model import AgentStep, StepKind
 from otel_agent_trace.replay.claims import EXECUTED
-from otel_agent_trace.replay.divergences import Raises, ReplayDivergence, ReplayDivergenceError
+from otel_agent_trace.replay.divergences import Raises, ReplayDivergence
 from otel_agent_trace.replay.notes import NotedList
 from otel_agent_trace.replay.options import Options
 from otel_agent_trace.replay.questions import Finder, Question
@@ -123,6 +123,6 @@ class FrameworkCalls:
             if near is not None:
                 return self._step_of(near, question)
             if mode != "live":
-                raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
+                raise self._options.exception_for(divergence)
         self._live.append(question.name)
         return None

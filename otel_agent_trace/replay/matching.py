@@ -23,7 +23,6 @@ _MASK_OF_OTHERS = re.compile(
 """Masks of others, which have no digest, so that equal ones need not stand for equal values."""
 _SHOWN_CHARACTERS = 2_000
 _COMPARED_CHARACTERS = 1_000
-_INDENTED = msgspec.json.Encoder(order="sorted")
 
 
 class Bindings:
@@ -169,8 +168,7 @@ def difference(recorded: Any, current: Any, where: str) -> str:
 
 
 def _lines_of(value: Any) -> list[str]:
-    text = without_addresses(_INDENTED.encode(encode(value).data).decode())
-    return msgspec.json.format(text, indent=2).splitlines()
+    return msgspec.json.format(plain_key_of(value), indent=2).splitlines()
 
 
 def in_one_line(kind: str, name: str, arguments: Any) -> str:

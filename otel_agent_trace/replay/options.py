@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
+from otel_agent_trace.replay.divergences import ReplayDivergence, ReplayDivergenceError
 from otel_agent_trace.replay.recordings import Call, Recording
 
 OnMiss = Literal["fail", "nearest", "live", "error"]
@@ -30,6 +31,10 @@ class Options(NamedTuple):
     patches: dict[int, Any]
     live_from: dict[int, tuple[int, ...]]
     ignored: dict[str, frozenset[str]]
+
+    def exception_for(self, divergence: ReplayDivergence) -> ReplayDivergence:
+        """Return what is raised for a divergence: with ``on_miss="error"``, one that the agent handles as an `Exception`."""
+        return ReplayDivergenceError(**divergence.facts()) if self.on_miss == "error" else divergence
 
     def is_after_the_end(self, call: Call) -> bool:
         """Return whether a call comes after the last one that is answered."""

@@ -234,12 +234,12 @@ def _shown(call: Call) -> Any:
     record = call.record
     if call.arguments is not None or isinstance(record, AgentRun) or not record.messages:
         return call.arguments
-    sent = [
-        message_data(message)
-        for message in record.messages
-        if message is not record.messages[-1] or message.role != "assistant"
-    ]
-    return {"model": record.model, "messages": sent}
+    return {"model": record.model, "messages": list(map(message_data, _sent(record.messages)))}
+
+
+def _sent(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return what a model was sent, of recorded messages, which end with its answer."""
+    return messages[:-1] if messages and messages[-1].role == "assistant" else messages
 
 
 def described(call: Call) -> str:
@@ -271,8 +271,8 @@ def _is_unknown(call: Call, question: Question) -> bool:
 
 
 def _same_messages(recorded: tuple[Message, ...], current: tuple[Message, ...]) -> bool:
-    """Return whether a model was sent the same messages; the recorded ones end with its answer."""
-    sent = recorded[:-1] if recorded and recorded[-1].role == "assistant" else recorded
+    """Return whether a model was sent the same messages."""
+    sent = _sent(recorded)
     return len(sent) == len(current) and all(map(_same_message, sent, current))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.replay.answers import Outcome
 from otel_agent_trace.replay.claims import EXECUTED, OwnClaims
-from otel_agent_trace.replay.divergences import ReplayDivergence, ReplayDivergenceError, class_here
+from otel_agent_trace.replay.divergences import ReplayDivergence, class_here
 from otel_agent_trace.replay.framework_calls import FrameworkCalls
 from otel_agent_trace.replay.guides import CallGuide
 from otel_agent_trace.replay.ids import OwnIds
@@ -72,12 +72,9 @@ class ReplaySession(SharedReplay, FrameworkCalls):
     def _begin_live(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
         """Let a call happen, unless there is a patch for it."""
         call = self._finder.find(place, question)
-        is_patched = call is not None and call.number in self._options.patches
-        return (
-            self._outcome(call, question)
-            if call is not None and is_patched
-            else self._execute(active, question, call, place)
-        )
+        if call is not None and call.number in self._options.patches:
+            return self._outcome(call, question)
+        return self._execute(active, question, call, place)
 
     def _begin_block(self, active: ActiveStep, question: Question, place: Place) -> Answer | None:
         """Refuse a block before its body, which cannot be answered, unless it is live."""
@@ -132,10 +129,10 @@ class ReplaySession(SharedReplay, FrameworkCalls):
             except UnanswerableError as error:
                 facts = divergence.facts() | {"reason": f"{question} cannot be answered, in {near.where}: {error}"}
                 raise class_here()(**facts) from None
-        raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
+        raise self._options.exception_for(divergence)
 
     def _execute(self, active: ActiveStep, question: Question, call: Call | None, place: Place) -> Answer | None:
-        """Let a call happen, so that None is the answer, and what it calls in its turn stand below its recorded counterpart, if it has one."""
+        """Let a call happen, by None as the answer; what it calls is matched below its recorded counterpart, if there is one."""
         call = call or self._finder.next_named(place, question)
         if call is not None:
             self._finder.claims.mark(call.number, EXECUTED)
@@ -183,7 +180,7 @@ class ReplaySession(SharedReplay, FrameworkCalls):
         if near is not None:
             self._seat_run(active, near)
         elif mode != "live":
-            raise ReplayDivergenceError(**divergence.facts()) if mode == "error" else divergence
+            raise self._options.exception_for(divergence)
         return None
 
     def _seat_run(self, active: ActiveRun, call: Call) -> None:
@@ -237,7 +234,7 @@ class ReplaySession(SharedReplay, FrameworkCalls):
             ReplayDivergence: always; with ``on_miss="error"``, one that is an `Exception`.
         """
         divergence = self._note(f"{question} {reason}", question, place, call)
-        raise ReplayDivergenceError(**divergence.facts()) if self._options.on_miss == "error" else divergence
+        raise self._options.exception_for(divergence)
 
     def _note(self, reason: str, question: Question, place: Place, call: Call | None = None) -> ReplayDivergence:
         divergence = class_here()(

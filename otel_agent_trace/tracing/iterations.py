@@ -85,7 +85,7 @@ class Iteration:
         GeneratorExit means that its consumer closed it; the event loop may cancel that.
         """
         self._leave()
-        if issubclass(type(error), GeneratorExit) or (self._closed and _is_cancelled(error)):
+        if issubclass(type(error), GeneratorExit) or (self._closed and is_cancelled(error)):
             self._abandon()
         else:
             self._call.broken()
@@ -196,7 +196,7 @@ def _first_step(stream: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
         sys.set_asyncgen_hooks(*hooks)
 
 
-def _is_cancelled(error: BaseException) -> bool:
+def is_cancelled(error: BaseException) -> bool:
     """Return whether an exception is the cancellation of asyncio or trio, without importing them."""
     cls = type(error)
     return cls.__name__ in _CANCELLATIONS and cls.__module__.partition(".")[0] in _CANCELLATIONS[cls.__name__]
@@ -208,7 +208,7 @@ def _is_cancelled_closing(error: BaseException) -> bool:
     At its end, `asyncio.run` cancels that task before it runs, so that the generator receives the cancellation instead
     of GeneratorExit: after a ``break`` as the last thing of the program.
     """
-    if not _is_cancelled(error):
+    if not is_cancelled(error):
         return False
     asyncio = sys.modules.get("asyncio")
     try:
