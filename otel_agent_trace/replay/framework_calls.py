@@ -99,7 +99,7 @@ class FrameworkCalls:
         assert isinstance(call.record, AgentStep)  # noqa: S101 - a question of a framework is no run
         if call.parent.of is not None and self._finder.is_unasked(call.parent.of):  # a framework's agent, which runs
             self._finder.claims.mark(call.parent.of.number, EXECUTED)
-        if self._options.is_after_the_end(call):
+        if self._options.is_after_the_end(call) and call.number not in self._options.patches:
             self._live.append(question.name)
             return None
         self._answered.append(question.name)
