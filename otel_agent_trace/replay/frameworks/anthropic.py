@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from otel_agent_trace.model import StepError, StepKind
+from otel_agent_trace.model import StepError
 from otel_agent_trace.replay.frameworks.anthropic_messages import message, message_events
-from otel_agent_trace.replay.frameworks.conversations import request_messages
-from otel_agent_trace.replay.frameworks.hosted_tools import hosted_names, refuse_hosted
+from otel_agent_trace.replay.frameworks.api_requests import call_for, refuse_request
+from otel_agent_trace.replay.frameworks.hosted_tools import hosted_names
 from otel_agent_trace.replay.frameworks.http_transport import Reply, answer_requests, event_reply, json_reply
-from otel_agent_trace.replay.frameworks.model_answers import recorded_call
 from otel_agent_trace.replay.session import ReplaySession
 
 C = TypeVar("C")
@@ -29,11 +28,8 @@ def replaying(client: C) -> C:
 
 def _respond(session: ReplaySession, path: str, body: dict[str, Any]) -> Reply | StepError | None:
     if not path.endswith("/messages"):
-        session.refuse_step(
-            StepKind.MODEL, str(body.get("model", path)), f"is a request to {path}, which a replay does not answer"
-        )
-    refuse_hosted(session, _hosted_tools(body))
-    call = recorded_call(session, str(body.get("model")), request_messages(body))
+        refuse_request(session, path, body)
+    call = call_for(session, body, _hosted_tools(body))
     if call is None or call.step.error is not None:
         return None if call is None else call.step.error
     answer = call.answer()
