@@ -155,6 +155,8 @@ ATTRIBUTE_PREFIX = "agent_trace.attribute."
 AWKWARD_NAMES = frozenset({"", "error", "span.kind"})
 SCORE_SOURCE = "agent_trace.score.source"
 """Name of the evaluator that gave a score, or its kind."""
+SCORE_TYPE = "agent_trace.score.type"
+"""``bool`` or ``int`` for a value that was one, since the conventions' value is a double."""
 LOG_EVENT = "log"
 """Name of the event of a span that stands for a line of a program's log."""
 LOG_SEVERITY = "agent_trace.log.severity"

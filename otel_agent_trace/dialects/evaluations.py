@@ -54,11 +54,21 @@ def score_of(event: Event) -> Score | None:
     return _score(fields, event.time_ns, event.name.removeprefix(semconv.EVALUATION_EVENTS))
 
 
+_TYPES: dict[str, Callable[[Any], bool | int]] = {"bool": bool, "int": int}
+_LARGEST_EXACT = 1 << 53
+
+
 def event_of(score: Score) -> Event:
-    """Return a score as an event of the conventions: the inverse of `score_of`."""
+    """Return a score as an event of the conventions: the inverse of `score_of`.
+
+    The value is a double as they require, but for an integer that no double is equal to.
+    """
+    value = score.value
+    is_exact = type(value) is int and abs(value) > _LARGEST_EXACT
     fields = {
         semconv.EVALUATION_NAME: score.name,
-        semconv.EVALUATION_SCORE: score.value,
+        semconv.EVALUATION_SCORE: value if value is None or is_exact else float(value),
+        semconv.SCORE_TYPE: type(value).__name__ if type(value) in (bool, int) and not is_exact else None,
         semconv.EVALUATION_LABEL: score.label,
         semconv.EVALUATION_EXPLANATION: score.explanation,
         semconv.SCORE_SOURCE: score.source,
@@ -251,6 +261,9 @@ def _score(entry: Mapping[str, Any], at_ns: int, name: str) -> Score | None:
 def _value_of(entry: Mapping[str, Any]) -> bool | int | float | str | None:
     """Return the number or bool of an entry; a text that is none is a label."""
     value = _first(entry, _VALUES)
+    restored = _TYPES.get(str(entry.get(semconv.SCORE_TYPE)))
+    if restored is not None and isinstance(value, float) and value.is_integer():
+        return restored(value)
     if value is None and isinstance(entry.get("feedback"), dict):  # MLflow's assessments
         value = entry["feedback"].get("value")
     if isinstance(value, str):

@@ -1,0 +1,94 @@
+"""Say which scores of a run count, and read conditions about them, such as ``helpful<0.5``."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.keywords import shown
+from otel_agent_trace.model import AgentRun, Score
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "==": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+_CONDITION = re.compile(r"(?P<name>[^<>=!]*[^<>=!\s])\s*(?:(?P<sign>[<>=!]=|[<>=])\s*(?P<value>.*\S)\s*)?")
+_WORDS = {"true": 1.0, "false": 0.0}
+
+
+def current_scores(scores: Sequence[Score]) -> tuple[Score, ...]:
+    """Return the scores that count: the newest of each name and source, in the order in which they were given."""
+    newest = {(score.name, score.source): score for score in scores}
+    kept = {id(score) for score in newest.values()}
+    return tuple(score for score in scores if id(score) in kept)
+
+
+def scores_called(run: AgentRun, name: str) -> tuple[Score, ...]:
+    """Return the scores of a name that count: those of the run, or if it has none, those of its steps and sub-agents."""
+    own = tuple(score for score in current_scores(run.scores) if score.name == name)
+    return own or tuple(
+        score for scores in _scores_below(run) for score in current_scores(scores) if score.name == name
+    )
+
+
+def _scores_below(run: AgentRun) -> Iterator[tuple[Score, ...]]:
+    for part in run.walk():
+        if part is not run:
+            yield part.scores
+        yield from (step.scores for step in part.steps if step.scores)
+
+
+def value_called(run: AgentRun, name: str) -> float | None:
+    """Return the value that a run has for a name: the mean where several sources gave one; None without any."""
+    values = [float(score.value) for score in scores_called(run, name) if score.value is not None]
+    return sum(values) / len(values) if values else None
+
+
+class ScoreCondition(NamedTuple):
+    """Represent a condition about scores: a name alone, or with an operator and a number or a label."""
+
+    name: str
+    sign: str | None
+    operand: float | str | None
+
+    def holds(self, run: AgentRun) -> bool:
+        """Return whether any score of the name that counts in a run fits; one without a value has its label."""
+        return any(self._fits(score) for score in scores_called(run, self.name))
+
+    def _fits(self, score: Score) -> bool:
+        if self.sign is None:
+            return True
+        found = score.label if isinstance(self.operand, str) else score.value
+        return found is not None and _OPERATORS[self.sign](found, self.operand)
+
+
+def score_condition(given: str) -> ScoreCondition:
+    """Return the condition that a text like ``helpful<0.5``, ``correct=true``, ``verdict=pass`` or ``helpful`` stands for.
+
+    A label can only be compared with ``=`` and ``!=``.
+
+    Raises:
+        ConfigurationError: it is no such condition.
+    """
+    found = _CONDITION.fullmatch(given.strip())
+    operand = None if found is None or found["value"] is None else _number_or_label(found["value"])
+    is_order_of_labels = found is not None and isinstance(operand, str) and found["sign"] not in ("=", "==", "!=")
+    if found is None or is_order_of_labels:
+        msg = f'score must be like "helpful<0.5", "correct=true" or "verdict=pass", got {shown(given)}'
+        raise ConfigurationError(msg)
+    return ScoreCondition(found["name"].strip(), found["sign"], operand)
+
+
+def _number_or_label(text: str) -> float | str:
+    try:
+        return _WORDS[text.lower()] if text.lower() in _WORDS else float(text)
+    except ValueError:
+        return text
