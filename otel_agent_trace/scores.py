@@ -1,4 +1,4 @@
-"""Say which scores of a run count, and read conditions about them, such as ``helpful<0.5``."""
+"""Write a score as an event, say which scores of a run count, and read conditions about them, such as ``helpful<0.5``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
 from otel_agent_trace.model import AgentRun, Score
+from otel_agent_trace.span import Event
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -21,7 +23,27 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
 }
 _CONDITION = re.compile(r"(?P<name>[^<>=!]*[^<>=!\s])\s*(?:(?P<sign>[<>=!]=|[<>=])\s*(?P<value>.*\S)\s*)?")
+_LARGEST_EXACT = 1 << 53
 _WORDS = {"true": 1.0, "false": 0.0}
+
+
+def event_of(score: Score) -> Event:
+    """Return a score as an event of the conventions: the inverse of `dialects.evaluations.score_of`.
+
+    The value is a double as they require, but for an integer that no double is equal to.
+    """
+    value = score.value
+    is_exact = type(value) is int and abs(value) > _LARGEST_EXACT
+    fields = {
+        semconv.EVALUATION_NAME: score.name,
+        semconv.EVALUATION_SCORE: value if value is None or is_exact else float(value),
+        semconv.SCORE_TYPE: type(value).__name__ if type(value) in (bool, int) and not is_exact else None,
+        semconv.EVALUATION_LABEL: score.label,
+        semconv.EVALUATION_EXPLANATION: score.explanation,
+        semconv.SCORE_SOURCE: score.source,
+    }
+    given = {key: value for key, value in fields.items() if value is not None}
+    return Event(semconv.EVALUATION_EVENT, score.at_ns, given)
 
 
 def current_scores(scores: Sequence[Score]) -> tuple[Score, ...]:

@@ -131,6 +131,11 @@ class OtlpBackend(ExportingSink):
         else:
             self._sending.put(span)
 
+    @property
+    def takes_logs(self) -> bool:
+        """Return whether it sends log records, which an exporter of spans does not."""
+        return self._log_settings is not None
+
     def on_log(self, log: LogRecord) -> None:
         """Queue a log record, as `on_end` queues a span; an exporter of spans takes none."""
         if self._log_settings is None:

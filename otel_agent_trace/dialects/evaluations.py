@@ -37,6 +37,7 @@ _SOURCES = (
 _LANGWATCH_EVENT = "langwatch.evaluation.custom"
 _VERDICTS = {True: "pass", False: "fail"}
 """Labels of assertions, as pydantic-evals writes them in its events, and of `passed`, which LangWatch has."""
+_TYPES: dict[str, Callable[[Any], bool | int]] = {"bool": bool, "int": int}
 
 
 def score_of(event: Event) -> Score | None:
@@ -52,29 +53,6 @@ def score_of(event: Event) -> Score | None:
     body = parsed(event.attributes.get(BODY_KEY))
     fields = {**body, **event.attributes} if isinstance(body, Mapping) else event.attributes
     return _score(fields, event.time_ns, event.name.removeprefix(semconv.EVALUATION_EVENTS))
-
-
-_TYPES: dict[str, Callable[[Any], bool | int]] = {"bool": bool, "int": int}
-_LARGEST_EXACT = 1 << 53
-
-
-def event_of(score: Score) -> Event:
-    """Return a score as an event of the conventions: the inverse of `score_of`.
-
-    The value is a double as they require, but for an integer that no double is equal to.
-    """
-    value = score.value
-    is_exact = type(value) is int and abs(value) > _LARGEST_EXACT
-    fields = {
-        semconv.EVALUATION_NAME: score.name,
-        semconv.EVALUATION_SCORE: value if value is None or is_exact else float(value),
-        semconv.SCORE_TYPE: type(value).__name__ if type(value) in (bool, int) and not is_exact else None,
-        semconv.EVALUATION_LABEL: score.label,
-        semconv.EVALUATION_EXPLANATION: score.explanation,
-        semconv.SCORE_SOURCE: score.source,
-    }
-    given = {key: value for key, value in fields.items() if value is not None}
-    return Event(semconv.EVALUATION_EVENT, score.at_ns, given)
 
 
 def scores_in_attributes(span: SpanRecord) -> tuple[Score, ...]:

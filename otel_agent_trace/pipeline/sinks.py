@@ -27,6 +27,11 @@ class SpanSink:
     releases_itself = False
     """True for a sink that releases its resources when it is collected, so that `release` is not needed."""
 
+    @property
+    def takes_logs(self) -> bool:
+        """Return whether it receives log records."""
+        return type(self).on_log is not SpanSink.on_log
+
     def on_start(self, span: StartedSpan) -> None:
         """Receive a span that has started; `span.current()` later returns its state at that time."""
 

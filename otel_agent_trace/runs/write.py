@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 
-from otel_agent_trace import semconv
-from otel_agent_trace.dialects import evaluations
+from otel_agent_trace import scores, semconv
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.facts import SHARED, WRITTEN, fact_names
 from otel_agent_trace.mapping.writer import (
@@ -190,7 +189,7 @@ class _Writer:
         events: tuple[Event, ...] = ()
         if error is not None and error.stacktrace is not None:
             events = (Event(semconv.EXCEPTION_EVENT, time_ns, content.exception(message, error.stacktrace)),)
-        events += (*map(log_entries.event_of, item.logs), *map(evaluations.event_of, item.scores))
+        events += (*map(log_entries.event_of, item.logs), *map(scores.event_of, item.scores))
         is_remote = isinstance(item, AgentStep) and item.kind in REMOTE_KINDS
         return SpanRecord(
             self.trace_id,

@@ -119,6 +119,11 @@ class ActiveStep(ActiveSpan):
         self.__init__(_inert_run(), StepKind.OTHER, "")  # type: ignore[misc]
 
     @property
+    def id_of_run(self) -> str:
+        """Return the id of the run."""
+        return self.run.run_id
+
+    @property
     def kind(self) -> StepKind:
         """Return the kind of the step."""
         return self._kind
@@ -543,6 +548,11 @@ class ActiveRun(ActiveSpan):
 
     def _copy_from(self, settings: dict[str, Any]) -> None:
         self.__init__(INERT, {})  # type: ignore[misc]
+
+    @property
+    def id_of_run(self) -> str:
+        """Return the id of the run."""
+        return self.run_id
 
     # fields, in the order of AgentRun
 

@@ -26,7 +26,7 @@ from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.facts import MUTABLE
 from otel_agent_trace.mapping.writer import put_attributes, put_fact, put_failure
 from otel_agent_trace.messages import usage_from
-from otel_agent_trace.model import StepError, StepKind, Usage
+from otel_agent_trace.model import Score, StepError, StepKind, Usage
 from otel_agent_trace.policies.content import ContentMode
 from otel_agent_trace.policies.user_ids import USER_ID_ATTRIBUTES
 from otel_agent_trace.tracing.carriers import parent_context
@@ -155,6 +155,43 @@ class ActiveSpan(Parent, Shared):
     def span_id(self) -> str:
         """Return the span id, 16 hex digits."""
         return format(self._span.get_span_context().span_id, "016x")
+
+    @property
+    def id_of_run(self) -> str:
+        """Return the id of the run that this is, or is a step of."""
+        raise NotImplementedError
+
+    def score(
+        self,
+        name: str,
+        value: float | str | None = None,
+        *,
+        label: str | None = None,
+        explanation: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Record what a person, a check or a model thinks of this run or step; also after its end.
+
+        Args:
+            name: what is scored, such as ``helpful``.
+            value: a number or a bool; a text is the label.
+            label: a word for it, such as ``pass``.
+            explanation: why.
+            source: who thinks so: a kind (``HUMAN``, ``LLM``, ``CODE``) or the name of an evaluator.
+
+        Raises:
+            ConfigurationError: the name is empty, the value is no number, or there is neither value nor label nor
+                explanation.
+        """
+        from otel_agent_trace.tracing.scoring import new_score  # noqa: PLC0415 - not all programs give scores
+
+        self.give(new_score(self._state.limits, name, value, label=label, explanation=explanation, source=source))
+
+    def give(self, score: Score) -> None:
+        """Pass on a score of this run or step."""
+        from otel_agent_trace.tracing.scoring import give_to_span  # noqa: PLC0415 - likewise
+
+        self._guarded("score", give_to_span, self._state, self, score)
 
     @property
     def metadata(self) -> dict[Any, Any]:

@@ -45,8 +45,20 @@ _OUR_ATTRIBUTES = 40
 """Upper bound of the attributes that a run or a step has besides the caller's own."""
 _KEPT_ENDS = 65_536
 """Number of the latest ended runs whose ids are kept, to distinguish a second end from an unknown id."""
+_SPAN_ID_BITS = 64
+_SPAN_ID_MASK = (1 << _SPAN_ID_BITS) - 1
 _MANY_OPEN = 10_000
 _SCOPE_ATTRIBUTES = {semconv.FORMAT: semconv.FORMAT_NUMBER}
+
+
+NOT_RECORDED = (0, 0)
+"""Ids of a span that is not recorded."""
+
+
+def ids_of(span: trace.Span) -> tuple[int, int]:
+    """Return the ids of the trace and the span, `NOT_RECORDED` for a span that is not sampled."""
+    context = span.get_span_context()
+    return (context.trace_id, context.span_id) if context.trace_flags.sampled else NOT_RECORDED
 
 
 class Destination(NamedTuple):
@@ -148,7 +160,7 @@ class TracerState(Shared):
         """True after the tracer has closed its own provider."""
         self._destination: Destination | None = None
         self._open: dict[str, Any] = {}
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, int] = OrderedDict()
         self._lock = ForkSafeLock()
         self.generation = 0
         """Number of forks between the process that made the tracer and this one."""
@@ -359,10 +371,26 @@ class TracerState(Shared):
         """Move a run from the open to the ended runs."""
         with self._lock:
             if self._open.get(run.run_id, self) is run:
-                self._ended[run.run_id] = None  # first: `find` takes no lock, and must find it in one of the two
+                trace_id, span_id = ids_of(run.span)
+                self._ended[run.run_id] = (
+                    trace_id << _SPAN_ID_BITS | span_id
+                )  # first: `find` takes no lock, and must find it in one of the two
                 del self._open[run.run_id]
                 if len(self._ended) > _KEPT_ENDS:
                     self._ended.popitem(last=False)
+
+    def ids_of_ended(self, run_id: str) -> tuple[int, int] | None:
+        """Return the ids of the span of a run that has ended, `NOT_RECORDED` if it is not kept; None if it is not known."""
+        ids = self._ended.get(run_id)
+        return None if ids is None else (ids >> _SPAN_ID_BITS, ids & _SPAN_ID_MASK)
+
+    def has_started(self, run_id: str) -> bool:
+        """Return whether a run was started by this tracer, among the open ones and the latest that ended."""
+        return run_id in self._open or run_id in self._ended
+
+    def open_ids(self) -> list[str]:
+        """Return the ids of the open runs."""
+        return list(self._open)
 
     def find(self, given: object) -> Any:
         """Return the open run with an id, which is converted to a text; None if the run has ended.

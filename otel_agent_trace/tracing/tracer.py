@@ -256,6 +256,40 @@ class AgentTracer(Shared):
         run = self._state.find(run_id)
         imperative.end_run(self._state, run, final_output=final_output, status=status, usage=usage)
 
+    def score(
+        self,
+        run_id: str,
+        name: str,
+        value: float | str | None = None,
+        *,
+        label: str | None = None,
+        explanation: str | None = None,
+        step_id: int | str | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Record what a person, a check or a model thinks of a run: while it is open, after its end, in another process.
+
+        A run, or a step, that this tracer did not start is looked for in those of its backends that can be read.
+
+        Args:
+            run_id: the id of the run.
+            name: what is scored, such as ``helpful``.
+            value: a number or a bool; a text is the label.
+            label: a word for it, such as ``pass``.
+            explanation: why.
+            step_id: the id of a step of the run, if the score is about that.
+            source: who thinks so: a kind (``HUMAN``, ``LLM``, ``CODE``) or the name of an evaluator.
+
+        Raises:
+            UnknownRunError: there is no such run, if that can be known: all backends can be read.
+            ConfigurationError: the name is empty, the value is no number, there is neither value nor label nor explanation,
+                or the run has no such step.
+        """
+        from otel_agent_trace.tracing import scoring  # noqa: PLC0415 - not all programs give scores
+
+        given = scoring.new_score(self._state.limits, name, value, label=label, explanation=explanation, source=source)
+        scoring.score_run(self._state, run_id, step_id, given)
+
     # ── context managers ─────────────────────────────────────────────────────────────────────────────────────────────
 
     @takes_fields(RunFields)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from otel_agent_trace import AgentRun, Score, load_run, load_runs, run_to_spans, runs_from_spans
 from otel_agent_trace.cli import main
-from otel_agent_trace.dialects.evaluations import event_of, score_of
+from otel_agent_trace.dialects.evaluations import score_of
 from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.scores import event_of
 from otel_agent_trace.span import Event, SpanRecord
 from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, logs, traces
 from tests.support.handwritten_spans import only_run, span

@@ -1,0 +1,272 @@
+"""Pass on what people and checks thought of runs and steps, as log records of the conventions' evaluation event."""
+
+from __future__ import annotations
+
+import numbers
+import time
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry.trace import NonRecordingSpan
+
+from otel_agent_trace import semconv
+from otel_agent_trace.errors import ConfigurationError, UnknownRunError
+from otel_agent_trace.forks import ForkSafeLock
+from otel_agent_trace.formats.sdk_span import SdkReader
+from otel_agent_trace.guard import guarded
+from otel_agent_trace.keywords import shown
+from otel_agent_trace.model import AgentRun, Score
+from otel_agent_trace.scores import event_of
+from otel_agent_trace.span import LogRecord, Scope
+from otel_agent_trace.tracing.coercion import text_of
+from otel_agent_trace.tracing.processor import AgentSpanProcessor, processors_in
+from otel_agent_trace.tracing.providers import processors_of
+from otel_agent_trace.tracing.state import NOT_RECORDED, TracerState, ids_of
+from otel_agent_trace.values import Limits, encode_string
+from otel_agent_trace.version import __version__
+
+if TYPE_CHECKING:
+    from otel_agent_trace.tracing.active_span import ActiveSpan
+
+_SCOPE = Scope(semconv.SCOPE_NAME, __version__, {semconv.FORMAT: semconv.FORMAT_NUMBER})
+_READER = SdkReader()
+_SHOWN_STEPS = 20
+_OF_NOTHING = "dropped: score of what is not recorded"
+_LARGEST = float(2**63)
+
+
+class _Clock:
+    """Return Unix nanoseconds that grow with each call, so that scores have the order in which they were given."""
+
+    def __init__(self) -> None:
+        self._lock, self._last_ns = ForkSafeLock(), 0
+
+    def now_ns(self) -> int:
+        with self._lock:
+            self._last_ns = max(time.time_ns(), self._last_ns + 1)
+            return self._last_ns
+
+
+_CLOCK = _Clock()
+
+
+class Place(NamedTuple):
+    """Describe what a score is about.
+
+    Attributes:
+        run_id: the id of the run.
+        trace_id: its trace, 0 where that is not known.
+        span_id: the span of the run or of the step, 0 where it is not known.
+        step_id: the id of the step, if the score is about one whose span is not known.
+    """
+
+    run_id: str
+    trace_id: int = 0
+    span_id: int = 0
+    step_id: int | str | None = None
+
+
+# ── making a score ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def new_score(
+    limits: Limits,
+    name: object,
+    value: object,
+    *,
+    label: object = None,
+    explanation: object = None,
+    source: object = None,
+) -> Score:
+    """Return a score that is given now; a text as its value is its label.
+
+    Raises:
+        ConfigurationError: it has no name, neither a value nor a label nor an explanation, or a value that is no number.
+    """
+    if isinstance(value, str) and label is None:
+        value, label = None, value
+    called = text_of(name)
+    if not called.strip():
+        raise ConfigurationError("score: a score needs a name")
+    if value is None and label is None and explanation is None:
+        msg = f"score {shown(called)}: give a value (a number or a bool), a label, or an explanation"
+        raise ConfigurationError(msg)
+    return Score(
+        name=_text(called, limits) or "",
+        value=_number(called, value),
+        label=_text(label, limits),
+        explanation=_text(explanation, limits),
+        source=_text(source, limits),
+        at_ns=_CLOCK.now_ns(),
+    )
+
+
+def _text(given: object, limits: Limits) -> str | None:
+    return None if given is None else encode_string(text_of(given), limits).text
+
+
+def _number(name: str, given: Any) -> bool | int | float | None:
+    """Return a number of any class as one of Python's own."""
+    if type(given).__module__.partition(".")[0] == "numpy":  # whose bools are no numbers
+        given = getattr(given, "item", lambda: given)()
+    if given is None or type(given) in (bool, float) or (type(given) is int and abs(given) < _LARGEST):
+        return given  # type: ignore[no-any-return]
+    if isinstance(given, numbers.Integral) and abs(int(given)) < _LARGEST:
+        return int(given)
+    if isinstance(given, numbers.Real | Decimal):
+        try:
+            return float(given)
+        except OverflowError:
+            pass
+    msg = f"score {shown(name)}: value must be a number or a bool, or a text for a label, got {shown(given)}"
+    raise ConfigurationError(msg)
+
+
+# ── passing it on ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def give_to_span(state: TracerState, active: ActiveSpan, score: Score) -> None:
+    """Pass on a score of an open or ended run or step, to where its span goes.
+
+    Where nothing takes log records, such as an exporter of others, it is an event of the span.
+    """
+    span = active.span
+    trace_id, span_id = ids_of(span)
+    if (trace_id, span_id) == NOT_RECORDED:
+        state.diagnostics.count(_OF_NOTHING)
+        return
+    record = _record(Place(active.id_of_run, trace_id, span_id), score, span, active.asked_content())
+    policies = active.destination.write_policies
+    admitted = record if policies is None else policies.admitted(record)
+    processors = _taking(
+        processors_in(getattr(span, "_span_processor", None))
+    )  # the SDK has no public attribute for it
+    if admitted is None:
+        return
+    for processor in processors:
+        processor.on_log(span, admitted)  # type: ignore[arg-type]
+    if processors or span.is_recording():
+        state.diagnostics.count("scores")
+    else:
+        _lose(state)
+    if not processors:
+        span.add_event(admitted.name, dict(admitted.attributes), admitted.time_ns)
+
+
+def give_to_place(state: TracerState, place: Place, score: Score) -> None:
+    """Pass on a score of a run or step without its span at hand, to where spans go now."""
+    provider = state.current_provider()
+    record = _record(place, score, provider, state.content_mode)
+    policies = state.destination().write_policies
+    admitted = record if policies is None else policies.admitted(record)
+    if admitted is None:
+        return
+    processors = _taking(processors_of(provider))
+    for processor in processors:
+        processor.pipeline.on_log(admitted)
+    if processors:
+        state.diagnostics.count("scores")
+    else:
+        _lose(state)
+
+
+def _taking(processors: Iterable[AgentSpanProcessor]) -> list[AgentSpanProcessor]:
+    return [each for each in processors if any(sink.takes_logs for sink in each.pipeline.sinks)]
+
+
+def _lose(state: TracerState) -> None:
+    state.diagnostics.count("dropped: score, as nothing takes log records")
+    state.diagnostics.warn_once(
+        "score", "a score was given after its span had ended, and no backend takes log records; such scores are lost"
+    )
+
+
+def _record(place: Place, score: Score, owner: Any, mode: str | None) -> LogRecord:
+    """Return the log record of a score, with the resource of a span or a provider."""
+    event = event_of(score)
+    attributes = {**event.attributes, semconv.RUN_ID: place.run_id}
+    if place.step_id is not None:
+        attributes[semconv.STEP_ID] = place.step_id
+    if mode is not None:
+        attributes[semconv.CONTENT] = mode
+    return LogRecord(
+        f"{place.trace_id:032x}" if place.trace_id else "",
+        f"{place.span_id:016x}" if place.span_id else "",
+        event.name,
+        event.time_ns,
+        attributes,
+        resource=_READER.resource(owner),
+        scope=_SCOPE,
+    )
+
+
+# ── finding what it is about ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def score_run(state: TracerState, given_id: object, step_id: int | str | None, score: Score) -> None:
+    """Pass on a score of a run that is open, has ended, or was recorded by another process.
+
+    Raises:
+        UnknownRunError: neither this tracer nor a backend that can be read knows the run.
+        ConfigurationError: the run has no such step.
+    """
+    run_id = text_of(given_id)
+    run = state.open_run(run_id)
+    if step_id is None and not isinstance(run, str):
+        run.give(score)
+        return
+    ids = state.ids_of_ended(run_id) if isinstance(run, str) else ids_of(run.span)
+    if step_id is not None and ids != NOT_RECORDED:
+        context = None if isinstance(run, str) else run.context_of(step_id)
+        ids = None if context is None else ids_of(NonRecordingSpan(context))
+    if ids == NOT_RECORDED:
+        state.diagnostics.count(_OF_NOTHING)
+        return
+    place = _place_read(state, run_id, step_id) if ids is None else Place(run_id, *ids)
+    guarded(state.diagnostics, "score", give_to_place, state, place, score)
+
+
+def _place_read(state: TracerState, run_id: str, step_id: int | str | None) -> Place:
+    """Return the place of a run that is read from the backends; without ids if it may be elsewhere."""
+    sinks = [sink for each in processors_of(state.current_provider()) for sink in each.pipeline.sinks]
+    is_sure = bool(sinks) and not state.has_started(run_id)
+    for sink in sinks:
+        found = guarded(state.diagnostics, "score", _runs_in, sink, run_id) if hasattr(sink, "traces") else None
+        is_sure = is_sure and found is not None
+        if found:
+            return place_in(found[0], step_id)
+    if is_sure:
+        raise UnknownRunError(run_id, state.open_ids())
+    return Place(run_id, step_id=step_id)
+
+
+def _runs_in(sink: object, run_id: str) -> tuple[AgentRun, ...]:
+    """Return the run of a backend that has an id, or a trace with it; none if there is no such run."""
+    from otel_agent_trace.reading import load_run  # noqa: PLC0415 - traced programs rarely read traces
+
+    try:
+        run = load_run(sink, run_id)
+    except LookupError:
+        return ()
+    return (run,) if run_id in (run.run_id, *run.trace_ids) else ()
+
+
+def place_in(run: AgentRun, step_id: int | str | None) -> Place:
+    """Return the place of a run that was read, or of one of its steps.
+
+    Raises:
+        ConfigurationError: the run has no such step.
+    """
+    is_of_one_trace = len(run.trace_ids) < 2 and run.trace_id is not None
+    trace_id = int(run.trace_id or "0", 16) if is_of_one_trace else 0
+    if step_id is None:
+        return Place(run.run_id, trace_id, int(run.span_id or "0", 16) if is_of_one_trace else 0)
+    step = next((step for step in run.steps if str(step.step_id) == str(step_id)), None)
+    if step is None:
+        known = ", ".join(str(step.step_id) for step in run.steps[:_SHOWN_STEPS]) or "none"
+        msg = f"step_id={shown(step_id)}: run {run.run_id} has no such step; its steps: {known}"
+        raise ConfigurationError(msg)
+    if is_of_one_trace and step.span_id:
+        return Place(run.run_id, trace_id, int(step.span_id, 16))
+    return Place(run.run_id, trace_id, step_id=step.step_id)
