@@ -13,7 +13,7 @@ from otel_agent_trace.closer import CLOSER, is_shared
 from otel_agent_trace.copies import Shared, missing_in, packed
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.guard import Diagnostics, guarded, warn
-from otel_agent_trace.model import AgentRun, AgentStep
+from otel_agent_trace.model import AgentRun, AgentStep, Score
 from otel_agent_trace.pipeline.suppression import suppress_instrumentation
 from otel_agent_trace.signals import OneShotResult
 
@@ -37,6 +37,9 @@ class TracerBackend(Protocol):
     - `end_run` is called when a run has ended, with the whole run. It MAY be called again with the same `run_id`: when a
       step ends after its run, or when a model call that is a trace of its own continues the run of an earlier one. So
       upsert by `run_id`.
+    - `score(run_id, score)`, if a backend has it, is called when a run or a step of it is scored, before or after the end of
+      the run; a run that ends later has its scores too. Without it, `end_run` is called again for a run that is scored
+      after its end, if it is among the latest ones.
     - A sub-agent is a run of its own, with `parent_run_id`; it is also part of the run that called it.
     - Runs and steps are immutable and may be kept.
     - `flush(timeout_s)` and `close()`, if a backend has them, are called when the tracer flushes or closes.
@@ -106,6 +109,16 @@ class BackgroundBackend(Shared):
     def end_run(self, run: AgentRun) -> None:
         """Queue the call."""
         self._put(self._backend.end_run, (run,), self._enqueue_timeout_s)
+
+    @property
+    def score(self) -> Callable[[str, Score], None]:
+        """Return the function that queues the call.
+
+        Raises:
+            AttributeError: the backend has no `score`.
+        """
+        call: Callable[[str, Score], None] = self._backend.score  # type: ignore[attr-defined]
+        return lambda run_id, score: self._put(call, (run_id, score), self._enqueue_timeout_s)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until all queued calls are done and the backend is flushed; return False after `timeout_s` seconds."""

@@ -12,10 +12,11 @@ from opentelemetry.trace import SpanContext
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.backends.contract import TracerBackend
 from otel_agent_trace.closer import is_shared
+from otel_agent_trace.dialects.evaluations import score_of
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.mapping.history import whole_record
-from otel_agent_trace.model import AgentRun, StepKind
+from otel_agent_trace.model import AgentRun, Score, StepKind
 from otel_agent_trace.pipeline import PipelineSpan, SpanSink, StartedSpan
 from otel_agent_trace.pipeline.suppression import is_in_a_sink, suppress_instrumentation
 from otel_agent_trace.runs import assemble
@@ -125,13 +126,16 @@ class RunDispatcher(SpanSink):
                 self._close(node)
 
     def on_log(self, log: LogRecord) -> None:
-        """Keep a log record for the step or run of its span; one of a span that is not held is ignored."""
+        """Keep a log record for the step or run of its span; one of a span that is not held is ignored, unless it is a score."""
         if is_in_a_sink():
             return
         with self._lock:
-            node = self._nodes.get(_Key(int(log.trace_id, 16), int(log.span_id, 16))) if log.span_id else None
+            node = self._nodes.get(_Key(int(log.trace_id, 16), int(log.span_id, 16))) if log.is_of_span else None
             if node is not None:
                 node.logs.append(log)
+            score = score_of(log.event) if log.name else None
+            if score is not None:
+                self._score(node, log, score)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Flush the backend, if it has `flush`, within `timeout_s` seconds; return whether it succeeded."""
@@ -191,11 +195,27 @@ class RunDispatcher(SpanSink):
                 self._log_joined(node, record, joined)
             for run in lone:
                 self._call("end_run", run)
-        for above in node.ancestors():
-            if above.run is above and above.record is not None:
-                again = _run_of(above.record, _runs_in(above.records()))
+        self._report_again(node.ancestors())
+
+    def _report_again(self, nodes: Iterable[_Node]) -> None:
+        """Report the runs again that had ended before something of them."""
+        for node in nodes:
+            if node.run is node and node.record is not None:
+                again = _run_of(node.record, _runs_in(node.records()))
                 if again is not None:
-                    self._call("end_run", _with_parent_run_id(again, above))
+                    self._call("end_run", _with_parent_run_id(again, node))
+
+    def _score(self, node: _Node | None, log: LogRecord, score: Score) -> None:
+        """Report a score: to a backend without `score` as part of the run, which is reported again if it has ended."""
+        run_id = log.attributes.get(semconv.RUN_ID)
+        if run_id is None and node is not None and node.run is not None:
+            run_id = node.run.run_id
+        if run_id is not None and hasattr(self.backend, "score"):
+            self._call("score", str(run_id), score)
+        elif node is None:
+            self.diagnostics.count("dropped: score of a run that is not held")
+        elif node.record is not None:
+            self._report_again([node, *node.ancestors()])
 
     def _log_step(self, node: _Node, record: SpanRecord, *, has_run_id: bool) -> None:
         """Report a step with the run id of its span, or else of the run around it."""

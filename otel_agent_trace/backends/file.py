@@ -33,7 +33,7 @@ _COMPACTION_S = 1.0
 """Longest time for which `close` waits for a compaction; what is left is done by the next one."""
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
-_TRACE_ID, _SPAN_ID = 0, 1
+_SPAN_ID = 1
 
 
 class FileOptions(DataOptions, StoreOptions, total=False):
@@ -111,6 +111,8 @@ class FileBackend(ExportingSink):
             self._file.check()
         self._outside: Outside | None = None
         self._lines = SpanLines(self._media, partial(self._lose, 1), self._diagnostics)
+        self._held_logs: set[int] = set()
+        """Identities of the log records that the gate holds, which is as long as they exist."""
         self._closed = self._has_begun = False
         self._unjournaled: str | None = None
         """Reason why the journal could not be written, until that is logged."""
@@ -120,11 +122,16 @@ class FileBackend(ExportingSink):
 
     def on_start(self, span: StartedSpan) -> None:
         """Keep a span that has started in the journal."""
-        self._keep(span, *self._lines.started(span))
+        self._keep(*_ids(span)[:2], *self._lines.started(span))
 
     def on_hold(self, span: PipelineSpan) -> None:
         """Keep a span in the journal that has ended, and whose trace the gate holds."""
-        self._keep(span, self._lines.ended(span), None)
+        self._keep(*_ids(span)[:2], self._lines.ended(span), None)
+
+    def on_hold_log(self, log: LogRecord) -> None:
+        """Keep a log record in the journal whose trace the gate holds."""
+        self._held_logs.add(id(log))
+        self._keep(int(log.trace_id, 16), -id(log), _log_line(log), None)
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; a failure is counted by its reason, and logged once."""
@@ -150,6 +157,8 @@ class FileBackend(ExportingSink):
     def on_drop(self, trace_id: str) -> None:
         """Forget the spans of a trace that the gate has dropped."""
         self._forget(self._journal.drop_trace, int(trace_id, 16))
+        if self._held_logs:
+            self._held_logs.intersection_update(-number for number in self._journal.numbers())
 
     def _forget(self, forget: Callable[[int], None], number: int) -> None:
         """Remove from the journal what is not kept; a failure is counted by its reason."""
@@ -160,11 +169,10 @@ class FileBackend(ExportingSink):
                 raise
             self._miss_in_journal("end", error)
 
-    def _keep(self, span: PipelineSpan, line: bytes, frame: Frame | None) -> None:
-        """Write a line into the journal; a failure is counted by its reason."""
-        ids = _ids(span)
+    def _keep(self, trace_id: int, number: int, line: bytes, frame: Frame | None) -> None:
+        """Write a line into the journal, of the span with that id or of another record; a failure is counted by its reason."""
         try:
-            self._journal.add(ids[_SPAN_ID], ids[_TRACE_ID], line, frame)
+            self._journal.add(number, trace_id, line, frame)
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
                 raise
@@ -198,8 +206,11 @@ class FileBackend(ExportingSink):
 
     def on_log(self, log: LogRecord) -> None:
         """Append a log record as one line."""
-        if self._append(otlp_json_encoding.encode_log(log) + b"\n", 0):
+        if self._append(_log_line(log), 0):
             self._diagnostics.count("logs kept")
+        if id(log) in self._held_logs:
+            self._held_logs.discard(id(log))
+            self._forget(self._journal.remove, -id(log))
 
     def _append(self, lines: bytes, number: int, sync: bool = False) -> bool:
         """Append lines with `number` spans in one write, and return whether that succeeded."""
@@ -273,6 +284,10 @@ class FileBackend(ExportingSink):
         self._journal.close()
         self._file.close()
         self._maintenance.wait(_COMPACTION_S)
+
+
+def _log_line(log: LogRecord) -> bytes:
+    return otlp_json_encoding.encode_log(log) + b"\n"
 
 
 def _ids(span: PipelineSpan) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord
 
 DROPPED_BY_A_POLICY = "dropped: by a policy"
-_METHODS = ("on_start", "on_end", "on_discard", "on_log", "on_hold", "on_drop")
+_METHODS = ("on_start", "on_end", "on_discard", "on_log", "on_hold", "on_hold_log", "on_drop")
 _Listeners = dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]
 
 

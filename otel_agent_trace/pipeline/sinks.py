@@ -19,7 +19,7 @@ class SpanSink:
     name = ""
     """Name in counts and in the log; if it is empty, the name of the class."""
     journals = False
-    """True to receive the spans that a `Gate` holds at once: their starts, and `on_hold`."""
+    """True to receive the spans that a `Gate` holds at once: their starts, `on_hold` and `on_hold_log`."""
     is_suppressed = True
     """True to run calls with instrumentation suppressed, without delivering spans that they make; False for a sink that
     makes no spans, or suppresses instrumentation itself, since suppression takes 2 µs a call."""
@@ -52,6 +52,9 @@ class SpanSink:
 
     def on_hold(self, span: PipelineSpan) -> None:
         """Receive, for a journal, an ended span whose trace the gate holds; `on_end` or `on_drop` follows."""
+
+    def on_hold_log(self, log: LogRecord) -> None:
+        """Receive, for a journal, a log record whose trace the gate holds; `on_log` with the same object or `on_drop` follows."""
 
     def on_drop(self, trace_id: str) -> None:
         """Forget a trace (32 hex digits) that the gate has dropped."""

@@ -27,6 +27,7 @@ MAX_JOURNAL_BYTES = 256 << 20
 """Most bytes of a journal that is folded; a larger one is none of ours."""
 _SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})",(?:"parentSpanId":"[0-9a-f]{16}",)?"kind"')
 """Beginning of a span as our encoders write it; the ids of links are not followed by a kind."""
+_LOGS = b'{"resourceLogs"'
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 8192
 _GZIP = b"\x1f\x8b"
@@ -65,9 +66,10 @@ def _fold(files: StoreFiles, path: str) -> bool:
         with open(descriptor, "rb", closefd=False) as journal:
             text = journal.read()
         waiting = left_open(files, text)
-        if waiting:
+        lines = [*(encode([record]) for record in waiting), *logs_in(text)]
+        if lines:
             with closing(LineFile(files.path)) as live:
-                live.append(b"".join(encode([record]) + b"\n" for record in waiting), len(waiting))
+                live.append(b"".join(line + b"\n" for line in lines), len(waiting))
         os.unlink(path)
     return True
 
@@ -81,6 +83,19 @@ def left_open(files: StoreFiles, text: bytes) -> list[SpanRecord]:
     for span_id in _found_in(files, records.keys(), since_s, position_in(text[:_BLOCK_BYTES])):
         records.pop(span_id, None)
     return [with_liveness(record, is_alive=False) for record in records.values()]
+
+
+def logs_in(text: bytes) -> list[bytes]:
+    """Return the whole lines of log records in the text of a journal; readers count one once that a file has too."""
+    lines = (line for line in text.split(b"\n") if line.startswith(_LOGS))
+    return [line for line in lines if _has_logs(line)]
+
+
+def _has_logs(line: bytes) -> bool:
+    try:
+        return bool(otlp_json.decode_logs(line))
+    except (ValueError, RecursionError):  # torn
+        return False
 
 
 def _records_in(line: bytes) -> list[SpanRecord]:

@@ -159,6 +159,10 @@ class Journal:
             if place is not None:
                 self._blank([place])
 
+    def numbers(self) -> list[int]:
+        """Return the numbers under which lines are kept: ids of spans, and others below zero."""
+        return list(self._open)
+
     def drop_trace(self, trace_id: int) -> None:
         """Forget the spans of a trace that is not kept.
 

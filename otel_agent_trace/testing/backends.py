@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from otel_agent_trace.backends import InMemoryBackend, TracerBackend
-from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
+from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, Score, StepKind
 from otel_agent_trace.testing.require import require, shown
 from otel_agent_trace.tracing import AgentTracer
 from otel_agent_trace.values import same
@@ -151,6 +151,16 @@ class Watched:
         """Call the backend, and record faults."""
         self._watch("end_run", run)
 
+    @property
+    def score(self) -> Callable[[str, Score], None]:
+        """Return the function that calls the backend, and records faults.
+
+        Raises:
+            AttributeError: the backend has no `score`.
+        """
+        _ = self._backend.score  # type: ignore[attr-defined]
+        return functools.partial(self._watch, "score")
+
     def flush(self, timeout_s: float) -> bool:
         """Flush the backend, if it can be flushed."""
         return not hasattr(self._backend, "flush") or self._recording_errors("flush", timeout_s) is not False
@@ -275,6 +285,17 @@ def _late_step(tracer: AgentTracer) -> None:
     late.end()
 
 
+def _scores(tracer: AgentTracer) -> None:
+    with tracer.run(user_input="scored") as run:
+        with run.step("search") as step:
+            step.score("relevant", True, source="CODE")
+        run.score("helpful", 0.5, label="partly", explanation="it rained")
+        run.score("helpful", 1)
+    with tracer.run(user_input="scored after its end") as run:
+        pass
+    tracer.score(run.run_id, "helpful", 0, explanation="it did not rain")
+
+
 def _never_ends(tracer: AgentTracer) -> None:
     run_id = tracer.start_run(user_input="for ever", session_id="s2")
     tracer.log_step(run_id, tool_name="search", tool_input={"query": 1}, tool_output=2)
@@ -336,6 +357,7 @@ _SCENARIOS: dict[str, Callable[[AgentTracer], None]] = {
     "runs in many threads at once": _threads,
     "a run whose steps are in many threads at once": _parallel_steps,
     "a step that ends after its run": _late_step,
+    "scores, during a run and after its end": _scores,
     "a run that never ends, beside one that does": _never_ends,
     "values of every kind": _values,
     "ids that are no file names": _ids,
