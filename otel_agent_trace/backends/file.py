@@ -34,6 +34,8 @@ _COMPACTION_S = 1.0
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
 _SPAN_ID = 1
+LOGS_KEPT = "logs kept"
+"""Name of a count in `FileBackend.stats`."""
 
 
 class FileOptions(DataOptions, StoreOptions, total=False):
@@ -207,7 +209,7 @@ class FileBackend(ExportingSink):
     def on_log(self, log: LogRecord) -> None:
         """Append a log record as one line."""
         if self._append(_log_line(log), 0):
-            self._diagnostics.count("logs kept")
+            self._diagnostics.count(LOGS_KEPT)
         if id(log) in self._held_logs:
             self._held_logs.discard(id(log))
             self._forget(self._journal.remove, -id(log))
