@@ -44,7 +44,7 @@ _KNOWN = {
     semconv.EXCEPTION_STACKTRACE: Content.OTHER,
     semconv.ERROR_MESSAGE: Content.OTHER,
     semconv.EXCEPTION: Content.OTHER,
-    semconv.EVALUATION_EXPLANATION: Content.OTHER,
+    semconv.EVALUATION_EXPLANATION: Content.BOTH,  # it quotes what was asked and answered
     semconv.CONFIG: Content.OTHER,
     semconv.METADATA: Content.OTHER,
     semconv.TAGS: Content.OTHER,
