@@ -1,4 +1,4 @@
-"""Write a score as an event, say which scores of a run count, and read conditions about them, such as ``helpful<0.5``."""
+"""Write a score as an event, find which scores of a run count, and read conditions about them, such as ``helpful<0.5``."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -93,7 +94,8 @@ def _file_of(source: str) -> str:
     """
     path = local_source(source)
     store = store_at(path, FilesSource([path]).files())
-    if store is None or not _takes_lines(store.path):
+    is_elsewhere = store is not None and os.path.lexists(path) and not store.files()
+    if store is None or is_elsewhere or not _takes_lines(store.path):
         raise SourceError(f"{path}: not a file to which a score can be appended; name a file of OTLP JSON Lines")
     return store.path
 
