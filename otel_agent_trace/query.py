@@ -20,6 +20,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import check_keywords, shown
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind
 from otel_agent_trace.policies.user_ids import known_forms
+from otel_agent_trace.scores import ScoreCondition, score_condition, value_called
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode, same
 
@@ -27,7 +28,8 @@ Time: TypeAlias = datetime | date | timedelta | str | float
 """Type of a moment: a datetime, a date, Unix seconds or ISO 8601; or an age: a timedelta, "30m", "7d"."""
 Duration: TypeAlias = str | float | timedelta
 """Type of a duration: seconds, a timedelta, or a text like "200ms", "1.5s", "2m"."""
-Sort: TypeAlias = Literal["time", "duration", "steps", "tokens"]
+Sort: TypeAlias = str
+"""Type of an order: "time", "duration", "steps", "tokens", or "score:NAME"."""
 
 INTERRUPTED = "interrupted"
 PAUSED = "paused"
@@ -35,6 +37,8 @@ LAST = "last"
 STATUSES = (*(status.value for status in RunStatus), PAUSED, INTERRUPTED)
 """Values of the filter `status`, and all that `status_of` returns."""
 ANY_TOOL = "*"
+SCORE_PREFIX = "score:"
+"""Beginning of what names a score where other things can be named, as in ``sort="score:helpful"``."""
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -67,12 +71,16 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
         until: the run began before that time.
         min_duration: the run took at least that long, to the nanosecond: seconds, or "200ms", "1.5s", "2m". Runs that
             have not ended do not match.
+        score: a condition about a score that counts in the run, or where the run has none of that name, in its steps and
+            sub-agents: ``helpful<0.5``, ``correct=true``, ``verdict=pass`` (a label), or ``helpful`` (any); or several,
+            all of which must hold.
         text: a text that occurs, in upper or lower case, in the question, the answer, errors (type and message),
             inputs, outputs or messages of the run or of sub-agents: in texts, keys and numbers, however deep.
         run_id: the run's id or a trace id of it, or the beginning of one; that of a sub-agent's run selects the run
             which it is part of. "last" is the newest run.
         sort: time (the newest first), or the longest duration, the most steps (of sub-agents too) or the most tokens
-            first.
+            first; or score:NAME: the largest value of that score first (the mean where several sources gave one), runs
+            without one last.
         newest_first: the same as ``sort="time"``; `sort` takes precedence.
         limit: the most runs to return: the first ones in the given order.
 
@@ -90,6 +98,7 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
     service: str | None = None
     tag: str | Sequence[str] | None = None
     where: Mapping[str, Any] | None = None
+    score: str | Sequence[str] | None = None
     since: Time | None = None
     until: Time | None = None
     min_duration: Duration | None = None
@@ -101,8 +110,8 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
 
     def __post_init__(self) -> None:
         _ = self._filters
-        if self.sort is not None and not (isinstance(self.sort, str) and self.sort in _SORTS):
-            msg = f"sort must be one of {', '.join(_SORTS)}, got {shown(self.sort)}"
+        if self.sort is not None and _order_of(self.sort) is None:
+            msg = f"sort must be one of {', '.join(SORTS)}, got {shown(self.sort)}"
             raise ConfigurationError(msg)
         if self.limit is not None and type(self.limit) is not int:
             msg = f"limit must be an integer, got {shown(self.limit)}"
@@ -163,8 +172,12 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
     @property
     def order(self) -> Callable[[AgentRun], tuple[Any, ...]] | None:
         """Return the key by which the first runs are the largest; None where no order is given."""
-        sort = self.sort or ("time" if self.newest_first else None)
-        return None if sort is None else _SORTS[sort]
+        return None if self.order_name is None else _order_of(self.order_name)
+
+    @property
+    def order_name(self) -> str | None:
+        """Return `sort`, or what `newest_first` means; None where no order is given."""
+        return self.sort or ("time" if self.newest_first else None)
 
     @functools.cached_property
     def _filters(self) -> tuple[tuple[_Filter, Any], ...]:
@@ -319,6 +332,14 @@ def _facts_called(name: str, run: AgentRun) -> list[Any]:
     return [place[key] for place in places if key in place]
 
 
+def _score_conditions(given: Any) -> tuple[ScoreCondition, ...]:
+    return tuple(map(score_condition, _checked_texts(given)))
+
+
+def _has_scores(run: AgentRun, _: Any, conditions: tuple[ScoreCondition, ...]) -> bool:
+    return all(condition.holds(run) for condition in conditions)
+
+
 def _duration_ns(given: Any) -> Decimal:
     """Return nanoseconds, exactly as written: 0.1 is a tenth of a second."""
     if isinstance(given, timedelta) and given >= timedelta():
@@ -436,6 +457,7 @@ _FILTERS: dict[str, _Filter] = {
     "service": _Filter(_checked_text, _takes_part),
     "tag": _Filter(_checked_texts, _has_tags),
     "where": _Filter(_checked_facts, _has_facts),
+    "score": _Filter(_score_conditions, _has_scores),
     "since": _Filter(moment_ns, lambda run, _, since_ns: run.started_at_ns >= since_ns),
     "until": _Filter(moment_ns, lambda run, _, until_ns: run.started_at_ns < until_ns),
     "min_duration": _Filter(_duration_ns, _lasts_at_least),
@@ -464,3 +486,24 @@ _SORTS: dict[str, Callable[[AgentRun], tuple[Any, ...]]] = {
     "tokens": lambda run: (run.usage.total_tokens if run.usage else 0, *age(run)),
 }
 """`RunQuery.sort` → the key of which the largest come first."""
+SORTS = (*_SORTS, f"{SCORE_PREFIX}NAME")
+"""Values of `RunQuery.sort`."""
+
+
+def _order_of(sort: Any) -> Callable[[AgentRun], tuple[Any, ...]] | None:
+    """Return the key by which the first runs are the largest; None for what is no order."""
+    name = score_name_in(sort)
+    if name is not None:
+        return functools.partial(_score_or_none, name)
+    return _SORTS.get(sort) if isinstance(sort, str) else None
+
+
+def score_name_in(key: Any) -> str | None:
+    """Return the name in a text like ``score:helpful``; None for any other value."""
+    is_one = isinstance(key, str) and key.startswith(SCORE_PREFIX) and len(key) > len(SCORE_PREFIX)
+    return key[len(SCORE_PREFIX) :] if is_one else None
+
+
+def _score_or_none(name: str, run: AgentRun) -> tuple[Any, ...]:
+    value = value_called(run, name)
+    return value is not None, 0.0 if value is None else value, *age(run)

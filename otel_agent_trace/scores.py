@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from otel_agent_trace import semconv
@@ -22,7 +24,9 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "=": operator.eq,
 }
-_CONDITION = re.compile(r"(?P<name>[^<>=!]*[^<>=!\s])\s*(?:(?P<sign>[<>=!]=|[<>=])\s*(?P<value>.*\S)\s*)?")
+_CONDITION = re.compile(
+    r"(?P<name>[^<>=!]*[^<>=!\s])\s*(?:(?P<sign>[<>=!]=|[<>=])\s*(?P<value>[^<>=!\s](?:.*\S)?)\s*)?"
+)
 _LARGEST_EXACT = 1 << 53
 _WORDS = {"true": 1.0, "false": 0.0}
 
@@ -48,9 +52,18 @@ def event_of(score: Score) -> Event:
 
 def current_scores(scores: Sequence[Score]) -> tuple[Score, ...]:
     """Return the scores that count: the newest of each name and source, in the order in which they were given."""
+    if len(scores) < 2:
+        return tuple(scores)
     newest = {(score.name, score.source): score for score in scores}
     kept = {id(score) for score in newest.values()}
     return tuple(score for score in scores if id(score) in kept)
+
+
+def scores_in(run: AgentRun) -> Iterator[Score]:
+    """Yield all scores that count in a run: its own, then those of its steps and of its sub-agents."""
+    yield from current_scores(run.scores)
+    for scores in _scores_below(run):
+        yield from current_scores(scores)
 
 
 def scores_called(run: AgentRun, name: str) -> tuple[Score, ...]:
@@ -68,10 +81,19 @@ def _scores_below(run: AgentRun) -> Iterator[tuple[Score, ...]]:
         yield from (step.scores for step in part.steps if step.scores)
 
 
+def number_of(score: Score) -> float | None:
+    """Return the value of a score, 1.0 for True; None without one, and for one that is not finite or fits no double."""
+    try:
+        number = None if score.value is None else float(score.value)
+    except (TypeError, ValueError, OverflowError):  # a backend of one's own may hold anything
+        return None
+    return number if number is not None and math.isfinite(number) else None
+
+
 def value_called(run: AgentRun, name: str) -> float | None:
     """Return the value that a run has for a name: the mean where several sources gave one; None without any."""
-    values = [float(score.value) for score in scores_called(run, name) if score.value is not None]
-    return sum(values) / len(values) if values else None
+    values = [value for score in scores_called(run, name) if (value := number_of(score)) is not None]
+    return float(sum(map(Fraction, values)) / len(values)) if values else None  # exact: in any order the same
 
 
 class ScoreCondition(NamedTuple):
@@ -82,14 +104,14 @@ class ScoreCondition(NamedTuple):
     operand: float | str | None
 
     def holds(self, run: AgentRun) -> bool:
-        """Return whether any score of the name that counts in a run fits; one without a value has its label."""
+        """Return whether any score of the name that counts in a run fits; the value of one without is its label's."""
         return any(self._fits(score) for score in scores_called(run, self.name))
 
     def _fits(self, score: Score) -> bool:
         if self.sign is None:
             return True
-        found = score.label if isinstance(self.operand, str) else score.value
-        return found is not None and _OPERATORS[self.sign](found, self.operand)
+        found = score.label if isinstance(self.operand, str) else _value_or_label(score)
+        return isinstance(found, type(self.operand)) and _OPERATORS[self.sign](found, self.operand)
 
 
 def score_condition(given: str) -> ScoreCondition:
@@ -109,8 +131,14 @@ def score_condition(given: str) -> ScoreCondition:
     return ScoreCondition(found["name"].strip(), found["sign"], operand)
 
 
+def _value_or_label(score: Score) -> float | str | None:
+    return number_of(score) if score.value is not None or score.label is None else _number_or_label(score.label)
+
+
 def _number_or_label(text: str) -> float | str:
+    """Return the finite number that a text is, 1.0 for "true" and 0.0 for "false"; any other text as it is."""
     try:
-        return _WORDS[text.lower()] if text.lower() in _WORDS else float(text)
+        number = _WORDS[text.lower()] if text.lower() in _WORDS else float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text

@@ -11,6 +11,7 @@ from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stdout_console, write_json, write_message
 from otel_agent_trace.metrics import MetricsReport, compute_metrics
+from otel_agent_trace.metrics.groups import KEYS
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import name_of, open_source
 from otel_agent_trace.sources.census import Census
@@ -21,12 +22,15 @@ from otel_agent_trace.sources.search import nothing_found_text, search
 @source_argument
 @filter_options
 @click.option("--bucket", metavar="WIDTH", help="Also show the course of time, in buckets of this width: 15m, 1h, 1d.")
+@click.option("--by", metavar="KEY", help=f"Also figures for each group of runs, by {', '.join(KEYS)}.")
 @click.option("--replays", is_flag=True, help="Count runs that are replays of others, too.")
 @json_option
-def command(source: str | None, bucket: str | None, *, as_json: bool, replays: bool, **filters: Any) -> None:
-    """Measure success rate, latency, tokens, tools, models and errors of the runs of SOURCE that match the filters."""
+def command(
+    source: str | None, bucket: str | None, by: str | None, *, as_json: bool, replays: bool, **filters: Any
+) -> None:
+    """Measure success rate, latency, tokens, tools, models, scores and errors of the runs of SOURCE that match the filters."""
     query, census = RunQuery.of(**filters).but(sort=None), Census()
-    report = _report(source_of(source), bucket, query, census, replays=replays)
+    report = _report(source_of(source), query, census, bucket=bucket, by=by, replays=replays)
     if as_json:
         write_json(report.to_dict())
         return
@@ -37,8 +41,8 @@ def command(source: str | None, bucket: str | None, *, as_json: bool, replays: b
     print_report(report, stdout_console())
 
 
-def _report(source: str, bucket: str | None, query: RunQuery, census: Census, *, replays: bool) -> MetricsReport:
+def _report(source: str, query: RunQuery, census: Census, **how: Any) -> MetricsReport:
     with reporting_progress() as reporter, hints_on_error(source):
         opened = open_source(source, on_progress=reporter.on_progress, media=False)
         runs = search(opened, query, reporter.on_problem, lambda found: found.run, census)
-        return compute_metrics(runs, bucket=bucket, replays=replays)
+        return compute_metrics(runs, **how)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from otel_agent_trace.query import STATUSES
+from otel_agent_trace.query import SORTS, STATUSES
 from otel_agent_trace.values import same
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -16,9 +16,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 _TIME_HELP = "a time (2026-05-01, 2026-05-01T12:00) or an age (90s, 15m, 24h, 7d)"
 
 
-def _tags(_: click.Context, __: click.Parameter, tags: Sequence[str]) -> Sequence[str] | None:
-    """Return the tags, or None where the option was not given, as `RunQuery` expects it."""
-    return tags or None
+def _texts(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> Sequence[str] | None:
+    """Return the tags or conditions, or None where the option was not given, as `RunQuery` expects it."""
+    return texts or None
 
 
 def _conditions(_: click.Context, parameter: click.Parameter, words: Sequence[str]) -> dict[str, Any] | None:
@@ -59,7 +59,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "--service": {"metavar": "NAME", "help": "Only runs in whose trace this service takes part."},
     "--tag": {
         "multiple": True,
-        "callback": _tags,
+        "callback": _texts,
         "metavar": "TAG",
         "help": "Only runs with this tag; if repeated, with all of them.",
     },
@@ -68,6 +68,12 @@ FILTERS: dict[str, dict[str, Any]] = {
         "callback": _conditions,
         "metavar": "K=V",
         "help": "Only runs where K is V. K is metadata.KEY, resource.KEY, step.KEY (of any step) or an attribute of the run; V is JSON, else text.",
+    },
+    "--score": {
+        "multiple": True,
+        "callback": _texts,
+        "metavar": "NAME<X",
+        "help": "Only runs whose score fits: 'helpful<0.5', correct=true, verdict=pass (a label), or a name alone; if repeated, all of them.",
     },
     "--text": {
         "metavar": "WORDS",
@@ -80,7 +86,7 @@ FILTERS: dict[str, dict[str, Any]] = {
         "help": "Only runs that took this long or longer: seconds, or 200ms, 1.5s, 2m.",
     },
     "--sort": {
-        "type": click.Choice(["time", "duration", "steps", "tokens"]),
+        "metavar": f"[{'|'.join(SORTS)}]",
         "help": "Order of the runs: the newest, longest or largest first.",
     },
 }

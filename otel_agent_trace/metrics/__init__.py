@@ -1,29 +1,34 @@
-"""Compute figures over many runs: success rates, latencies, tokens and errors.
+"""Compute figures over many runs: success rates, latencies, tokens, scores and errors.
 
 One pass and bounded memory are enough, and reports can be merged.
 """
 
+from otel_agent_trace.metrics.compute import compute_metrics
 from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
     ErrorMessage,
+    GroupMetrics,
     Latency,
     ModelMetrics,
     Outcomes,
+    ScoreMetrics,
     Sizes,
     Tokens,
     ToolMetrics,
 )
-from otel_agent_trace.metrics.report import MetricsReport, compute_metrics
+from otel_agent_trace.metrics.report import MetricsReport
 
 __all__ = [
     "AgentMetrics",
     "Bucket",
     "ErrorMessage",
+    "GroupMetrics",
     "Latency",
     "MetricsReport",
     "ModelMetrics",
     "Outcomes",
+    "ScoreMetrics",
     "Sizes",
     "Tokens",
     "ToolMetrics",

@@ -7,13 +7,16 @@ where no call in it, or in the runs below it, has one.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
 from otel_agent_trace import categories, semconv
 from otel_agent_trace.metrics.series import bucket_start_ns
-from otel_agent_trace.metrics.tally import CallTally, Occurrences, OutcomeTally, RunTally, normalised
-from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.metrics.table import Table
+from otel_agent_trace.metrics.tally import CallTally, Occurrences, OutcomeTally, RunTally, ScoreTally, normalised
+from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
+from otel_agent_trace.scores import number_of, scores_in
 
 UNKNOWN = "unknown"
 _NAME_CHARACTERS = 200
@@ -21,17 +24,49 @@ _ONE_RUN, _ONE_STEP = Occurrences(runs=1), Occurrences(steps=1)
 _CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: categories.TIMEOUT}
 
 
-def count_run(tally: RunTally, run: AgentRun) -> None:
-    """Count an outermost run with everything below it."""
-    tokens = _token_counts(_used_tokens(run))
+def count_run(tally: RunTally, run: AgentRun, group_names: Iterable[str] = ()) -> None:
+    """Count an outermost run with everything below it, in the groups with the given names too."""
+    tokens, scores = _token_counts(_used_tokens(run)), _scores_by_name(run)
     agent = tally.agents.at(_name_or_unknown(run.agent_name))
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens)
+    _count_scores(tally.scores, scores)
+    for name in group_names:
+        group = tally.groups.at(name)  # which the next name may drive out of the table
+        _count_outcome(group.outcomes, run, tokens)
+        _count_scores(group.scores, scores)
     if _is_finished(run):
         tally.steps.add(sum(len(part.steps) for part in run.walk()))
     _count_run_error(tally, run)
     for nested in run.walk():
         _count_steps(tally, nested)
+
+
+def _scores_by_name(run: AgentRun) -> Mapping[str, list[Score]]:
+    """Return the scores that count in a run and in all below it."""
+    found = defaultdict[str, list[Score]](list)
+    for score in scores_in(run):
+        found[_name_or_unknown(score.name)].append(score)
+    return found
+
+
+def _count_scores(table: Table[str, ScoreTally], scores: Mapping[str, list[Score]]) -> None:
+    for name, of_name in scores.items():
+        tally = table.at(name)
+        tally.runs += 1
+        for score in of_name:
+            _count_score(tally, score)
+
+
+def _count_score(tally: ScoreTally, score: Score) -> None:
+    tally.count += 1
+    if isinstance(score.value, bool):
+        tally.true += score.value
+        tally.false += not score.value
+    elif (number := number_of(score)) is not None:
+        tally.numbers.add(number)
+    if score.label:
+        tally.labels.at(shortened(score.label)).count += 1
 
 
 def _token_counts(usage: Usage) -> Counter[str]:
@@ -105,13 +140,13 @@ def _count_steps(tally: RunTally, run: AgentRun) -> None:
         if step.kind is StepKind.TOOL:
             _count_call(tally.tools.at(_name_or_unknown(step.name)), step)
         elif step.kind is StepKind.MODEL:
-            _count_call(tally.models.at(_model_name(step)), step)
+            _count_call(tally.models.at(model_name(step)), step)
         error = _step_error(step)
         if error is not None:
             _count_error(tally, error, _ONE_STEP)
     for step in _counting_calls(run):
         if step.usage is not None:
-            tally.models.at(_model_name(step)).tokens.update(_token_counts(step.usage))
+            tally.models.at(model_name(step)).tokens.update(_token_counts(step.usage))
 
 
 def _count_call(call: CallTally, step: AgentStep) -> None:
@@ -147,7 +182,7 @@ def _count_error(tally: RunTally, error: StepError, occurrences: Occurrences) ->
     tally.error_types.at(_name_or_unknown(error.type)).count(normalised(error.message), occurrences)
 
 
-def _model_name(step: AgentStep) -> str:
+def model_name(step: AgentStep) -> str:
     """Return the model that was requested where it is known, else the one that answered.
 
     A call that failed has the requested model only, so that "gpt-4o" and "gpt-4o-2024-08-06" are one name.
@@ -157,4 +192,9 @@ def _model_name(step: AgentStep) -> str:
 
 
 def _name_or_unknown(name: str | None) -> str:
-    return name[:_NAME_CHARACTERS] if name else UNKNOWN
+    return shortened(name) if name else UNKNOWN
+
+
+def shortened(name: str) -> str:
+    """Return as much of a name as tables keep."""
+    return name[:_NAME_CHARACTERS]

@@ -5,21 +5,23 @@ Counts are 0, and rates, means and quantiles None, where nothing was counted.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from otel_agent_trace.metrics.intervals import rate, wilson_interval
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
-from otel_agent_trace.metrics.tally import AgentTally, CallTally, OutcomeTally
+from otel_agent_trace.metrics.table import Table
+from otel_agent_trace.metrics.tally import AgentTally, CallTally, GroupTally, OutcomeTally, ScoreTally
 from otel_agent_trace.model import RunStatus, at_time
 from otel_agent_trace.query import PAUSED
 
+T = TypeVar("T")
 _NS_PER_S = 1_000_000_000
 _PERCENTILES = (50, 90, 95, 99)
-_Z_95 = 1.959963984540054  # the standard normal quantile at 0.975
 _ROUNDED_BELOW = 0.5 / RELATIVE_ACCURACY
 
 
@@ -118,6 +120,34 @@ class AgentMetrics(Outcomes, frozen=True, kw_only=True):
     nested_runs: int = 0
 
 
+class ScoreMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Represent the scores of one name that count, those of steps and sub-agents included; `runs` have any of them.
+
+    Bools are counted in `true` and `false`; `true_rate` has `true_interval`, its 95 % Wilson interval (low, high). Finite
+    numbers are counted in `numbers`; their `mean` has `mean_interval`, its 95 % interval by Student's t distribution,
+    which is None for fewer than two. `labels` are counts by label, the most frequent first, whether beside a value or not.
+    """
+
+    count: int = 0
+    runs: int = 0
+    true: int = 0
+    false: int = 0
+    true_rate: float | None = None
+    true_interval: tuple[float, float] | None = None
+    numbers: int = 0
+    mean: float | None = None
+    mean_interval: tuple[float, float] | None = None
+    min: float | None = None
+    max: float | None = None
+    labels: dict[str, int] = {}
+
+
+class GroupMetrics(Outcomes, frozen=True, kw_only=True):
+    """Represent the runs of one group, and their scores by name."""
+
+    scores: dict[str, ScoreMetrics] = {}
+
+
 class Bucket(Outcomes, frozen=True, kw_only=True):
     """Represent the runs that began from `start` (UTC) on, within one bucket; None for all before the buckets kept."""
 
@@ -186,27 +216,40 @@ def agent(tally: AgentTally) -> AgentMetrics:
     return AgentMetrics(**_outcome_figures(tally.outcomes), nested_runs=tally.nested_runs)
 
 
+def score(tally: ScoreTally) -> ScoreMetrics:
+    """Return the figures of the scores of one name."""
+    numbers, bools = tally.numbers, tally.true + tally.false
+    return ScoreMetrics(
+        count=tally.count,
+        runs=tally.runs,
+        true=tally.true,
+        false=tally.false,
+        true_rate=rate(tally.true, bools),
+        true_interval=wilson_interval(tally.true, bools),
+        numbers=numbers.count,
+        mean=numbers.mean(),
+        mean_interval=numbers.mean_interval(),
+        min=numbers.minimum,
+        max=numbers.maximum,
+        labels=by_name(tally.labels, lambda times: times.count, int),
+    )
+
+
+def group(tally: GroupTally) -> GroupMetrics:
+    """Return the figures of a group."""
+    scores = by_name(tally.scores, score, lambda figures: figures.count)
+    return GroupMetrics(**_outcome_figures(tally.outcomes), scores=scores)
+
+
+def by_name(table: Table[str, Any], figure: Callable[[Any], T], size: Callable[[T], int]) -> dict[str, T]:
+    """Return the figures of a table by name, the largest first."""
+    figures = {name: figure(tally) for name, tally in table.items()}
+    return dict(sorted(figures.items(), key=lambda item: (-size(item[1]), item[0])))
+
+
 def bucket(start_ns: int | None, tally: OutcomeTally) -> Bucket:
     """Return the figures of a bucket."""
     return Bucket(**_outcome_figures(tally), start=None if start_ns is None else at_time(start_ns))
-
-
-def rate(part: int, whole: int) -> float | None:
-    """Return the share of `part` in `whole`, from 0 to 1; None where `whole` is 0."""
-    return part / whole if whole else None
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
-    """Return the 95 % Wilson score interval (low, high) of a rate, each from 0 to 1; None without a trial."""
-    if not trials:
-        return None
-    share, z2 = successes / trials, _Z_95**2
-    scale = 1 + z2 / trials
-    centre = (share + z2 / (2 * trials)) / scale
-    margin = _Z_95 / scale * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    low = 0.0 if successes == 0 else max(0.0, centre - margin)
-    high = 1.0 if successes == trials else min(1.0, centre + margin)
-    return low, high
 
 
 def _call_figures(tally: CallTally) -> dict[str, Any]:

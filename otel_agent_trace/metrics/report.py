@@ -1,11 +1,10 @@
-"""Provide `compute_metrics` and `MetricsReport`: what was counted, as readable figures."""
+"""Provide `MetricsReport`: what was counted, as readable figures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -14,48 +13,26 @@ import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.metrics import figures
-from otel_agent_trace.metrics.accumulate import count_run
 from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
     ErrorMessage,
+    GroupMetrics,
     Latency,
     ModelMetrics,
     Outcomes,
+    ScoreMetrics,
     Sizes,
     Tokens,
     ToolMetrics,
 )
-from otel_agent_trace.metrics.series import bucket_width_ns
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY
 from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import RunTally
-from otel_agent_trace.model import AgentRun
 
 T = TypeVar("T")
 _NS_PER_S = 1_000_000_000
 _LISTED_MESSAGES = 20
-
-
-def compute_metrics(
-    runs: Iterable[AgentRun], *, bucket: str | timedelta | None = None, replays: bool = False
-) -> MetricsReport:
-    """Count runs, one after the other, in memory that does not grow with their number.
-
-    Args:
-        runs: the outermost runs; their sub-agents' runs are found below their steps.
-        bucket: the width of the buckets of `MetricsReport.series`: ``"15m"``, ``"1h"``, ``"1d"`` (units s, m, h, d, w)
-            or a timedelta; without it there is no series.
-        replays: whether runs that are replays of others count too.
-
-    Raises:
-        ConfigurationError: `bucket` is not a positive width.
-    """
-    tally = RunTally(bucket_ns=bucket_width_ns(bucket))
-    for run in runs:
-        if replays or run.replay_of is None:
-            count_run(tally, run)
-    return MetricsReport(tally)
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,9 +44,10 @@ class MetricsReport:
     and tokens are of the outermost runs (each with the tokens of the runs below it); tools, models and step errors are
     of the runs below them as well. No run is weighted by its sampling probability.
 
-    Tables by name hold up to 1000 names, those of error types up to 200, the series up to 10 000 buckets: what is
-    beyond counts under the name ``(other)`` and, of the series, in a first bucket without a start. Which names are kept
-    depends on the names alone. A tool, model or agent without a name is ``unknown``.
+    Tables by name hold up to 1000 names, those of error types up to 200, of the labels of a score and of the scores of a
+    group up to 30, the series up to 10 000 buckets: what is beyond counts under the name ``(other)`` and, of the series,
+    in a first bucket without a start. Which names are kept depends on the names alone. A tool, model or agent without a
+    name is ``unknown``.
     """
 
     _tally: RunTally = field(default_factory=RunTally)
@@ -78,11 +56,13 @@ class MetricsReport:
         """Return the report of the runs of both.
 
         Raises:
-            ConfigurationError: the buckets of their series differ in width.
+            ConfigurationError: the buckets of their series differ in width, or their groups are by different keys.
         """
         if not isinstance(other, MetricsReport):
             return NotImplemented
-        tally = RunTally(bucket_ns=_common_bucket_ns(self, other))
+        tally = RunTally(
+            bucket_ns=_shared("bucket_ns", self, other, _width_text), by=_shared("by", self, other, _groups_text)
+        )
         tally.absorb(self._tally)
         tally.absorb(other._tally)
         return MetricsReport(tally)
@@ -182,6 +162,24 @@ class MetricsReport:
         return _figures_by_name(self._tally.agents, figures.agent, lambda agent: agent.runs)
 
     @cached_property
+    def scores(self) -> Mapping[str, ScoreMetrics]:
+        """Return the scores that count in the runs, their steps and sub-agents by name, the most frequent first."""
+        return _figures_by_name(self._tally.scores, figures.score, lambda score: score.count)
+
+    @property
+    def by(self) -> str | None:
+        """Return the key that the groups are by; None without groups."""
+        return self._tally.by
+
+    @cached_property
+    def groups(self) -> Mapping[str, GroupMetrics]:
+        """Return the groups of runs by name, the largest first; runs without anything under the key are ``(none)``.
+
+        A run counts once in each of its groups: it may have several tags, models, versions of prompts or scores.
+        """
+        return _figures_by_name(self._tally.groups, figures.group, lambda group: group.runs)
+
+    @cached_property
     def run_errors(self) -> Mapping[str, int]:
         """Return how many outermost runs failed, by category of error, the most frequent first."""
         return _without_zeros(_figures_by_name(self._tally.categories, lambda seen: seen.runs, int))
@@ -232,6 +230,9 @@ class MetricsReport:
             "tools": dict(self.tools),
             "models": dict(self.models),
             "agents": dict(self.agents),
+            "scores": dict(self.scores),
+            "by": self.by,
+            "groups": dict(self.groups),
             "run_errors": dict(self.run_errors),
             "step_errors": dict(self.step_errors),
             "error_messages": listed,
@@ -243,25 +244,28 @@ class MetricsReport:
         return plain
 
 
-def _common_bucket_ns(one: MetricsReport, other: MetricsReport) -> int | None:
-    """Return the width that both reports share; a report without runs and series fits any."""
-    widths = {report._tally.bucket_ns for report in (one, other) if report.runs or report.bucket_s is not None}  # noqa: SLF001
-    if len(widths) > 1:
+def _shared(setting: str, one: MetricsReport, other: MetricsReport, text_of: Callable[[MetricsReport], str]) -> Any:
+    """Return the setting of the tally that both reports share; a report without runs and without the setting fits any."""
+    given = [(report.runs, getattr(report._tally, setting)) for report in (one, other)]  # noqa: SLF001
+    values = {value for runs, value in given if runs or value is not None}
+    if len(values) > 1:
         raise ConfigurationError(
-            f"reports with different buckets cannot be added: {_width_text(one)} and {_width_text(other)}; "
-            "compute both with the same bucket"
+            f"reports that were computed in different ways cannot be added: {text_of(one)} and {text_of(other)}; "
+            "compute both with the same bucket and by"
         )
-    return next(iter(widths), None)
+    return next(iter(values), None)
 
 
 def _width_text(report: MetricsReport) -> str:
     return "no buckets" if report.bucket_s is None else f"buckets of {report.bucket_s:g} s"
 
 
+def _groups_text(report: MetricsReport) -> str:
+    return "no groups" if report.by is None else f"groups by {report.by}"
+
+
 def _figures_by_name(table: Table[str, Any], figure: Callable[[Any], T], size: Callable[[T], int]) -> Mapping[str, T]:
-    """Return the figures by name, the largest first."""
-    by_name = {name: figure(tally) for name, tally in table.items()}
-    return MappingProxyType(dict(sorted(by_name.items(), key=lambda item: (-size(item[1]), item[0]))))
+    return MappingProxyType(figures.by_name(table, figure, size))
 
 
 def _without_zeros(counts: Mapping[str, int]) -> Mapping[str, int]:

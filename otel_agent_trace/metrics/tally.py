@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from otel_agent_trace.metrics.numbers import Numbers
 from otel_agent_trace.metrics.series import newest_first
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.table import Table, Tally, scattered
@@ -23,7 +24,11 @@ from otel_agent_trace.metrics.table import Table, Tally, scattered
 V = TypeVar("V", bound=Tally)
 
 NAMES = 1000
-"""Most names of tools, of models, of agents and of error categories that are kept apart."""
+"""Most names of tools, of models, of agents, of scores, of groups and of error categories that are kept apart."""
+GROUP_SCORES = 30
+"""Most names of scores that are kept apart in one group."""
+LABELS = 30
+"""Most labels of one score that are kept apart."""
 ERROR_TYPES = 200
 """Most types of errors that are kept apart."""
 BUCKETS = 10_000
@@ -42,6 +47,10 @@ _VARYING = re.compile(
     r"|[0-9]{4,}"  # any long number; shorter ones often mean something: a status, a line, a number of seconds
 )
 _READ_CHARACTERS = 4 * MESSAGE_WIDTH
+
+
+def _by_name(new: type[V], limit: int = NAMES) -> Table[str, V]:
+    return Table(new, rank=scattered, limit=limit, rest=OTHER)
 
 
 @dataclass(slots=True)
@@ -91,6 +100,51 @@ class CallTally:
         self.paused += other.paused
         self.latency_ns.absorb(other.latency_ns)
         self.tokens.update(other.tokens)
+
+
+@dataclass(slots=True)
+class Times:
+    """Count how often something occurred."""
+
+    count: int = 0
+
+    def absorb(self, other: Times) -> None:
+        """Add the counts of another tally."""
+        self.count += other.count
+
+
+@dataclass(slots=True)
+class ScoreTally:
+    """Count the scores of one name, and the runs that have some: bools, finite numbers, and labels by label."""
+
+    runs: int = 0
+    count: int = 0
+    true: int = 0
+    false: int = 0
+    numbers: Numbers = field(default_factory=Numbers)
+    labels: Table[str, Times] = field(default_factory=partial(_by_name, Times, LABELS))
+
+    def absorb(self, other: ScoreTally) -> None:
+        """Add the counts of another tally."""
+        self.runs += other.runs
+        self.count += other.count
+        self.true += other.true
+        self.false += other.false
+        self.numbers.absorb(other.numbers)
+        self.labels.absorb(other.labels)
+
+
+@dataclass(slots=True)
+class GroupTally:
+    """Count the runs of one group, and their scores by name."""
+
+    outcomes: OutcomeTally = field(default_factory=OutcomeTally)
+    scores: Table[str, ScoreTally] = field(default_factory=partial(_by_name, ScoreTally, GROUP_SCORES))
+
+    def absorb(self, other: GroupTally) -> None:
+        """Add the counts of another tally."""
+        self.outcomes.absorb(other.outcomes)
+        self.scores.absorb(other.scores)
 
 
 def normalised(message: str) -> str:
@@ -144,35 +198,39 @@ class Texts:
         return self.by_text.setdefault(text, Occurrences())
 
 
-def _by_name(new: type[V], limit: int = NAMES) -> Table[str, V]:
-    return Table(new, rank=scattered, limit=limit, rest=OTHER)
-
-
 def _by_start() -> Table[int | None, OutcomeTally]:
     return Table(OutcomeTally, rank=newest_first, limit=BUCKETS, rest=None)
 
 
 @dataclass(slots=True)
 class RunTally:
-    """Hold all counts of a report, of any number of runs; `bucket_ns` is the width of the series' buckets."""
+    """Hold all counts of a report, of any number of runs.
+
+    `bucket_ns` is the width of the series' buckets, `by` what the groups are by.
+    """
 
     bucket_ns: int | None = None
+    by: str | None = None
     outcomes: OutcomeTally = field(default_factory=OutcomeTally)
     steps: Distribution = field(default_factory=Distribution)
     tools: Table[str, CallTally] = field(default_factory=partial(_by_name, CallTally))
     models: Table[str, CallTally] = field(default_factory=partial(_by_name, CallTally))
     agents: Table[str, AgentTally] = field(default_factory=partial(_by_name, AgentTally))
+    scores: Table[str, ScoreTally] = field(default_factory=partial(_by_name, ScoreTally))
+    groups: Table[str, GroupTally] = field(default_factory=partial(_by_name, GroupTally))
     categories: Table[str, Occurrences] = field(default_factory=partial(_by_name, Occurrences))
     error_types: Table[str, Texts] = field(default_factory=partial(_by_name, Texts, ERROR_TYPES))
     series: Table[int | None, OutcomeTally] = field(default_factory=_by_start)
 
     def absorb(self, other: RunTally) -> None:
-        """Add the counts of another tally; the caller checks that the buckets fit."""
+        """Add the counts of another tally; the caller checks that the buckets and groups fit."""
         self.outcomes.absorb(other.outcomes)
         self.steps.absorb(other.steps)
         self.tools.absorb(other.tools)
         self.models.absorb(other.models)
         self.agents.absorb(other.agents)
+        self.scores.absorb(other.scores)
+        self.groups.absorb(other.groups)
         self.categories.absorb(other.categories)
         self.error_types.absorb(other.error_types)
         self.series.absorb(other.series)

@@ -38,6 +38,11 @@ def count_text(count: int | None) -> str:
     return str(count)
 
 
+def number_text(number: float | None) -> str:
+    """Return a number with at most four digits that count, as in ``0.8235``, ``1.234e+06``; ``-`` for None."""
+    return UNKNOWN if number is None else f"{number:.4g}"
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural unless it is 1."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

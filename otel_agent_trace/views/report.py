@@ -1,7 +1,11 @@
-"""Describe a report on many runs: a title, rows for all of them, and tables of tools, models, agents, errors and time."""
+"""Describe a report on many runs: a title, rows for all of them, and tables.
+
+The tables are of tools, models, agents, scores, groups, errors and time.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -10,19 +14,31 @@ from otel_agent_trace.metrics import (
     AgentMetrics,
     Bucket,
     ErrorMessage,
+    GroupMetrics,
     Latency,
     MetricsReport,
     ModelMetrics,
+    Outcomes,
+    ScoreMetrics,
     Tokens,
     ToolMetrics,
 )
-from otel_agent_trace.views.figures import UNKNOWN, count_text, duration_text, local_minute_text, plural, share_text
+from otel_agent_trace.views.figures import (
+    UNKNOWN,
+    count_text,
+    duration_text,
+    local_minute_text,
+    number_text,
+    plural,
+    share_text,
+)
 from otel_agent_trace.views.rows import Cell, Column, Line, Row, Table, cells
 from otel_agent_trace.views.values_text import one_line
 
 T = TypeVar("T")
 _SHOWN_ROWS = 20
 _SHOWN_MESSAGES = 5
+_SHOWN_LABELS = 3
 _MESSAGE_WIDTH = 30
 _NAME_WIDTH, _LEAST_NAME_WIDTH = 32, 12
 _BAR_WIDTH = 20
@@ -63,13 +79,18 @@ def report_rows(report: MetricsReport) -> Iterator[Row]:
 
 
 def report_tables(report: MetricsReport) -> Iterator[Table]:
-    """Yield the tables of tools, models, agents, errors and buckets of time that have rows; of agents only if several."""
+    """Yield the tables that have rows: of tools, models, agents (if several), scores, groups, errors and time."""
     if report.tools:
         yield _named_table("tools", report.tools, _tool_columns)
     if report.models:
         yield _named_table("models", report.models, _model_columns)
     if len(report.agents) > 1:
         yield _named_table("agents", report.agents, _agent_columns)
+    if report.scores:
+        yield _named_table("scores", report.scores, _score_columns)
+    if report.by is not None and report.groups:
+        yield _named_table(report.by, report.groups, _group_columns)
+        yield from _group_score_tables(report.by, report.groups)
     if report.error_messages:
         yield _errors_table(report.error_messages)
     if report.series:
@@ -102,11 +123,13 @@ def _counts_text(counts: Mapping[str, int]) -> str:
 def _named_table(title: str, items: Mapping[str, T], columns: Callable[[Sequence[T]], list[Column]]) -> Table:
     """Return a table of the first items, with their names in a first column that is called `title`."""
     names = list(items)[:_SHOWN_ROWS]
-    name_column = Column(
-        title, cells(map(one_line, names), "strong"), "left", max_width=_NAME_WIDTH, least_width=_LEAST_NAME_WIDTH
-    )
     shown = [items[name] for name in names]
-    return Table([name_column, *columns(shown)], left_out=len(items) - len(names))
+    return Table([_name_column(title, names), *columns(shown)], left_out=len(items) - len(names))
+
+
+def _name_column(title: str, names: Sequence[str]) -> Column:
+    texts = cells(map(one_line, names), "strong")
+    return Column(one_line(title), texts, "left", max_width=_NAME_WIDTH, least_width=_LEAST_NAME_WIDTH)
 
 
 def _tool_columns(tools: Sequence[ToolMetrics]) -> list[Column]:
@@ -129,6 +152,77 @@ def _agent_columns(agents: Sequence[AgentMetrics]) -> list[Column]:
         *_latency_columns([agent.latency for agent in agents]),
         *_token_columns([agent.tokens for agent in agents]),
     ]
+
+
+def _score_columns(scores: Sequence[ScoreMetrics]) -> list[Column]:
+    columns = [
+        Column("runs", cells(count_text(score.runs) for score in scores)),
+        Column("scores", cells(count_text(score.count) for score in scores), rank=5),
+        Column("mean", cells(map(_mean_text, scores))),
+        Column("95% sure", cells(map(_interval_text, scores)), rank=1),
+    ]
+    if any(score.numbers for score in scores):
+        columns += [
+            Column("min", cells(number_text(score.min) for score in scores), rank=3),
+            Column("max", cells(number_text(score.max) for score in scores), rank=3),
+        ]
+    if any(score.labels for score in scores):
+        columns.append(
+            Column(
+                "labels", cells(_labels_text(score.labels) for score in scores), "left", least_width=_LEAST_NAME_WIDTH
+            )
+        )
+    return columns
+
+
+def _group_columns(groups: Sequence[GroupMetrics]) -> list[Column]:
+    return [
+        Column("runs", cells(count_text(group.runs) for group in groups)),
+        Column("success", [_success_cell(group.success_rate) for group in groups]),
+        Column("95% sure", cells(map(_success_interval_text, groups)), rank=1),
+        *_latency_columns([group.latency for group in groups]),
+        *_token_columns([group.tokens for group in groups]),
+    ]
+
+
+def _group_score_tables(by: str, groups: Mapping[str, GroupMetrics]) -> Iterator[Table]:
+    """Yield a table of the scores in the groups, those of one name below each other, if there are any."""
+    rows = sorted(
+        ((name, group_name, score) for group_name, group in groups.items() for name, score in group.scores.items()),
+        key=lambda row: row[0],
+    )
+    shown = rows[: 2 * _SHOWN_ROWS]
+    if shown:
+        columns = [_name_column("score", [row[0] for row in shown]), _name_column(by, [row[1] for row in shown])]
+        yield Table([*columns, *_score_columns([row[2] for row in shown])], left_out=len(rows) - len(shown))
+
+
+def _mean_text(score: ScoreMetrics) -> str:
+    """Return the share of true bools, the mean of numbers, or both."""
+    share = None if score.true_rate is None else f"{share_text(score.true_rate)} true"
+    return _joined(share, None if score.mean is None else number_text(score.mean))
+
+
+def _interval_text(score: ScoreMetrics) -> str:
+    return _joined(
+        None if score.true_interval is None else " to ".join(map(share_text, score.true_interval)),
+        None if score.mean_interval is None else " to ".join(map(number_text, score.mean_interval)),
+    )
+
+
+def _joined(*texts: str | None) -> str:
+    return ", ".join(filter(None, texts)) or UNKNOWN
+
+
+def _labels_text(labels: Mapping[str, int]) -> str:
+    shown = [
+        f"{count_text(count)} {one_line(label)}" for label, count in itertools.islice(labels.items(), _SHOWN_LABELS)
+    ]
+    return ", ".join(shown) + (", …" if len(labels) > len(shown) else "")
+
+
+def _success_interval_text(outcomes: Outcomes) -> str:
+    return UNKNOWN if outcomes.success_interval is None else " to ".join(map(share_text, outcomes.success_interval))
 
 
 def _bucket_columns(buckets: Sequence[Bucket]) -> list[Column]:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from otel_agent_trace.metrics import compute_metrics
-from otel_agent_trace.model import RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.model import RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.reading import load_runs
 
 
@@ -47,6 +47,62 @@ def test_fits_every_width(run_command, mixed_runs, monkeypatch, width):
     """No line is longer than the terminal is wide."""
     monkeypatch.setenv("COLUMNS", str(width))
     assert max(map(len, run_command("metrics", "--bucket", "1h").out.splitlines())) <= width
+
+
+@pytest.fixture
+def scored_runs(write_runs, make_run):
+    """Two runs of a first version of a prompt, and one of a second."""
+    helpful = [
+        Score(name="helpful", value=value, label=label) for value, label in ((0.5, "so-so"), (1, None), (True, None))
+    ]
+    return write_runs(
+        [
+            make_run(f"run {number}", number, prompt_version=version, scores=(helpful[number],))
+            for number, version in enumerate(["v1", "v1", "v2"])
+        ]
+    )
+
+
+def test_scores_and_groups(run_command, scored_runs):
+    """People see the scores by name, and those of each group, with their intervals."""
+    shown = run_command("metrics", "--by", "prompt_version").out
+    tables = [[line.split() for line in table.splitlines()] for table in shown.split("\n\n")[1:]]
+    assert tables[0][0] == ["scores", "runs", "scores", "mean", "95%", "sure", "min", "max", "labels"]
+    assert tables[0][1][:6] == ["helpful", "3", "3", "100%", "true,", "0.75"]
+    assert [row[:3] for row in tables[1]] == [
+        ["prompt_version", "runs", "success"],
+        ["v1", "2", "100%"],
+        ["v2", "1", "100%"],
+    ]
+    assert [row[:5] for row in tables[2][1:]] == [
+        ["helpful", "v1", "2", "2", "0.75"],
+        ["helpful", "v2", "1", "1", "100%"],
+    ]
+    assert "1 so-so" in shown
+
+
+def test_json_has_the_groups(run_command, scored_runs):
+    shown = json.loads(run_command("metrics", "--json", "--by", "score:helpful", "--score", "helpful>=1").out)
+    assert shown["by"] == "score:helpful"
+    assert {name: group["runs"] for name, group in shown["groups"].items()} == {"1": 1, "true": 1}
+    assert shown == json.loads(
+        json.dumps(compute_metrics(load_runs(scored_runs, score="helpful>=1"), by="score:helpful").to_dict())
+    )
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_groups_fit_every_width(run_command, scored_runs, monkeypatch, width):
+    """Also where the key is long."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    for by in ("prompt_version", f"metadata.{'x' * 100}"):
+        assert max(map(len, run_command("metrics", "--by", by).out.splitlines())) <= width
+
+
+def test_a_wrong_key_is_one_line_that_lists_the_keys(run_command, scored_runs):
+    result = run_command("metrics", "--by", "colour")
+    assert (result.code, result.out, len(result.err.splitlines())) == (2, "", 1)
+    assert "error: by must be one of agent, model, " in result.err
+    assert "metadata.KEY, resource.KEY, score:NAME, got 'colour'" in result.err
 
 
 def test_no_runs(run_command, mixed_runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from datetime import timedelta
@@ -16,7 +17,7 @@ from otel_agent_trace.metrics import MetricsReport, compute_metrics, tally
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import Occurrences, Texts
-from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 
 HOUR = 3600 * 1_000_000_000
 
@@ -26,6 +27,17 @@ ends = st.none() | st.integers(-HOUR, 40 * HOUR)
 counts = st.none() | st.integers(0, 10**6)
 usages = st.none() | st.builds(Usage, **dict.fromkeys(TOKEN_FIELDS, counts))
 errors = st.none() | st.builds(StepError, type=names, message=st.text(max_size=30), category=names)
+scores = st.lists(
+    st.builds(
+        Score,
+        name=names,
+        value=st.none() | st.booleans() | st.integers(-3, 3) | st.floats(),
+        label=st.none() | names,
+        source=st.none() | names,
+    ),
+    max_size=3,
+).map(tuple)
+keys = st.none() | st.sampled_from(["agent", "model", "tag", "prompt_version", "score:a", "score:b"])
 plain_steps = st.builds(
     AgentStep,
     step_id=st.integers(0, 5),
@@ -37,6 +49,8 @@ plain_steps = st.builds(
     usage=usages,
     abandoned=st.booleans(),
     interrupted_for=st.none() | st.just("x"),
+    scores=scores,
+    prompt_version=st.none() | names,
     started_at_ns=times,
     ended_at_ns=ends,
 )
@@ -50,6 +64,8 @@ def runs_of(steps: st.SearchStrategy[AgentStep]) -> st.SearchStrategy[AgentRun]:
         status=st.sampled_from(RunStatus),
         error=errors,
         usage=usages,
+        scores=scores,
+        tags=st.lists(names, max_size=3).map(tuple),
         started_at_ns=times,
         ended_at_ns=ends,
         steps=st.lists(steps, max_size=3).map(tuple),
@@ -74,21 +90,21 @@ def tight_bounds():
 
 
 @settings(max_examples=40, deadline=None)
-@given(runs, runs, runs)
-def test_adding_is_associative(one: list[AgentRun], two: list[AgentRun], three: list[AgentRun]) -> None:
+@given(runs, runs, runs, keys)
+def test_adding_is_associative(one: list[AgentRun], two: list[AgentRun], three: list[AgentRun], by: str | None) -> None:
     """(a + b) + c is a + (b + c), bit for bit, beyond all bounds of the tables."""
-    a, b, c = (compute_metrics(part, bucket="1h") for part in (one, two, three))
+    a, b, c = (compute_metrics(part, bucket="1h", by=by) for part in (one, two, three))
     same((a + b) + c, a + (b + c))
 
 
 @settings(max_examples=40, deadline=None)
-@given(runs, runs)
-def test_adding_is_commutative_and_changes_no_operand(one: list[AgentRun], two: list[AgentRun]) -> None:
+@given(runs, runs, keys)
+def test_adding_is_commutative_and_changes_no_operand(one: list[AgentRun], two: list[AgentRun], by: str | None) -> None:
     """a + b is b + a, and both are afterwards what they were."""
-    a, b = compute_metrics(one), compute_metrics(two)
+    a, b = compute_metrics(one, by=by), compute_metrics(two, by=by)
     same(a + b, b + a)
-    same(a, compute_metrics(one))
-    same(b, compute_metrics(two))
+    same(a, compute_metrics(one, by=by))
+    same(b, compute_metrics(two, by=by))
 
 
 @settings(max_examples=40, deadline=None)
@@ -103,12 +119,15 @@ def test_the_empty_report_is_neutral(some: list[AgentRun]) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(runs, runs, st.randoms(use_true_random=False))
-def test_a_split_anywhere_is_the_whole(one: list[AgentRun], two: list[AgentRun], rng: random.Random) -> None:
+@given(runs, runs, keys, st.randoms(use_true_random=False))
+def test_a_split_anywhere_is_the_whole(
+    one: list[AgentRun], two: list[AgentRun], by: str | None, rng: random.Random
+) -> None:
     """Runs that are counted in parts and in another order give the report of the whole."""
     whole = [*one, *two]
     shuffled = rng.sample(whole, len(whole))
-    same(compute_metrics(one, bucket="1h") + compute_metrics(two, bucket="1h"), compute_metrics(shuffled, bucket="1h"))
+    parts = [compute_metrics(part, bucket="1h", by=by) for part in (one, two, shuffled)]
+    same(parts[0] + parts[1], parts[2])
 
 
 def test_the_bounds_are_tight_in_these_tests() -> None:
@@ -123,6 +142,18 @@ def test_the_bounds_are_tight_in_these_tests() -> None:
     assert [bucket.runs for bucket in report.series] == [3, 1, 1]
     assert report.series[0].start is None
     assert [message.count for message in report.error_messages] == [20]
+
+
+@pytest.mark.parametrize("tags", list(itertools.permutations("abcd")), ids="".join)
+def test_no_group_of_a_run_drives_out_another_uncounted(tags: tuple[str, ...]) -> None:
+    """Groups that find no room in the table count together, in whichever order a run is in them."""
+    made = AgentRun(run_id="r", tags=tags, scores=(Score(name="a", value=1),))
+    groups = compute_metrics([made, made], by="tag").groups
+    assert {name: group.runs for name, group in groups.items() if name != "(other)"} == dict.fromkeys(
+        set(groups) - {"(other)"}, 2
+    )
+    assert sum(group.runs for group in groups.values()) == 8
+    assert sum(group.scores["a"].count for group in groups.values()) == 8
 
 
 @pytest.mark.parametrize(("one", "other"), [("1h", "15m"), ("1h", None), (None, "1h")])

@@ -7,6 +7,7 @@ import datetime
 import functools
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from otel_agent_trace import (
     RunNotFoundError,
     RunQuery,
     RunStatus,
+    Score,
     StepError,
     StepKind,
     Usage,
@@ -404,6 +406,88 @@ def test_keywords_go_before_the_query() -> None:
     assert [run.run_id for run in load_runs(GivenRuns(*SIZED), query, tool="none")] == []
 
 
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def scored(number: int, *scores: Score, **fields: Any) -> AgentRun:
+    """A run with just these scores."""
+    return of(number, **{"scores": scores, **fields})
+
+
+def helpful(value: Any = None, **fields: Any) -> Score:
+    return Score(name="helpful", value=value, **fields)
+
+
+@pytest.mark.parametrize(
+    ("condition", "scores", "fits"),
+    [
+        ("helpful<0.5", [helpful(0.25)], True),
+        ("helpful < 0.5", [helpful(0.5)], False),
+        ("helpful<=0.5", [helpful(0.5)], True),
+        ("helpful>=1", [helpful(True)], True),
+        ("helpful=true", [helpful(True)], True),
+        ("helpful=true", [helpful(1.0)], True),
+        ("helpful!=true", [helpful(False)], True),
+        ("helpful==1e-1", [helpful(0.1)], True),
+        ("helpful=pass", [helpful(label="pass")], True),
+        ("helpful=pass", [helpful(0.9, label="pass")], True),
+        ("helpful!=pass", [helpful(label="fail")], True),
+        ("helpful!=pass", [helpful(0.9)], False),
+        ("helpful=5", [helpful(label="5")], True),
+        ("helpful=true", [helpful(label="True")], True),
+        ("helpful>4", [helpful(label="great")], False),
+        ("helpful", [helpful(explanation="why")], True),
+        ("helpful", [], False),
+        ("helpful", [Score(name="help", value=1)], False),
+        ("helpful<0.5", [helpful(0.1), helpful(0.9)], False),
+        ("helpful<0.5", [helpful(0.1, source="a"), helpful(0.9, source="b")], True),
+        ("helpful<0.5", [helpful(float("nan"))], False),
+        ("helpful>0.5", [helpful(float("inf"))], False),
+        ("helpful>0.5", [helpful(10**400)], False),
+        (["helpful>0.1", "helpful<0.5"], [helpful(0.25)], True),
+        (["helpful>0.1", "helpful<0.2"], [helpful(0.25)], False),
+        ([], [], True),
+    ],
+    ids=str,
+)
+def test_scores_that_count_must_fit(condition: Any, scores: list[Score], fits: bool) -> None:
+    """The newest of a name and source counts; of several sources any may fit."""
+    run = scored(1, *scores)
+    assert RunQuery(score=condition).matches(run) is fits
+    assert load_runs(GivenRuns(run), score=condition) == [run] * fits
+
+
+@pytest.mark.parametrize("below_run", [step(0, scores=(helpful(0.1),)), below(scores=(helpful(0.1),))])
+def test_scores_of_steps_count_where_the_run_has_none(below_run: AgentStep) -> None:
+    assert RunQuery(score="helpful<0.5").matches(of(1, below_run))
+    assert not RunQuery(score="helpful<0.5").matches(of(1, below_run, scores=(helpful(0.9),)))
+
+
+def test_a_limit_counts_runs_whose_score_fits() -> None:
+    given = GivenRuns(*[scored(number, helpful(number % 2)) for number in range(6)])
+    found = load_runs(given, score="helpful=1", newest_first=True, limit=2)
+    assert [run.run_id for run in found] == [scored(5).run_id, scored(3).run_id]
+
+
+@pytest.mark.parametrize("limit", [None, 1, 3, 9])
+def test_the_largest_score_comes_first_and_none_last(limit: int | None) -> None:
+    """Of equal values, and of runs without any, the newer come first."""
+    largest = sys.float_info.max
+    runs = [
+        scored(0, helpful(0.5)),
+        scored(1, helpful(label="pass")),
+        scored(2, helpful(True, source="a"), helpful(False, source="b")),
+        scored(3, helpful(-3)),
+        scored(4),
+        scored(5, helpful(float("nan"))),
+        scored(6, helpful(largest, source="a"), helpful(largest, source="b")),
+        scored(7, helpful(10**400)),
+    ]
+    expected = [runs[number].run_id for number in (6, 2, 0, 3, 7, 5, 4, 1)][:limit]
+    assert [run.run_id for run in load_runs(GivenRuns(*runs), sort="score:helpful", limit=limit)] == expected
+    assert [run.run_id for run in iter_runs(GivenRuns(*runs[::-1]), sort="score:helpful", limit=limit)] == expected
+
+
 # ── which run ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -488,7 +572,12 @@ HUGE = 10**6000
 @pytest.mark.parametrize(
     ("filters", "expected_message"),
     [
-        ({"sort": "size"}, "sort must be one of time, duration, steps, tokens, got 'size'"),
+        ({"sort": "size"}, "sort must be one of time, duration, steps, tokens, score:NAME, got 'size'"),
+        ({"sort": "score:"}, "sort must be one of time, duration, steps, tokens, score:NAME, got 'score:'"),
+        ({"score": 5}, "score must be a string, got 5"),
+        *(({"score": wrong}, f'score must be like "helpful<0.5", "correct=true" or "verdict=pass", got {wrong!r}')
+          for wrong in ["", "<0.5", "helpful<", "a<>5", "a=>5", "verdict<pass", "a<nan", "a<0.5\nb"]),
+        ({"score": ["helpful", "=x"]}, "score must be like"),
         ({"limit": True}, "limit must be an integer, got True"),
         ({"tag": 5}, "tag must be a string, got 5"),
         ({"tag": ["a", 5]}, "tag must be a string"),
@@ -549,10 +638,12 @@ def listed(write: Write, capsys: pytest.CaptureFixture[str]) -> Callable[..., li
     """Lists runs of a file, by what they were asked."""
     step_of = {"attributes": {"shop.order": 5, "shop.ok": True}}
     made = [
-        of(0, step(0, name="search", error=FAILED, **step_of), user_input="first", metadata={"tenant": "acme", "n": 1}),
+        of(0, step(0, name="search", error=FAILED, **step_of), user_input="first", metadata={"tenant": "acme", "n": 1},
+           scores=(Score(name="helpful", value=0.75), Score(name="correct", value=True))),
         of(1, step(0, kind=StepKind.MODEL, name="m", model="gpt-4"), user_input="second", metadata={"n": "1"}),
-        of(2, step(0), step(1), step(2), user_input="third", ended_at_ns=BEGAN_NS + 5 * SECOND_NS),
-    ]
+        of(2, step(0), step(1), step(2), user_input="third", ended_at_ns=BEGAN_NS + 5 * SECOND_NS,
+           scores=(Score(name="helpful", value=0.25),)),
+    ]  # fmt: skip
     file = write("list.jsonl", lines_of(span for run in made for span in run_to_spans(run)))
 
     def call(*words: str) -> list[str]:
@@ -582,6 +673,11 @@ def listed(write: Write, capsys: pytest.CaptureFixture[str]) -> Callable[..., li
         (["--where", "step.shop.order=5", "--where", "metadata.tenant=other"], []),
         (["--sort", "steps"], ["third", "second", "first"]),
         (["--sort", "duration", "--limit", "1"], ["third"]),
+        (["--score", "helpful<0.5"], ["third"]),
+        (["--score", "helpful", "--score", "correct=true"], ["first"]),
+        (["--score", "helpful<2", "--limit", "1"], ["third"]),
+        (["--sort", "score:helpful"], ["first", "third", "second"]),
+        (["--sort", "score:correct", "--limit", "1"], ["first"]),
         (["--tag", "none"], []),
         (["--status", "interrupted"], []),
         (["--limit", "0", "--sort", "time"], ["third", "second", "first"]),
@@ -598,7 +694,8 @@ def test_list_takes_each_filter(listed: Callable[..., list[str]], words: list[st
         (["--where", "tenant"], "'tenant' must be like metadata.tenant=acme"),
         (["--where", "=x"], "'=x' must be like metadata.tenant=acme"),
         (["--min-duration", "long"], "got 'long'"),
-        (["--sort", "size"], "'size'"),
+        (["--sort", "size"], "sort must be one of time, duration, steps, tokens, score:NAME, got 'size'"),
+        (["--score", "helpful<"], "got 'helpful<'"),
         (["--status", "great"], "'great'"),
     ],
 )

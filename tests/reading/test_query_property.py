@@ -20,6 +20,7 @@ from otel_agent_trace import (
     AgentStep,
     RunQuery,
     RunStatus,
+    Score,
     StepError,
     StepKind,
     Usage,
@@ -36,6 +37,17 @@ SECOND_NS = 1_000_000_000
 WORDS = ("red", "Green", "blue")
 words = st.sampled_from(WORDS)
 some_word = st.none() | words
+scores = st.lists(
+    st.builds(
+        Score,
+        name=st.sampled_from(["good", "fast"]),
+        value=st.none() | st.sampled_from([True, False, 0, 1, 0.25, -2.5]),
+        label=st.none() | words,
+        source=st.sampled_from([None, "a"]),
+        at_ns=st.just(BEGAN_NS),
+    ),
+    max_size=2,
+).map(tuple)
 moments_s = st.sampled_from([0, 1, 2, 3])
 
 
@@ -63,7 +75,7 @@ def one_step(draw: st.DrawFn, number: int, index: int, depth: int) -> AgentStep:
     return AgentStep(
         span_id=span_id, step_id=index + 1, index=index, kind=kind, started_at_ns=began, ended_at_ns=began + 1,
         attributes=draw(st.dictionaries(st.sampled_from(["a.b", "c"]), st.sampled_from([1, 2, "1"]), max_size=1)),
-        error=error, **facts,
+        error=error, scores=() if kind is StepKind.AGENT else draw(scores), **facts,
     )  # fmt: skip
 
 
@@ -86,6 +98,7 @@ def run_of(draw: st.DrawFn, number: int, depth: int = 0, span_id: str | None = N
         error=StepError(type=draw(words), message=draw(words)) if status is RunStatus.ERROR else None,
         ended_at_ns=None if status is RunStatus.RUNNING else began + took_ns,
         steps=draw(steps(number, depth)),
+        scores=draw(scores),
     )
     fields = {name: getattr(made, name) for name in AgentRun.__struct_fields__}
     return AgentRun(**{**fields, **ids})
@@ -121,6 +134,33 @@ def tools(run: AgentRun, *, failed: bool = False) -> list[str | None]:
     ]
 
 
+def of_name(run: AgentRun, name: str) -> list[Score]:
+    """The scores of a name that count: of the run, else of anything below it."""
+    found: list[tuple[Score, ...]] = [run.scores]
+    below = [part.scores for part in run.walk() if part is not run] + [step.scores for step in all_steps(run)]
+    if name not in [score.name for score in run.scores]:
+        found = below
+    return [
+        score
+        for own in found
+        for score in {(each.name, each.source): each for each in own}.values()
+        if score.name == name
+    ]
+
+
+def value_of(run: AgentRun, name: str) -> float | None:
+    values = [float(score.value) for score in of_name(run, name) if score.value is not None]
+    return sum(values) / len(values) if values else None
+
+
+SCORED: dict[str, Callable[[Score], bool]] = {
+    "good": lambda score: True,
+    "good>=1": lambda score: score.value is not None and score.value >= 1,
+    "fast<0.5": lambda score: score.value is not None and score.value < 0.5,
+    "fast=true": lambda score: score.value == 1,
+    "good=red": lambda score: score.label == "red",
+    "good!=blue": lambda score: score.label not in (None, "blue"),
+}
 BY_HAND: dict[str, Callable[[AgentRun, Any], bool]] = {
     "agent": lambda run, name: run.agent_name == name,
     "status": lambda run, status: run.status.value == status,
@@ -129,6 +169,7 @@ BY_HAND: dict[str, Callable[[AgentRun, Any], bool]] = {
     "model": lambda run, name: name in [item.model for item in (*run.walk(), *all_steps(run))],
     "session_id": lambda run, name: run.session_id == name,
     "text": contains_text,
+    "score": lambda run, asked: all(any(SCORED[each](score) for score in of_name(run, each[:4])) for each in asked),
     "since": lambda run, when: run.started_at_ns >= when * SECOND_NS,
     "until": lambda run, when: run.started_at_ns < when * SECOND_NS,
     "min_duration": lambda run, took_s: (
@@ -147,6 +188,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "model": words,
     "session_id": words,
     "text": st.sampled_from(["RED", "een", "blu", "gold"]),
+    "score": st.lists(st.sampled_from(sorted(SCORED)), min_size=1, max_size=2),
     "since": moments_s.map(lambda after_s: BEGAN_NS // SECOND_NS + after_s),
     "until": moments_s.map(lambda after_s: BEGAN_NS // SECOND_NS + after_s),
     "min_duration": st.sampled_from(["0.5", "1", "1.000000001", "3"]),
@@ -159,6 +201,7 @@ SORTS: dict[str, Callable[[AgentRun], float]] = {
     "duration": lambda run: -1 if run.ended_at_ns is None else run.ended_at_ns - run.started_at_ns,
     "steps": lambda run: len(all_steps(run)),
     "tokens": lambda run: run.usage.total_tokens if run.usage else 0,
+    "score:good": lambda run: -9 if (value := value_of(run, "good")) is None else value,
 }
 
 
@@ -242,6 +285,8 @@ def option_words(query: dict[str, Any]) -> list[str]:
     for name, value in query.items():
         if name == "where":
             found += [word for key, fact in value.items() for word in ("--where", f"{key}={json.dumps(fact)}")]
+        elif name == "score":
+            found += [word for each in value for word in ("--score", each)]
         elif name in ("since", "until"):
             found += [f"--{name}", f"2026-11-23T23:03:{value - BEGAN_NS // SECOND_NS + 20}+00:00"]
         else:

@@ -20,12 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_agent_trace import AgentRun, SpanRecord, explain_run, load_runs
+from otel_agent_trace import AgentRun, SpanRecord, explain_run, load_runs, semconv
 from otel_agent_trace.cli.commands import main
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.forgetting import forget
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.model import AgentStep, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.model import AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.sources.index import build, choice, schema
@@ -39,6 +39,7 @@ from tests.support.sample_runs import BEGAN_NS, append, failed_run, lines_of, ma
 
 OURS = Scope("otel_agent_trace", "1")
 SECOND_NS = 1_000_000_000
+SCORED: dict[str, Any] = {semconv.EVALUATION_NAME: "good", semconv.EVALUATION_SCORE: 0.4}
 QUERIES: tuple[dict[str, Any], ...] = (
     {"sort": "time", "limit": 1},
     {"newest_first": True, "limit": 3},
@@ -66,6 +67,13 @@ QUERIES: tuple[dict[str, Any], ...] = (
     {"tag": ["a", "b"], "sort": "time", "limit": 1},
     {"where": {"metadata.tenant": "acme"}, "sort": "time", "limit": 2},
     {"text": "question", "sort": "tokens", "limit": 2},
+    {"score": "good<0.5"},
+    {"score": ["good", "good!=1"], "sort": "time", "limit": 1},
+    {"score": "good>=0", "agent": "a"},
+    {"sort": "score:good"},
+    {"sort": "score:good", "limit": 1},
+    {"sort": "score:good", "agent": "weather", "limit": 2},
+    {"sort": "score:good", "newest_first": True, "tool": "search"},
     {"since": (BEGAN_NS + 2 * SECOND_NS) / SECOND_NS, "sort": "time", "limit": 9},
     {"until": (BEGAN_NS + 2 * SECOND_NS) / SECOND_NS},
     {"min_duration": "400ms"},
@@ -101,6 +109,7 @@ def own_traces(draw: st.DrawFn) -> list[SpanRecord]:
         "run_id": ["order-1", f"{number + 1:032x}", "order-\x1f"],
         "usage": [None, Usage(input_tokens=3), Usage(details={"x": 1})],
         "sampling_probability": [None, 0.5],
+        "scores": [(Score(name="good", value=value),) for value in (True, 0.25, -1)],
     }
     for name, values in choices.items():
         if draw(st.booleans()):
@@ -176,7 +185,8 @@ def contents(draw: st.DrawFn) -> list[bytes]:
         elif spans:
             lines.append(otlp_json.encode(spans) + b"\n")
         if spans and draw(st.integers(0, 3)) == 0:
-            log = LogRecord(spans[0].trace_id, spans[-1].span_id, "note", BEGAN_NS, {"x": 1}, body="text")
+            name = draw(st.sampled_from(["note", semconv.EVALUATION_EVENT]))
+            log = LogRecord(spans[0].trace_id, spans[-1].span_id, name, BEGAN_NS, SCORED, body="text")
             lines.append(otlp_json.encode_log(log) + b"\n")
     for _ in range(draw(st.integers(0, 2)) if draw(st.integers(0, 2)) == 0 else 0):
         lines.append(draw(st.sampled_from([b"\n", b"   \n", b"no JSON\n", b'{"resourceSpans":[{"re\n'])))

@@ -13,7 +13,7 @@ from otel_agent_trace import AgentRun, RunQuery, explain_run, export_spans, iter
 from otel_agent_trace.export import ExportSummary
 from otel_agent_trace.runs.explain import RunExplanation
 
-query = RunQuery(agent="a", tag=["x", "y"], where={"metadata.tenant": 1}, min_duration="1.5s", sort="duration")
+query = RunQuery(agent="a", tag=["x", "y"], where={"metadata.tenant": 1}, score="helpful<0.5", sort="score:helpful")
 assert_type(load_runs("t.jsonl", query, tool_error=True, limit=3), list[AgentRun])
 assert_type(load_runs(["a.jsonl", object()], since="7d", strict=True), list[AgentRun])
 assert_type(iter_runs("t.jsonl", text="rain", on_problem=print), Iterator[AgentRun])
@@ -29,5 +29,5 @@ load_run("t.jsonl", servce="s")  # type: ignore[call-arg]  # pyright: ignore[rep
 explain_run("t.jsonl", servce="s")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 export_spans("t.jsonl", "http://h:4318", agnet="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 load_runs("t.jsonl", limit="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-load_runs("t.jsonl", sort="size")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load_runs("t.jsonl", sort=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 export_spans("t.jsonl")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

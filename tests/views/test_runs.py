@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage, compute_metrics
+from otel_agent_trace import AgentRun, AgentStep, Message, RunStatus, Score, StepError, StepKind, Usage, compute_metrics
 from otel_agent_trace.model import at_time
 from otel_agent_trace.views.report import report_rows, report_tables, report_title
 from otel_agent_trace.views.rows import TONES, Branch, Cell, Row, Table
@@ -247,13 +247,21 @@ def everything() -> AgentRun:
         step(6, kind=StepKind.MODEL, messages=(message_of("user", "a"),) * 3, attributes={"a": 1}),
         step(7, kind=StepKind.AGENT, run=run(run_id="r3", agent_name="inner")),
     )
-    return run(steps=steps, error=error, truncated=("final_output",), metadata={"a": 1}, usage=Usage(input_tokens=1))
+    scores = (Score(name="helpful", value=0.5), Score(name="helpful", value=True, label="yes", source="a"))
+    return run(
+        steps=steps,
+        error=error,
+        truncated=("final_output",),
+        metadata={"a": 1},
+        usage=Usage(input_tokens=1),
+        scores=scores,
+    )
 
 
 def tables_of(of_run: AgentRun) -> Iterator[Table]:
     ends = [run(run_id=status.value, status=status, interrupted=True) for status in RunStatus]
     yield runs_table([summary_of(each) for each in (of_run, *ends)], at_time(BEGAN_NS))
-    yield from report_tables(compute_metrics([of_run, *ends], bucket="1h"))
+    yield from report_tables(compute_metrics([of_run, *ends], bucket="1h", by="score:helpful"))
 
 
 def tones_of(of_run: AgentRun) -> Iterator[str]:

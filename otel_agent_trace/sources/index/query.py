@@ -22,6 +22,7 @@ _ORDERS = {
     "steps": "steps",
     "tokens": "tokens",
 }
+"""`RunQuery.sort` → the value of a row that it goes by; of other orders, such as by a score, all rows are read."""
 _LARGEST = (1 << 63) - 1
 _TRACE_ID_DIGITS = 32
 _HEX = frozenset("0123456789abcdef")
@@ -41,13 +42,17 @@ class Selection(NamedTuple):
 
 def is_narrowed(query: RunQuery) -> bool:
     """Return whether fewer traces are read for a query than there are."""
-    if query.order is None:
-        return query.limit is None and not INDEXED.isdisjoint(query.given())
-    return query.limit is not None or not INDEXED.isdisjoint(query.given())
+    is_filtered = not INDEXED.isdisjoint(query.given())
+    if query.order_name is None:
+        return query.limit is None and is_filtered
+    return is_filtered or (query.limit is not None and query.order_name in _ORDERS)
 
 
 def selection_of(query: RunQuery, connection: sqlite3.Connection) -> Selection:
-    """Return the statement for a query: traces in its order, the first one first, or in that in which they were added."""
+    """Return the statement for a query: traces in its order, the first one first, or in that in which they were added.
+
+    They come in the latter also where rows have nothing of what the query sorts by.
+    """
     conditions = [*_conditions(query)]
     has_other_keys = False
     if query.user_id is not None:
@@ -55,8 +60,8 @@ def selection_of(query: RunQuery, connection: sqlite3.Connection) -> Selection:
         conditions.append(condition)
     where = " AND ".join(f"({sql})" for sql, _ in conditions) or "1"
     arguments = tuple([each for _, given in conditions for each in given])
-    sort = query.sort or ("time" if query.newest_first else None)
-    if sort is None:
+    sort = query.order_name
+    if sort not in _ORDERS:
         return Selection(f"SELECT DISTINCT trace, 0 FROM run WHERE {where} ORDER BY trace", arguments, False)
     value = _ORDERS[sort]
     order = f"{value} DESC" if sort == "time" else f"{value} DESC, start_ns DESC"

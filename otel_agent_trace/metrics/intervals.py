@@ -1,0 +1,41 @@
+"""Compute rates and the intervals in which the true ones are, with 95 % certainty."""
+
+from __future__ import annotations
+
+import math
+
+_Z = 1.959963984540054  # the standard normal quantile at 0.975
+_T_OF_FEW = {1: 12.706204736432095, 2: 4.302652729696142}
+_T_TERMS = (
+    _Z,
+    (_Z**3 + _Z) / 4,
+    (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96,
+    (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384,
+    (79 * _Z**9 + 776 * _Z**7 + 1482 * _Z**5 - 1920 * _Z**3 - 945 * _Z) / 92160,
+)
+"""Terms of the Cornish-Fisher expansion of Student's t in the inverse of the degrees of freedom."""
+
+
+def rate(part: int, whole: int) -> float | None:
+    """Return the share of `part` in `whole`, from 0 to 1; None where `whole` is 0."""
+    return part / whole if whole else None
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
+    """Return the 95 % Wilson score interval (low, high) of a rate, each from 0 to 1; None without a trial."""
+    if not trials:
+        return None
+    share, z2 = successes / trials, _Z**2
+    scale = 1 + z2 / trials
+    centre = (share + z2 / (2 * trials)) / scale
+    margin = _Z / scale * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    low = 0.0 if successes == 0 else max(0.0, centre - margin)
+    high = 1.0 if successes == trials else min(1.0, centre + margin)
+    return low, high
+
+
+def t_quantile(degrees: int) -> float:
+    """Return the quantile of Student's t distribution at 0.975, within 0.2 %, for at least one degree of freedom."""
+    if degrees in _T_OF_FEW:
+        return _T_OF_FEW[degrees]
+    return math.fsum(term / float(degrees) ** power for power, term in enumerate(_T_TERMS))
