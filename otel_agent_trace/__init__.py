@@ -12,6 +12,7 @@ from otel_agent_trace.version import __version__
 
 if TYPE_CHECKING:
     from otel_agent_trace.backends import BackgroundBackend, FileBackend, InMemoryBackend, TracerBackend
+    from otel_agent_trace.cases import Case, load_cases
     from otel_agent_trace.errors import (
         AgentTraceError,
         AmbiguousRunError,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "backends": ("BackgroundBackend", "FileBackend", "InMemoryBackend", "TracerBackend"),
+    "cases": ("Case", "load_cases"),
     "errors": (
         "AgentTraceError",
         "AmbiguousRunError",
@@ -129,6 +131,7 @@ __all__ = [
     "BackgroundBackend",
     "BadRecordError",
     "Capabilities",
+    "Case",
     "ConfigurationError",
     "EndpointError",
     "ExportSummary",
@@ -176,6 +179,7 @@ __all__ = [
     "fork_run",
     "inject",
     "iter_runs",
+    "load_cases",
     "load_run",
     "load_runs",
     "open_source",

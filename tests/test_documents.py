@@ -48,8 +48,14 @@ DOCS = "\n".join(read(page) for page in PAGES if page.startswith("docs/"))
 ENVIRONMENT, MAPPING, METRICS, STATISTICS, COMMAND_LINE = (
     read(f"docs/{name}.md") for name in ("environment", "mapping", "metrics", "statistics", "command-line")
 )
-RUN_BY_OTHER_TESTS = ("CONTRIBUTING.md", "docs/frameworks.md", "docs/production.md", "docs/replay-frameworks.md")
-"""Pages whose blocks are not a single program: tested below, in test_production.py and in frameworks/."""
+RUN_BY_OTHER_TESTS = (
+    "CONTRIBUTING.md",
+    "docs/cases.md",
+    "docs/frameworks.md",
+    "docs/production.md",
+    "docs/replay-frameworks.md",
+)
+"""Pages whose blocks are not a single program: tested below, in test_production.py, in cases/ and in frameworks/."""
 PROGRAMS = [page for page in PAGES if python_blocks(read(page)) and page not in RUN_BY_OTHER_TESTS]
 SEPARATOR = "\x1e"
 MADE_UP = ("otel_agent_trace.dialects.acme", "otel_agent_trace.redaction_rules")

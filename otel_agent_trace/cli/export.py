@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, export_to_file
+from otel_agent_trace.cases import write_cases
+from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, WriteRuns, export_to_file
 from otel_agent_trace.cli.options import filter_options, json_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, redacted, target_of
 from otel_agent_trace.cli.streams import write_json, write_message
+from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
+from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.otlp import Settings, settings_of
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.scores import score_condition
 from otel_agent_trace.sources import name_of
 from otel_agent_trace.sources.search import nothing_found_text
 from otel_agent_trace.views.escape import escaped_line
 
-OTLP_JSON = "otlp-json"
+OTLP_JSON, CASES = "otlp-json", "cases"
 _OK, _REFUSED = 0, 1
 _SHOWN_REASONS = 5
 _MB = 1e6
+
+
+def _conditions(_: click.Context, parameter: click.Parameter, words: Sequence[str]) -> Sequence[str]:
+    """Return the conditions about scores, each of which was checked."""
+    for word in words:
+        try:
+            score_condition(word)
+        except ConfigurationError as error:
+            raise click.BadParameter(str(error), param=parameter) from error
+    return words
 
 
 @click.command("export")
@@ -33,11 +48,21 @@ _MB = 1e6
     "--to",
     "endpoint",
     required=True,
-    metavar="URL|otlp-json",
-    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://); otlp-json: write the runs instead.",
+    metavar="URL|otlp-json|cases",
+    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://); otlp-json or cases: write the runs instead.",
 )
 @click.option(
-    "--output", "path", metavar="FILE", help="With otlp-json: the file to write, by default (or -) standard output."
+    "--output",
+    "path",
+    metavar="FILE",
+    help="With otlp-json or cases: the file to write, by default (or -) standard output.",
+)
+@click.option(
+    "--expected",
+    multiple=True,
+    callback=_conditions,
+    metavar="CONDITION",
+    help="With cases: the answers of runs with such scores, as 'helpful>=1', are expected; if repeated, with all of them.",
 )
 @filter_options
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the newest N runs; 0: all.")
@@ -73,6 +98,7 @@ def command(
     *,
     endpoint: str,
     path: str | None,
+    expected: Sequence[str],
     limit: int | None,
     protocol: str | None,
     headers: Sequence[str],
@@ -83,7 +109,7 @@ def command(
     as_json: bool,
     **filters: Any,
 ) -> int:
-    """Send the spans of SOURCE to an OTLP endpoint, or write its runs as OTLP JSON Lines.
+    """Send the spans of SOURCE to an OTLP endpoint, or write its runs as OTLP JSON Lines or as cases for evaluations.
 
     All spans are sent, or with RUN or filters the whole traces of the runs that match. RUN is a run id, the beginning of
     one, or "last"; SOURCE#RUN names both in one word.
@@ -95,18 +121,23 @@ def command(
 
     With --to otlp-json the runs of any tracer are written in the form of ours: OTLP JSON Lines with the current
     attribute names of the GenAI conventions, which read back as equal runs.
+
+    With --to cases each run is written as a line of JSON with id, input, output, expected, tools, scores and metadata.
     """
     target = target_of(source, run, without=None)
     query = RunQuery.of(**filters, limit=limit or None)
     if target.run is not None and query.but(service=None) != RunQuery():
         raise _usage_error("RUN cannot be combined with filters other than --service")
-    if endpoint == OTLP_JSON:
+    if expected and endpoint != CASES:
+        raise _usage_error("--expected needs --to cases")
+    writers: dict[str, WriteRuns] = {OTLP_JSON: write_runs, CASES: functools.partial(write_cases, expected=expected)}
+    if endpoint in writers:
         if protocol or headers or timeout_s or again:
-            raise _usage_error("--protocol, --header, --timeout and --again cannot be combined with --to otlp-json")
-        export_to_file(target, path or STANDARD_OUTPUT, query, redact=redact, as_json=as_json)
+            raise _usage_error(f"--protocol, --header, --timeout and --again cannot be combined with --to {endpoint}")
+        export_to_file(target, path or STANDARD_OUTPUT, query, writers[endpoint], redact=redact, as_json=as_json)
         return _OK
     if path is not None:
-        raise _usage_error("--output needs --to otlp-json")
+        raise _usage_error("--output needs --to otlp-json or cases")
     settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
     query = query.but(run_id=target.run)
     state = ExportState(state_path(target.source, settings, query.given()))

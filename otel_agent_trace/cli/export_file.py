@@ -1,4 +1,4 @@
-"""Write runs to a file or to standard output, for ``otel-agent-trace export --to otlp-json``."""
+"""Write runs to a file or to standard output, for ``otel-agent-trace export --to otlp-json`` and ``--to cases``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import Target, hints_on_error, redacted
 from otel_agent_trace.cli.streams import write_json, write_message
-from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import name_of
@@ -24,15 +23,19 @@ from otel_agent_trace.views.figures import plural
 
 STANDARD_OUTPUT = "-"
 Write = Callable[[bytes], object]
+WriteRuns = Callable[[Iterable[AgentRun], Write], int]
 
 
-def export_to_file(target: Target, path: str, query: RunQuery, *, redact: bool, as_json: bool) -> None:
+def export_to_file(
+    target: Target, path: str, query: RunQuery, write_runs: WriteRuns, *, redact: bool, as_json: bool
+) -> None:
     """Write the run of `target`, or the runs that `query` selects, and print how many they are.
 
     Args:
         target: the source, and the run of it where one was named.
         path: the file to write, or ``-`` for standard output, where the count is not printed.
         query: which runs to write; of a single run only its `service` counts.
+        write_runs: writes runs in the form that was asked for, and returns their number.
         redact: whether to mask secrets on the way.
         as_json: whether to print the count as JSON.
     """

@@ -129,8 +129,12 @@ def read(span: SpanRecord) -> SpanFacts | None:
 def read_third_party(span: SpanRecord) -> SpanFacts | None:
     """Return the facts of a span of another tracer, by the dialects that understand it; None where none does.
 
-    Arguments and results of tools are unwrapped from the envelopes of frameworks, whichever dialect read them.
+    Arguments and results of tools are unwrapped from the envelopes of frameworks, whichever dialect read them. Spans of
+    an evaluation are no frame of the runs in it, which would be one run then, although Logfire and the conventions have
+    attributes on them.
     """
+    if evaluations.is_around_runs(span):
+        return None
     namespaces = frozenset([key.partition(".")[0] for key in span.attributes])
     readings = [
         (dialect, facts)

@@ -55,6 +55,11 @@ def score_of(event: Event) -> Score | None:
     return _score(fields, event.time_ns, event.name.removeprefix(semconv.EVALUATION_EVENTS))
 
 
+def is_around_runs(span: SpanRecord) -> bool:
+    """Return whether a span is an evaluation of pydantic-evals, a case of one or an evaluator: no part of a run."""
+    return span.scope.name == "pydantic-evals"
+
+
 def scores_in_attributes(span: SpanRecord) -> tuple[Score, ...]:
     """Return the scores in the attributes of a span of another tracer."""
     if not _are_evidence(span.attributes):
@@ -156,7 +161,7 @@ _TRULENS = "ai.observability.eval_root.score"
 
 def _read_pydantic_evals(span: SpanRecord) -> Iterator[Score]:
     """Read the span of a case, which has objects of results by name."""
-    if span.scope.name != "pydantic-evals":
+    if not is_around_runs(span):
         return
     for key in ("scores", "labels", "assertions"):
         results = parsed(span.attributes.get(key))

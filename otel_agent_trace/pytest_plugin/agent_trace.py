@@ -9,7 +9,8 @@ from typing import Any, NoReturn, overload
 
 import pytest
 
-from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.cases import tool_steps
+from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.pytest_plugin.replaying import CASSETTE
 from otel_agent_trace.testing.capture import capture_runs
 from otel_agent_trace.views.text import run_text
@@ -71,7 +72,7 @@ class AgentTrace(Sequence[AgentRun]):
             TypeError: `expected` is neither.
         """
         __tracebackhide__ = True
-        called = self._tools(self._some_runs())
+        called = tool_steps(self._some_runs())
         if isinstance(expected, AbstractSet):
             found: Any = {step.name for step in called}
             if found != expected:
@@ -156,11 +157,6 @@ class AgentTrace(Sequence[AgentRun]):
         __tracebackhide__ = True
         self._is_shown = True
         raise AssertionError(f"{reason}\n\n{self._text()}")
-
-    @staticmethod
-    def _tools(runs: Sequence[AgentRun]) -> list[AgentStep]:
-        steps = (step for run in _all(runs) for step in run.steps if step.kind is StepKind.TOOL)
-        return sorted(steps, key=lambda step: step.started_at_ns)
 
 
 @contextmanager

@@ -79,8 +79,13 @@ def test_evaluators_within_a_run_are_no_steps() -> None:
     assert (run.steps, run.scores) == ((), (RELEVANCE, BREVITY))
 
 
-def test_the_case_around_a_run() -> None:
-    """As pydantic-evals writes it, which calls what a check found `reason`."""
+EXPERIMENT = {"gen_ai.operation.name": "experiment", "logfire.msg_template": "evaluate {name}"}
+
+
+@pytest.mark.parametrize("agents_scope", ["otel_agent_trace", "pydantic-ai"])
+@pytest.mark.parametrize("of_evaluation", [{}, EXPERIMENT], ids=["plain", "as Logfire writes it"])
+def test_the_case_around_a_run(agents_scope: str, of_evaluation: dict[str, str]) -> None:
+    """As pydantic-evals writes it, which calls what a check found `reason`; its spans are no frame of one run."""
     results = {
         "scores": {"relevance": {"value": 0.9, "reason": "Names both cities.", "source": {"name": "Relevance"}}},
         "labels": {"tone": {"value": "friendly"}},
@@ -88,12 +93,18 @@ def test_the_case_around_a_run() -> None:
     }
     scope, facts = "pydantic-evals", {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
     attributes = {key: json.dumps(value) for key, value in results.items()}
+    logfire = {"logfire.msg": "case"} if of_evaluation else {}
     cases = [
-        span(f"{number}", "f", (1 + number, 90), "case", attributes if number == 1 else {}, scope=scope)
+        span(f"{number}", "f", (1 + number, 90), "case", logfire | (attributes if number == 1 else {}), scope=scope)
         for number in (1, 2)
     ]
-    agents = [span(f"{number}0", str(number), (3 + number, 80), "invoke_agent weather", facts) for number in (1, 2)]
-    evaluated, other = runs_from_spans([span("f", None, (1, 99), "evaluate", {}, scope=scope), *cases, *agents])
+    agents = [
+        span(f"{number}0", str(number), (3 + number, 80), "invoke_agent weather", facts, scope=agents_scope)
+        for number in (1, 2)
+    ]
+    evaluated, other = runs_from_spans(
+        [span("f", None, (1, 99), "evaluate", of_evaluation, scope=scope), *cases, *agents]
+    )
     assert evaluated.scores == (
         Score(name="relevance", value=0.9, explanation="Names both cities.", source="Relevance", at_ns=90),
         Score(name="tone", label="friendly", at_ns=90),

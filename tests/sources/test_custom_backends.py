@@ -27,6 +27,7 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.cli.export_file import export_to_file
 from otel_agent_trace.cli.sources import Target, read_by
+from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.replay import walk_run
 from otel_agent_trace.span import Capabilities
 from tests.support.backends import OnlyRuns, OnlyTraces
@@ -105,7 +106,7 @@ def test_functions_behind_the_commands(backend: Any, tmp_path: Path, capsys: pyt
     assert read_by(load_run, source, "last", None) == load_runs(backend)[1]
     assert read_by(explain_run, source, "last", None).run.user_input == "Snow?"
     path = tmp_path / "runs.jsonl"
-    export_to_file(Target(source, None), str(path), RunQuery(), redact=False, as_json=True)
+    export_to_file(Target(source, None), str(path), RunQuery(), write_runs, redact=False, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"file": str(path), "runs": 2}
     assert [run.run_id for run in load_runs(path)] == [run.run_id for run in load_runs(backend)]
 

@@ -43,7 +43,7 @@ def _written(tree: TraceTree) -> Iterator[Attached]:
             if type(item) is Score:
                 scores.append(item)
             yield Attached(item, span)
-        if tree.has_third_party and not dialects.is_ours(span):
+        if not dialects.is_ours(span):
             yield from [Attached(score, span) for score in scores_in_attributes(span)]
 
 
