@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from otel_agent_trace.replay.replaying import fork_run, replay_run
     from otel_agent_trace.runs import run_to_spans
     from otel_agent_trace.runs.explain import RunExplanation
+    from otel_agent_trace.sessions import AgentSession, iter_sessions, load_sessions
     from otel_agent_trace.sources import open_source
     from otel_agent_trace.sources.jaeger import JaegerSource
     from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
@@ -96,6 +97,7 @@ _MODULES = {
     "replay.diff": ("RunDiff", "diff_runs"),
     "runs": ("run_to_spans",),
     "runs.explain": ("RunExplanation",),
+    "sessions": ("AgentSession", "iter_sessions", "load_sessions"),
     "sources": ("open_source",),
     "sources.jaeger": ("JaegerSource",),
     "span": ("Capabilities", "Problem", "SpanRecord", "SpanSource"),
@@ -123,6 +125,7 @@ __all__ = [
     "ActiveRun",
     "ActiveStep",
     "AgentRun",
+    "AgentSession",
     "AgentSpanProcessor",
     "AgentStep",
     "AgentTraceError",
@@ -179,9 +182,11 @@ __all__ = [
     "fork_run",
     "inject",
     "iter_runs",
+    "iter_sessions",
     "load_cases",
     "load_run",
     "load_runs",
+    "load_sessions",
     "open_source",
     "plan_replay",
     "pseudonymize_user_id",

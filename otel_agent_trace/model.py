@@ -251,7 +251,7 @@ class RunFacts(Facts, kw_only=True, gc=False):
     recorded_by: str | None = None
 
 
-class _Timed:
+class Timed:
     """Provide start and end as datetimes for what has `started_at_ns` and `ended_at_ns`."""
 
     __slots__ = ()
@@ -274,7 +274,7 @@ class _Timed:
         return None if self.ended_at_ns is None else (self.ended_at_ns - self.started_at_ns) / _NS_PER_S
 
 
-class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
+class AgentStep(_Compared, Timed, Facts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
     """Represent a step of a run: a call of a tool or of a model, a sub-agent, a retrieval, or something else.
 
     `input` and `output` are arguments and return value of every kind of step. `messages` are those that a model was
@@ -343,7 +343,7 @@ class AgentStep(_Compared, _Timed, Facts, frozen=True, kw_only=True, eq=False, g
         return _from_dict(cls, data)
 
 
-class AgentRun(_Compared, _Timed, RunFacts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
+class AgentRun(_Compared, Timed, RunFacts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
     """Represent a run of an agent.
 
     `steps` is flat and in order; a sub-agent is one step of kind agent whose `run` holds its own steps. `usage` is as
@@ -491,7 +491,7 @@ def _to_dict(item: _Compared) -> dict[str, Any]:
         for name in ("service_name", "service_version", "environment"):
             data[name] = encode(getattr(item, name)).data  # for readers of the JSON: from_dict takes the resource
         _leave_out_resources(item, data["steps"])
-    if isinstance(item, _Timed):
+    if isinstance(item, Timed):
         data["duration_s"] = item.duration_s
     if tags:
         data[_TYPES_KEY] = tags

@@ -92,7 +92,7 @@ def load_runs(call: ReadCall) -> list[AgentRun]:
 
 def _runs(call: ReadCall, query: RunQuery) -> Iterator[AgentRun]:
     source = open_source(call.source, on_progress=call.on_progress)
-    return search(source, query, _reporter(call.strict, call.on_problem), lambda found: found.run)
+    return search(source, query, problem_reporter(call.strict, call.on_problem), lambda found: found.run)
 
 
 @suggests_keywords
@@ -122,7 +122,9 @@ def load_run(
         SourceError: the source cannot be read at all.
         BadRecordError: a record cannot be read, and `strict` is set.
     """
-    return _find_run(source, RunQuery(run_id=run_id, service=service), _reporter(strict, on_problem), on_progress).run
+    return _find_run(
+        source, RunQuery(run_id=run_id, service=service), problem_reporter(strict, on_problem), on_progress
+    ).run
 
 
 @suggests_keywords
@@ -141,7 +143,7 @@ def explain_run(
     """
     census = Census(keeps_places=True)
     run, whole = _find_run(
-        source, RunQuery(run_id=run_id, service=service), _reporter(False, on_problem), on_progress, census
+        source, RunQuery(run_id=run_id, service=service), problem_reporter(False, on_problem), on_progress, census
     )
     explained = (below for outer in explain(whole.spans or run_to_spans(whole.run)) for below in outer.walk())
     explanation = next(below for below in explained if below.run.run_id == run.run_id)
@@ -169,7 +171,8 @@ def runs_from_spans(spans: Iterable[Any]) -> list[AgentRun]:
     return sorted(runs_of(by_trace(records).values()), key=age)
 
 
-def _reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Callable[[Problem], None]:
+def problem_reporter(strict: bool, on_problem: Callable[[Problem], None] | None) -> Callable[[Problem], None]:
+    """Return what is called with each `Problem`: a function that raises it if `strict`, else `on_problem` or the log."""
     if strict:
         return _raise
     return _log_problem if on_problem is None else on_problem

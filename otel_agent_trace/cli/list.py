@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from otel_agent_trace.cli.options import filter_options, json_option, source_argument
+from otel_agent_trace.cli.options import filter_options, json_option, limit_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stderr_console, stdout_console, write_json, write_message
@@ -23,13 +23,7 @@ _LIMIT = 20
 @click.command("list")
 @source_argument
 @filter_options
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    default=_LIMIT,
-    metavar="N",
-    help=f"At most N runs, by default {_LIMIT}; 0: all.",
-)
+@limit_option("runs", _LIMIT)
 @json_option
 def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) -> None:
     """List the runs of SOURCE, newest first."""

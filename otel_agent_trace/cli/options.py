@@ -99,6 +99,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON."
 full_option = click.option("--full", is_flag=True, help="Show every step and every value whole.")
 
 
+def limit_option(things: str, default: int) -> Callable[[F], F]:
+    """Return a decorator that adds ``--limit``, the most things to list; 0 lists all."""
+    text = f"At most N {things}, by default {default}; 0: all."
+    return click.option("--limit", type=click.IntRange(min=0), default=default, metavar="N", help=text)
+
+
 def filter_options(function: F) -> F:
     """Add an option for each row of `FILTERS` to a command, which receives them as keywords of `RunQuery`."""
     return some_filters(*FILTERS)(function)

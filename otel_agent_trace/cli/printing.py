@@ -18,6 +18,7 @@ from otel_agent_trace.metrics import MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.replay.diff import RunDiff
 from otel_agent_trace.runs.explain import RunExplanation
+from otel_agent_trace.sessions import AgentSession
 from otel_agent_trace.views.diff import (
     beginning_difference_rows,
     ending_difference_rows,
@@ -37,6 +38,14 @@ from otel_agent_trace.views.report import report_rows, report_tables, report_tit
 from otel_agent_trace.views.rows import Cell, Row
 from otel_agent_trace.views.run_list import runs_table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title, status_cell
+from otel_agent_trace.views.sessions import (
+    session_rows,
+    session_title,
+    sessions_table,
+    totals_rows,
+    turn_rows,
+    turn_title,
+)
 from otel_agent_trace.views.steps import step_rows, step_title
 from otel_agent_trace.views.summaries import RunSummary
 from otel_agent_trace.views.text import INDENT, LABEL_WIDTH
@@ -49,6 +58,7 @@ if TYPE_CHECKING:
 _WIDE = 120
 _STEP_INDENT = 4
 _DEEPEST = 10
+_TURN_LABEL_WIDTH = 10
 
 
 def print_runs(summaries: Sequence[RunSummary], console: Console, now: datetime) -> None:
@@ -67,6 +77,25 @@ def print_run(run: AgentRun, console: Console, *, full: bool) -> None:
     console.print(rich_tree(steps_tree(run, full=full)))
     console.print()
     console.print(Rows(ending_rows(run, full=full), least_label_width=LABEL_WIDTH))
+
+
+def print_sessions(sessions: Sequence[AgentSession], console: Console, now: datetime) -> None:
+    """Print many sessions as a table, one line for each."""
+    print_table(sessions_table(sessions, now), console)
+
+
+def print_session(session: AgentSession, console: Console, *, full: bool) -> None:
+    """Print the turns of a session in order, each as it is read, and then its totals."""
+    console.print(styled(session_title(session)))
+    console.print(Rows(session_rows(session), least_label_width=_TURN_LABEL_WIDTH))
+    number_of = {turn.run_id: number for number, turn in enumerate(session.turns, 1)}
+    for number, run in enumerate(session.runs, 1):
+        console.print()
+        console.print(Wrapped(turn_title(run, number)))
+        console.print(Rows(turn_rows(run, number_of, full=full), least_label_width=_TURN_LABEL_WIDTH))
+    console.print()
+    console.print(styled(Cell("in all", "strong")))
+    console.print(Rows(totals_rows(session), least_label_width=_TURN_LABEL_WIDTH))
 
 
 def print_beginning(run: AgentRun, console: Console, *, full: bool) -> None:

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import sys
+import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from otel_agent_trace.views.escape import escaped, escaped_json, escaped_line
@@ -59,9 +61,21 @@ def write_lines(text: str, margin: str = "  ") -> None:
 
 def write_json(data: Any, indent: int | None = 2) -> None:
     """Write one JSON text to standard output, with control characters and those that its encoding lacks escaped."""
+    sys.stdout.write(_json_text(data, indent) + "\n")
+
+
+def write_json_with_list(data: dict[str, Any], name: str, items: Iterable[Any]) -> None:
+    """Write a dictionary as JSON as `write_json` does, with a list as its last item, whose items are written one by one."""
+    others = _json_text({key: value for key, value in data.items() if key != name}, 2)
+    sys.stdout.write(f"{others.removesuffix('}').rstrip()},\n  {json.dumps(name)}: [")
+    for number, item in enumerate(items):
+        sys.stdout.write(("," if number else "") + "\n" + textwrap.indent(_json_text(item, 2), "    "))
+    sys.stdout.write("\n  ]\n}\n")
+
+
+def _json_text(data: Any, indent: int | None) -> str:
     encoding = (sys.stdout.encoding or "ascii").lower()
-    text = json.dumps(data, ensure_ascii=not encoding.startswith("utf"), indent=indent)
-    sys.stdout.write(escaped_json(text) + "\n")
+    return escaped_json(json.dumps(data, ensure_ascii=not encoding.startswith("utf"), indent=indent))
 
 
 def _console(*, stderr: bool = False, width: int | None = None) -> Console:

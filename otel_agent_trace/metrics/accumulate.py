@@ -1,9 +1,4 @@
-"""Count one run into a tally.
-
-Usage is reported on several levels: on a model call, on a call that wraps it, on the run (for all its calls) and on the
-runs around it. All sums are over the innermost calls, so that no token counts twice. A run's own figure is used only
-where no call in it, or in the runs below it, has one.
-"""
+"""Count one run into a tally; tokens as `runs.usage` sums them."""
 
 from __future__ import annotations
 
@@ -16,6 +11,7 @@ from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import CallTally, Occurrences, OutcomeTally, RunTally, ScoreTally, normalised
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
+from otel_agent_trace.runs.usage import counting_calls, usage_of
 from otel_agent_trace.scores import number_of, scores_in
 
 UNKNOWN = "unknown"
@@ -26,7 +22,7 @@ _CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: cat
 
 def count_run(tally: RunTally, run: AgentRun, group_names: Iterable[str] = ()) -> None:
     """Count an outermost run with everything below it, in the groups with the given names too."""
-    tokens, scores = _token_counts(_used_tokens(run)), _scores_by_name(run)
+    tokens, scores = _token_counts(usage_of(run)), _scores_by_name(run)
     agent = tally.agents.at(_name_or_unknown(run.agent_name))
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens)
@@ -74,43 +70,6 @@ def _token_counts(usage: Usage) -> Counter[str]:
     return Counter({name: count for name in TOKEN_FIELDS if (count := getattr(usage, name))})
 
 
-def _used_tokens(run: AgentRun) -> Usage:
-    """Return the tokens of a run and all runs below it."""
-    return _usage_and_origin(run)[0]
-
-
-def _counting_calls(run: AgentRun) -> list[AgentStep]:
-    """Return the model calls of this run alone that have tokens and wrap no other call that has some."""
-    calls = [step for step in run.steps if step.kind is StepKind.MODEL and _has_counts(step.usage)]
-    wrappers = _ancestors(calls, run.steps)
-    return [step for step in calls if step.step_id not in wrappers]
-
-
-def _usage_and_origin(run: AgentRun) -> tuple[Usage, bool]:
-    """Return the tokens of a run, and whether any call in it or below it has some."""
-    by_call = [step.usage for step in _counting_calls(run) if step.usage is not None]
-    below = [_usage_and_origin(step.run) for step in run.steps if step.run is not None]
-    is_of_calls = bool(by_call) or any(any_below for _, any_below in below)
-    if not is_of_calls and run.usage is not None and _has_counts(run.usage):
-        return run.usage, False
-    return sum((*by_call, *(usage for usage, _ in below)), Usage()), is_of_calls
-
-
-def _has_counts(usage: Usage | None) -> bool:
-    return usage is not None and any(getattr(usage, name) is not None for name in TOKEN_FIELDS)
-
-
-def _ancestors(steps: list[AgentStep], run_steps: tuple[AgentStep, ...]) -> set[int | str]:
-    parents = {step.step_id: step.parent_step_id for step in run_steps}
-    found: set[int | str] = set()
-    for step in steps:
-        parent = step.parent_step_id
-        while parent is not None and parent != step.step_id and parent not in found:
-            found.add(parent)
-            parent = parents.get(parent)
-    return found
-
-
 def _bucket_tallies(tally: RunTally, run: AgentRun) -> tuple[OutcomeTally, ...]:
     if tally.bucket_ns is None:
         return ()
@@ -144,7 +103,7 @@ def _count_steps(tally: RunTally, run: AgentRun) -> None:
         error = _step_error(step)
         if error is not None:
             _count_error(tally, error, _ONE_STEP)
-    for step in _counting_calls(run):
+    for step in counting_calls(run):
         if step.usage is not None:
             tally.models.at(model_name(step)).tokens.update(_token_counts(step.usage))
 

@@ -63,6 +63,11 @@ def time_text(unix_ns: int) -> str:
     return _local(unix_ns).isoformat(" ", "milliseconds") if unix_ns else UNKNOWN
 
 
+def second_text(unix_ns: int) -> str:
+    """Return a local time to the second; ``-`` for 0."""
+    return f"{_local(unix_ns):%Y-%m-%d %H:%M:%S}" if unix_ns else UNKNOWN
+
+
 def when_text(unix_ns: int, now: datetime) -> str:
     """Return a local time as short as `now` allows: without the date today, without the year this year."""
     if not unix_ns:

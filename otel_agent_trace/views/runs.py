@@ -66,14 +66,19 @@ def question_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
 
 
 def ending_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
-    """Yield rows with the answer, the error and the logs of a run, as far as there are any."""
+    """Yield rows with the answer, the error, the scores and the logs of a run, as far as there are any."""
+    yield from answer_rows(run, full=full)
+    yield from log_rows(run.logs, run.started_at_ns, full=full)
+
+
+def answer_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
+    """Yield rows with the answer, the error and the scores of a run, as far as there are any."""
     if run.final_output is not None:
         yield Row("answer", value_text(run.final_output, bounds_of(full=full)))
     yield from interruption_rows(run, full=full)
     if run.error is not None:
         yield from error_rows(run.error, full=full)
     yield from score_rows(run.scores, full=full)
-    yield from log_rows(run.logs, run.started_at_ns, full=full)
 
 
 def _run_facts(run: AgentRun) -> Iterator[tuple[str, str | None]]:

@@ -1,6 +1,7 @@
 import io
 import re
 import unicodedata
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,13 +17,17 @@ from otel_agent_trace.cli.printing import (
     print_report,
     print_run,
     print_runs,
+    print_session,
+    print_sessions,
     print_step,
 )
 from otel_agent_trace.metrics import compute_metrics
-from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, at_time
+from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, Score, StepError, StepKind, at_time
 from otel_agent_trace.replay.diff import diff_runs
 from otel_agent_trace.replay.plan import plan_replay
 from otel_agent_trace.replay.walk import walk_run
+from otel_agent_trace.sessions import load_sessions
+from otel_agent_trace.sources.runs import RunsSource
 from otel_agent_trace.values import Opaque
 from otel_agent_trace.views.summaries import summary_of
 from otel_agent_trace.views.text import run_text
@@ -81,6 +86,8 @@ def hostile_run(text: str) -> AgentRun:
         resource={"service.name": text},
         truncated=(text,),
         replay_of=text,
+        continues=text,
+        scores=(Score(name=text, label=text, explanation=text, source=text), Score(name=text + "v", value=0.5)),
         started_at_ns=5,
         ended_at_ns=30,
     )
@@ -108,6 +115,10 @@ def everything_shown(run: AgentRun, width: int) -> str:
         print_diff(diff_runs(replace(run, steps=()), run), console, full=full)
     print_plan(plan_replay(run), console)
     print_runs([summary_of(run)], console, at_time(0))
+    for session in load_sessions(RunsSource(SimpleNamespace(runs=lambda: [run]))):
+        print_sessions([session], console, at_time(0))
+        print_session(session, console, full=False)
+        print_session(session, console, full=True)
     print_report(compute_metrics([run], bucket="1h"), console)
     return file.getvalue() + run_text(run, full=True)
 
@@ -140,9 +151,10 @@ def test_json_has_no_control_character(run_command, write_runs, make_run, make_s
     """What `--json` writes to a terminal is as harmless."""
     text = NASTY.replace("\ud800", "")
     steps = (make_step(0, StepKind.TOOL, text, 0, 1, input=text, output={text: text}),)
-    write_runs([make_run("run", user_input=text, agent_name=text, steps=steps)])
-    for command in ("list", "show", "replay", "metrics"):
-        result = run_command(command, "--json")
+    write_runs([make_run("run", user_input=text, agent_name=text, session_id=text, steps=steps)])
+    commands = (("list",), ("show",), ("show", "--session", text), ("sessions",), ("replay",), ("metrics",))
+    for command in commands:
+        result = run_command(*command, "--json")
         assert result.code == 0
         assert controls_in(result.out) == set()
 
