@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -107,10 +108,26 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 
         It belongs to that response where its own span is not known: an evaluation may come later, in another trace.
         """
+        return self._named(semconv.RESPONSE_ID)
+
+    @property
+    def run_id(self) -> str | None:
+        """Return the id of the run that an evaluation names; None for other records.
+
+        It belongs to that run where its own span is not known: to the one in its trace, or in any if it names none.
+        """
+        return self._named(semconv.RUN_ID)
+
+    @property
+    def is_of_run_only(self) -> bool:
+        """Return whether it names a run, and neither a trace nor a response."""
+        return not self.trace_id and self.response_id is None and self.run_id is not None
+
+    def _named(self, key: str) -> str | None:
         if not self.name.startswith(semconv.EVALUATION_EVENTS):
             return None
         body = self.body if isinstance(self.body, Mapping) else {}
-        ids = (fields.get(semconv.RESPONSE_ID) for fields in (self.attributes, body))
+        ids = (fields.get(key) for fields in (self.attributes, body))
         return next((found for found in ids if type(found) is str and found), None)
 
     @property
@@ -162,23 +179,25 @@ def severity_name(number: int) -> str:
 
 
 def with_logs(spans: list[SpanRecord], logs: Iterable[LogRecord]) -> list[SpanRecord]:
-    """Return the spans of a trace with their log records as further events, in order of time.
+    """Return the spans of a trace with their log records as further events, in order of time, or as they come.
 
     Log records of other spans are left out; each record counts once, since lines of a file may be repeated.
     """
     events: dict[str, dict[tuple[int, str, str], Event]] = {}
     for log in logs:
         event = log.event
-        events.setdefault(log.span_id, {}).setdefault(_order_of(event), event)
+        events.setdefault(log.span_id, {}).setdefault(_identity_of(event), event)
     return [
-        msgspec.structs.replace(span, events=tuple(sorted((*span.events, *more.values()), key=_order_of)))
+        msgspec.structs.replace(
+            span, events=tuple(sorted((*span.events, *more.values()), key=operator.attrgetter("time_ns")))
+        )
         if (more := events.get(span.span_id))
         else span
         for span in spans
     ]
 
 
-def _order_of(event: Event) -> tuple[int, str, str]:
+def _identity_of(event: Event) -> tuple[int, str, str]:
     return event.time_ns, event.name, repr(sorted(event.attributes.items()))
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.dialects.parsing.payloads import parsed
+from otel_agent_trace.formats.console_json import time_ns
 from otel_agent_trace.model import Score
 from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
 from otel_agent_trace.span_facts import text_of
@@ -31,13 +33,16 @@ _EXPLANATIONS = (
     semconv.ERROR_TYPE,
 )
 _SOURCES = (
-    *(semconv.SCORE_SOURCE, "gen_ai.evaluation.evaluator.source", "gen_ai.evaluation.source", "source"),
-    *("annotator_kind", "kind", "source_id", "source_type"),
+    *(semconv.SCORE_SOURCE, "gen_ai.evaluation.evaluator.source", "gen_ai.evaluation.source", "annotator_kind"),
+    *("source", "kind", "source_id", "source_type"),
 )
+"""Attributes for who gave a score; what Phoenix calls `source` is how an annotation came, beside its `annotator_kind`."""
+_TIMES = ("create_time", "timestamp")
 _LANGWATCH_EVENT = "langwatch.evaluation.custom"
 _VERDICTS = {True: "pass", False: "fail"}
 """Labels of assertions, as pydantic-evals writes them in its events, and of `passed`, which LangWatch has."""
-_TYPES: dict[str, Callable[[Any], bool | int]] = {"bool": bool, "int": int}
+_TYPES: dict[str, Callable[[Any], bool | int]] = {"bool": bool, "int": int, "BOOLEAN": bool}
+"""Types of values that are written as doubles: those of our own tracer, and Langfuse's."""
 
 
 def score_of(event: Event) -> Score | None:
@@ -181,7 +186,7 @@ def _read_lists(span: SpanRecord) -> Iterator[Score]:
                     {"name": name, **item} if isinstance(item, dict) else {"name": name, "value": item}, span
                 )
         for item in found if isinstance(found, list) else ():
-            yield from _given(item, span)
+            yield from _given(item, span, _time_of(item))
 
 
 _LISTS = (
@@ -213,17 +218,24 @@ _IS_READ = re.compile(
 # ── entries ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _given(entry: Any, span: SpanRecord) -> Iterator[Score]:
+def _given(entry: Any, span: SpanRecord, at_ns: int | None = None) -> Iterator[Score]:
     """Yield the score in an entry of a span, if it has a value, a label or an explanation."""
-    if isinstance(entry, Mapping):
-        score = _score(entry, span.end_ns or span.start_ns, "")
-        if score is not None and score.name:
-            yield score
+    if not isinstance(entry, Mapping) or entry.get("valid") is False:  # MLflow keeps what was replaced
+        return
+    score = _score(entry, at_ns or span.end_ns or span.start_ns, "")
+    if score is not None and score.name:
+        yield score
+
+
+def _time_of(entry: Any) -> int | None:
+    with suppress(ValueError):  # a text that only looks like a time
+        return time_ns(_first(entry, _TIMES)) if isinstance(entry, Mapping) else None
+    return None
 
 
 def _score(entry: Mapping[str, Any], at_ns: int, name: str) -> Score | None:
     value = _value_of(entry)
-    label = text_of(_first(entry, _LABELS))
+    label = None if entry.get("dataType") == "BOOLEAN" else text_of(_first(entry, _LABELS))
     if label is None and isinstance(passed := entry.get("passed"), bool):
         label = _VERDICTS[passed]
     if isinstance(value, str):
@@ -243,18 +255,17 @@ def _score(entry: Mapping[str, Any], at_ns: int, name: str) -> Score | None:
 
 def _value_of(entry: Mapping[str, Any]) -> bool | int | float | str | None:
     """Return the number or bool of an entry; a text that is none is a label."""
-    value = _first(entry, _VALUES)
-    restored = _TYPES.get(str(entry.get(semconv.SCORE_TYPE)))
-    if restored is not None and isinstance(value, float) and value.is_integer():
-        return restored(value)
-    if value is None and isinstance(entry.get("feedback"), dict):  # MLflow's assessments
-        value = entry["feedback"].get("value")
+    feedback = entry.get("feedback")  # of MLflow's assessments
+    value = _first(feedback if isinstance(feedback, Mapping) else entry, _VALUES)
     if isinstance(value, str):
         try:
-            return float(value)
+            value = float(value)
         except ValueError:
-            return value
-    return value if isinstance(value, bool | int | float) else None
+            return str(value)
+    if not isinstance(value, bool | int | float):
+        return None
+    restored = _TYPES.get(str(entry.get(semconv.SCORE_TYPE) or entry.get("dataType")))
+    return value if restored is None or not float(value).is_integer() else restored(value)
 
 
 def _source_of(entry: Mapping[str, Any]) -> str | None:

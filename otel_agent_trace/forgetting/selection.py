@@ -12,6 +12,7 @@ from otel_agent_trace.dialects.parsing.attributes import USER_IDS, session_id_in
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled
+from otel_agent_trace.runs.scores_by_id import began_last_before
 from otel_agent_trace.runs.stitch import assembled
 from otel_agent_trace.sources import FilesSource
 from otel_agent_trace.sources.search import UserKeys
@@ -39,6 +40,7 @@ class Selection:
         self.spans = set[tuple[str, str]]()
         self.responses = set[str]()
         self.sessions = set[str]()
+        self._named = _NamedRuns()
         self.runs = 0
         """Number of runs: outermost ones, or of a trace of several users those of the user."""
 
@@ -55,13 +57,15 @@ class Selection:
         return trace_id in self.traces or (trace_id, span_id) in self.spans
 
     def has_log(self, log: LogRecord) -> bool:
-        """Return whether a log record is selected: by its span, by what it names itself, or by its response or session."""
+        """Return whether a log record is selected: by its span, by what it names itself, or by its response, run or session."""
         if self.has_span(log.trace_id, log.span_id):
             return True
         own = self._names(log)
         if own is not None:
             return own
-        return log.response_id in self.responses or log.session_id in self.sessions
+        if log.response_id in self.responses or log.session_id in self.sessions:
+            return True
+        return log.response_id is None and log.run_id is not None and self._named.has(log)
 
     def _names(self, log: LogRecord) -> bool | None:
         """Return whether a log record is selected by what it names itself; None where it names neither."""
@@ -94,6 +98,34 @@ class Selection:
         self.responses.update(filter(None, (span.attributes.get(semconv.RESPONSE_ID) for span in spans)))
 
 
+class _NamedRuns:
+    """Hold the runs that log records may name in place of a span: those that are selected, and others of the same ids.
+
+    Of the others only those are held whose ids a program gave: ids that begin with that of the trace are used once.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[str, dict[tuple[str | None, bool], int]] = {}
+
+    def note(self, kept: Iterable[AgentRun], selected: Iterable[AgentRun]) -> None:
+        """Note runs that stay, and runs that are selected, with those below them."""
+        for run in (part for outer in kept for part in outer.walk()):
+            if not run.run_id.startswith(run.trace_id or ""):
+                self._begun.setdefault(run.run_id, {})[run.trace_id, False] = run.started_at_ns
+        for run in (part for outer in selected for part in outer.walk()):
+            begun = self._begun.setdefault(run.run_id, {})
+            begun[run.trace_id, True] = run.started_at_ns
+            if begun.get((run.trace_id, False)) == run.started_at_ns:
+                del begun[run.trace_id, False]
+
+    def has(self, log: LogRecord) -> bool:
+        """Return whether the run that a log record names is selected, as readers find it."""
+        begun = self._begun.get(log.run_id or "", {})
+        if log.trace_id:
+            begun = {key: began_ns for key, began_ns in begun.items() if key[0] == log.trace_id}
+        return bool(begun) and began_last_before(log.time_ns, begun)[1]
+
+
 class RunSelection(Selection):
     """Select whole runs, with all that is below them; a trace keeps its other runs.
 
@@ -111,6 +143,7 @@ class RunSelection(Selection):
         runs = [each.run for each, matches in zip(found, are_matching, strict=True) if matches]
         others = [each.run for each, matches in zip(found, are_matching, strict=True) if not matches]
         self._sessions_of_others.update(filter(None, (part.session_id for run in others for part in run.walk())))
+        self._named.note(others, runs)
         if runs:
             selected = _at_or_below({*_span_ids(runs)}, spans) if others else spans
             self._add((part for run in runs for part in run.walk()), [*selected], is_whole=not others)
@@ -162,9 +195,11 @@ class UserSelection(Selection):
         is_named = bool(matching) or not trace_ids.isdisjoint(self._named_traces)
         self._named_traces -= trace_ids
         self._sessions_of_others.update(filter(None, (part.session_id for part in others)))
+        in_flight = [run for run in runs if run.interrupted is False]
+        stays = bool(in_flight) or not is_named
+        self._named.note(runs if stays or others else (), () if stays else matching if others else runs)
         if not is_named:
             return
-        in_flight = [run for run in runs if run.interrupted is False]
         if in_flight:
             self.in_flight += len(in_flight)
         elif others:

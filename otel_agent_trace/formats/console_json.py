@@ -119,7 +119,7 @@ class _PythonEvent(msgspec.Struct):
     attributes: dict[str, Any] | None = None
 
     def event(self) -> Event:
-        return Event(self.name, _time_ns(self.timestamp) or 0, self.attributes or {})
+        return Event(self.name, time_ns(self.timestamp) or 0, self.attributes or {})
 
 
 class _PythonLink(msgspec.Struct):
@@ -167,8 +167,8 @@ class _PythonSpan(msgspec.Struct):
             span_id=_id(context.span_id, 16),
             parent_span_id=_parent_id(self.parent_id),
             name=self.name,
-            start_ns=_time_ns(self.start_time) or 0,
-            end_ns=_time_ns(self.end_time),
+            start_ns=time_ns(self.start_time) or 0,
+            end_ns=time_ns(self.end_time),
             attributes=kind_of_phoenix | (self.attributes or {}),
             kind=_KINDS.get(_enum_name(self.kind), semconv.KIND_INTERNAL),
             status_code=_STATUS_CODES.get(_enum_name(status.status_code), semconv.STATUS_UNSET),
@@ -199,7 +199,7 @@ class _PythonLog(msgspec.Struct):
             _digits(self.trace_id, 32),
             _digits(self.span_id, 16),
             self.event_name or str(attributes.pop("event.name", "")),
-            _time_ns(self.timestamp) or _time_ns(self.observed_timestamp) or 0,
+            time_ns(self.timestamp) or time_ns(self.observed_timestamp) or 0,
             attributes,
             self.body,
             self.severity_number if type(self.severity_number) is int else 0,
@@ -302,8 +302,8 @@ class _GoSpan(_Go):
             span_id=_id(context.span_id, 16),
             parent_span_id=_parent_id(None if self.parent is None else self.parent.span_id),
             name=self.name,
-            start_ns=_time_ns(self.start_time) or 0,
-            end_ns=_time_ns(self.end_time) or None,
+            start_ns=time_ns(self.start_time) or 0,
+            end_ns=time_ns(self.end_time) or None,
             attributes=_go_attributes(self.attributes),
             kind=kind if type(kind) is int and 0 <= kind <= _LAST_KIND else semconv.KIND_INTERNAL,
             status_code=_STATUS_CODES.get(_enum_name(status.code), semconv.STATUS_UNSET),
@@ -334,7 +334,7 @@ class _GoLog(_Go):
             _digits(self.trace_id, 32),
             _digits(self.span_id, 16),
             self.event_name,
-            _time_ns(self.timestamp) or _time_ns(self.observed_timestamp) or 0,
+            time_ns(self.timestamp) or time_ns(self.observed_timestamp) or 0,
             _go_attributes(self.attributes),
             self.body.value if self.body is not None else None,
             self.severity if type(self.severity) is int else 0,
@@ -349,7 +349,7 @@ def _go_attributes(pairs: Iterable[_GoPair] | None) -> dict[str, Any]:
 
 
 def _go_event(event: _GoEvent) -> Event:
-    return Event(event.name, _time_ns(event.time) or 0, _go_attributes(event.attributes))
+    return Event(event.name, time_ns(event.time) or 0, _go_attributes(event.attributes))
 
 
 def _go_link(link: _GoLink) -> Link:
@@ -395,7 +395,7 @@ def _parent_id(text: str | None) -> str | None:
     return _id(text, 16) if _digits(text, 16) and text is not None else None
 
 
-def _time_ns(text: Any) -> int | None:
+def time_ns(text: Any) -> int | None:
     """Return a time of ISO 8601 as Unix nanoseconds; 0 for one before 1970, as Go's zero time; None for no time."""
     match = _TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None:

@@ -33,7 +33,7 @@ class OutsideLogs(msgspec.Struct, frozen=True):
     """Represent the log records of an instrumentation scope that belong to no span: why, their number, and their places.
 
     `why` is ``of no trace``, ``of a span that was not read``, ``of a trace that is not one run`` for records that name no
-    span, or ``of a response that was not read``.
+    span, ``of a response that was not read``, or ``of a run that was not read``.
     """
 
     why: str

@@ -20,10 +20,14 @@ class Origin(NamedTuple):
 
 
 class Attached(NamedTuple):
-    """Represent a line of a log, or a score, and the span in which it was written."""
+    """Represent a line of a log, or a score, and the span in which it was written.
+
+    `names` are attributes with the ids of the run and the step, for a score that belongs to these and not to its span.
+    """
 
     item: LogEntry | Score
     span: SpanRecord
+    names: Mapping[str, Any] = {}
 
 
 class Node:

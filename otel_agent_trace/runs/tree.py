@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from otel_agent_trace import dialects
 from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.model import StepKind
-from otel_agent_trace.runs.node import Node, start_of
+from otel_agent_trace.runs.node import Attached, Node, start_of
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
@@ -20,12 +20,14 @@ class TraceTree:
         has_third_party: whether spans of other tracers are among them; the children of each node are then sorted by
             start too.
         records: all spans by id, also those without facts.
+        named: scores that belong to what they name, which may have no span.
     """
 
-    __slots__ = ("has_third_party", "records", "roots")
+    __slots__ = ("has_third_party", "named", "records", "roots")
 
     def __init__(self, records: dict[str, SpanRecord], roots: list[Node], *, has_third_party: bool) -> None:
         self.records, self.roots, self.has_third_party = records, roots, has_third_party
+        self.named: list[Attached] = []
 
     def walk(self) -> Iterator[Node]:
         """Yield all nodes, parents before children."""

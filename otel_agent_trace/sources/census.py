@@ -116,6 +116,8 @@ def _was_log(event: Event) -> bool:
 def _why_outside(log: LogRecord) -> str:
     if log.response_id is not None:
         return "of a response that was not read"
+    if log.run_id is not None:
+        return "of a run that was not read"
     if not log.trace_id:
         return "of no trace"
     return "of a span that was not read" if log.span_id else "of a trace that is not one run"

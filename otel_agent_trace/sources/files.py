@@ -30,8 +30,8 @@ from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, File
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
 from otel_agent_trace.sources.listing import expand, list_directory, size_of
+from otel_agent_trace.sources.named_logs import MARK, NamedLogs
 from otel_agent_trace.sources.open_traces import OpenTraces, spans_in
-from otel_agent_trace.sources.responses import MARK, ResponseLogs
 from otel_agent_trace.sources.stored_media import StoredMedia
 from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
 from otel_agent_trace.span import (
@@ -118,7 +118,10 @@ class FilesSource:
             last_blocks, self._new_files(scanned, listed, on_problem), itertools.repeat(_ignore_progress)
         )
         stored = StoredMedia(on_problem) if self._has_media else None
-        open_traces = OpenTraces(on_problem, on_log, _logs_of_responses(scanned), stored)
+        named_logs = _named_logs(scanned)
+        open_traces = OpenTraces(on_problem, on_log, named_logs, stored)
+        spans = (span for piece, file_format in _pieces_of(scanned) for span in spans_in(piece, file_format))
+        open_traces.add_logs(named_logs.placed_by(spans))
         read_up_to = 0
         for file in scanned:
             file_format = file.file_format()
@@ -354,17 +357,13 @@ def _reopen(file: _ScannedFile, on_damage: _OnDamage) -> _OpenFile | None:
     return None
 
 
-def _logs_of_responses(scanned: Sequence[_ScannedFile]) -> ResponseLogs:
-    """Return the log records that name a response, and no span of the files.
-
-    The response may be in a trace that is complete before them.
-    """
-    found = ResponseLogs()
+def _named_logs(scanned: Sequence[_ScannedFile]) -> NamedLogs:
+    """Return the log records that name a response or a run, which may be in a trace that is complete before them."""
+    found = NamedLogs()
     for piece, file_format in _pieces_of(file for file in scanned if file.has_evaluations):
         if file_format.mentions(piece, MARK):
             for log in file_format.read_unusual(piece, None).logs:
                 found.add(log)
-    found.forget_those_of(span for piece, file_format in _pieces_of(scanned) for span in spans_in(piece, file_format))
     return found
 
 
@@ -397,15 +396,18 @@ def traces_in_lines(
     lines: Iterable[LocatedLine],
     journals: Iterable[ScannedJournal],
     on_problem: Callable[[Problem], None],
+    logs: Iterable[LogRecord] = (),
     *,
     has_media: bool,
 ) -> Iterator[list[SpanRecord]]:
     """Yield the traces in journals, and in some lines of files, as `FilesSource` does for whole files.
 
-    The line of a problem is the position of its line, and one.
+    `logs` are log records of these traces beside those in the lines. The line of a problem is the position of its line,
+    and one.
     """
     stored = StoredMedia(on_problem) if has_media else None
-    open_traces = OpenTraces(on_problem, _ignore_log, ResponseLogs(), stored)
+    open_traces = OpenTraces(on_problem, _ignore_log, NamedLogs(), stored)
+    open_traces.add_logs(logs)
     for journal in journals:
         file_format = journal.file_format()
         for pieces in _read_pieces(journal, file_format, on_problem, _ignore_progress):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from otel_agent_trace import semconv
 from otel_agent_trace.sources.file_formats import FileFormat, Pieces
-from otel_agent_trace.sources.responses import ResponseLogs
+from otel_agent_trace.sources.named_logs import NamedLogs
 from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.stored_media import MEDIA_MARK, StoredMedia
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
@@ -66,12 +66,12 @@ class OpenTraces:
         self,
         on_problem: Callable[[Problem], None],
         on_log: Callable[[LogRecord], None],
-        logs_of_responses: ResponseLogs,
+        named_logs: NamedLogs,
         stored: StoredMedia | None,
     ) -> None:
         self._on_problem = on_problem
         self._on_log = on_log
-        self._logs_of_responses = logs_of_responses
+        self._named_logs = named_logs
         self._stored = stored
         self._sessions = SessionLogs()
         self._scope = Scope()
@@ -79,6 +79,11 @@ class OpenTraces:
         self._traces: dict[str, list[SpanRecord]] = {}
         self._started_ids: set[str] = set()
         self._logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
+
+    def add_logs(self, logs: Iterable[LogRecord]) -> None:
+        """Keep log records of traces until the spans of these are complete."""
+        for log in logs:
+            self._logs[log.trace_id].add(log)
 
     def take(self, pieces: Pieces, file_format: FileFormat, scanned: ReadFile) -> None:
         """Add the spans of some pieces; of one that is damaged, add those that are intact, and report the damage."""
@@ -136,7 +141,7 @@ class OpenTraces:
             is_of_session = self._sessions.add(log)
             if log.trace_id and (log.span_id or not is_of_session):
                 self._logs[log.trace_id].add(log)
-            elif not is_of_session and log.response_id is None:
+            elif not is_of_session and log.response_id is None and log.run_id is None:
                 self._on_log(log)
         return found.spans
 
@@ -146,7 +151,7 @@ class OpenTraces:
             spans = without_ended(self._traces.pop(trace_id), self._started_ids)
             if self._stored is not None:
                 spans = self._stored.inside(trace_id, spans)
-            logs = self._logs_of_responses.taken_by(spans)
+            logs = self._named_logs.taken_by(spans)
             if trace_id in self._logs:
                 logs += self._logs_of_trace(trace_id, spans)
             yield with_logs(spans, logs) if logs else spans
@@ -169,9 +174,9 @@ class OpenTraces:
         return self._sessions.traces()
 
     def finish(self) -> None:
-        """Report the log records of responses that no span has, and those that were too many to be kept."""
-        self._report_logs(self._logs_of_responses.left())
-        for what, held in (("of sessions", self._sessions), ("of responses", self._logs_of_responses)):
+        """Report the log records whose response or run no span has, and those that were too many to be kept."""
+        self._report_logs(self._named_logs.left())
+        for what, held in (("of sessions", self._sessions), ("of responses and runs", self._named_logs)):
             if held.dropped:
                 reason = f"{held.dropped:,} {what} are left out: more than are held in memory"
                 self._on_problem(Notice("log records", 0, reason))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from otel_agent_trace.query import RunQuery
-from otel_agent_trace.sources.responses import ResponseLogs
+from otel_agent_trace.sources.named_logs import NamedLogs
 from otel_agent_trace.sources.trace_logs import TraceLogs
 from otel_agent_trace.span import (
     Capabilities,
@@ -64,13 +64,13 @@ class SeveralSources:
             for spans in traces_and_logs(source, on_problem, on_log):
                 held.setdefault(spans[0].trace_id, []).extend(spans)
         logs: defaultdict[str, TraceLogs] = defaultdict(TraceLogs)
-        responses = ResponseLogs()
+        named_logs = NamedLogs()
 
         def keep(log: LogRecord) -> None:
             if log.trace_id in held:
                 logs[log.trace_id].add(log)
-            elif log.response_id is not None:
-                responses.add(log)
+            elif log.response_id is not None or log.is_of_run_only:
+                named_logs.add(log)
             else:
                 on_log(log)
 
@@ -78,11 +78,13 @@ class SeveralSources:
             found = logs.pop(trace_id, TraceLogs()).of(spans)
             for log in logs_without_spans(spans, found):
                 on_log(log)
-            return with_logs(spans, found + responses.taken_by(spans))
+            return with_logs(spans, found + named_logs.taken_by(spans))
 
         for spans in traces_and_logs(first, on_problem, keep):
             yield completed(spans[0].trace_id, spans + held.pop(spans[0].trace_id, []))
+        for log in named_logs.placed_by(span for spans in held.values() for span in spans):
+            logs[log.trace_id].add(log)
         for trace_id, spans in held.items():
             yield completed(trace_id, spans)
-        for log in responses.left():
+        for log in named_logs.left():
             on_log(log)

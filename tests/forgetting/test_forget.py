@@ -8,6 +8,7 @@ import io
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,22 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
-from otel_agent_trace import AgentTracer, FileBackend, SpanRecord, load_runs, pseudonymize_user_id
+from otel_agent_trace import (
+    AgentRun,
+    AgentTracer,
+    FileBackend,
+    Score,
+    SpanRecord,
+    load_runs,
+    pseudonymize_user_id,
+)
 from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.scores import event_of
 from otel_agent_trace.sources import FilesSource
+from otel_agent_trace.span import LogRecord
 from otel_agent_trace.store import replacing
-from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, jaeger, logs, traces
+from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, jaeger, logs, traces, zstd
 from tests.support.requirements import needs_fork
 
 BEGAN_NS = 1_795_475_000_000_000_000
@@ -461,3 +472,71 @@ def test_a_file_of_another_account_stays_theirs(path: Path, forget: Report) -> N
     forget(path, "--user", "ann", "--apply")
     status = path.stat()
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 2345, 0o600)
+
+
+# ── scores ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def score_of(run: AgentRun, ids: dict[str, str], at_ns: int = 0) -> bytes:
+    """A line with a score of a run, which names it by its id beside further ids."""
+    event = event_of(Score(name="helpful", value=True, explanation=f"for {run.run_id}", at_ns=at_ns or time.time_ns()))
+    attributes = {**event.attributes, "agent_trace.run.id": run.run_id}
+    log = LogRecord(ids.get("trace_id", ""), ids.get("span_id", ""), event.name, event.time_ns, attributes)
+    return otlp_json.encode_log(log) + b"\n"
+
+
+def ids_of(run: AgentRun, how: str) -> dict[str, str]:
+    known = {"trace_id": run.trace_id or "", "span_id": run.span_id or ""}
+    lost = {**known, "span_id": "e" * 16}
+    return {"run": {}, "trace": {"trace_id": known["trace_id"]}, "span": known, "a span that is lost": lost}[how]
+
+
+@pytest.mark.parametrize("how", ["run", "trace", "span", "a span that is lost"])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_scores_in_other_files_go_with_their_runs(
+    tmp_path: Path, path: Path, forget: Report, how: str, compression: str
+) -> None:
+    """Those of a sub-agent too; those of others stay, byte for byte."""
+    record(path, "ann", "bob")
+    parts = {run.user_input: [*run.walk()] for run in load_runs(path)}
+    lines = {user: [score_of(part, ids_of(part, how)) for part in found] for user, found in parts.items()}
+    later = tmp_path / f"later.jsonl{compression}"
+    later.write_bytes(COMPRESSIONS[compression](b"".join([*lines["of ann"], *lines["of bob"]])))
+    before = load_runs(tmp_path)
+    assert [len(part.scores) for run in before for part in run.walk()] == [1, 1, 1, 1]
+    assert forget(tmp_path, "--user", "ann", "--apply")["logs"] == 2
+    assert load_runs(tmp_path) == [run for run in before if run.user_input == "of bob"]
+    assert parts["of ann"][0].run_id.encode() not in path.read_bytes()
+    assert json.dumps(content := [*contents_of(later)]).count("helpful") == 2, content
+
+
+def contents_of(later: Path) -> list[str]:
+    opener: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".zst": zstd.decompress}
+    return opener.get(later.suffix, bytes)(later.read_bytes()).decode().splitlines()
+
+
+@pytest.mark.parametrize(("at", "left"), [("of the first", 0), ("of the second", 1)])
+def test_scores_of_a_run_whose_id_another_one_has(
+    tmp_path: Path, path: Path, forget: Report, at: str, left: int
+) -> None:
+    """A score that names only the id belongs to the run that began last before it."""
+    record(path, "ann", run_id="order-1")
+    between_ns = time.time_ns()
+    record(path, "bob", run_id="order-1")
+    run = load_runs(path)[0]
+    (tmp_path / "later.jsonl").write_bytes(score_of(run, {}, between_ns if at == "of the first" else time.time_ns()))
+    assert forget(tmp_path, "--user", "ann", "--apply")["logs"] == 1 - left
+    (run,) = load_runs(tmp_path)
+    assert (run.user_input, len(run.scores)) == ("of bob", left)
+
+
+def test_scores_of_one_run_in_a_trace_of_two_users(tmp_path: Path, path: Path, forget: Report) -> None:
+    spans = [span(1, 9, None), agent(1, 10, 9, ANN), agent(1, 11, 9, BOB)]
+    path.write_bytes(b"".join(otlp_json.encode([each]) + b"\n" for each in spans))
+    runs = load_runs(path)
+    lines = [score_of(run, ids_of(run, how)) for run in runs for how in ("run", "trace", "a span that is lost")]
+    (tmp_path / "later.jsonl").write_bytes(b"".join(lines))
+    assert forget(tmp_path, "--user", ANN, "--apply")["logs"] == 3
+    kept = next(run for run in runs if run.user_id == BOB)
+    assert (tmp_path / "later.jsonl").read_text().count(kept.run_id) == 6  # in the explanations too
+    assert (tmp_path / "later.jsonl").read_bytes().count(b"\n") == 3

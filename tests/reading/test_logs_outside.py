@@ -12,7 +12,7 @@ from otel_agent_trace.cli import main
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.runs.left_out import OutsideLogs
 from otel_agent_trace.sources import files as files_module
-from otel_agent_trace.sources import responses as responses_module
+from otel_agent_trace.sources import named_logs as named_logs_module
 from otel_agent_trace.sources import sessions as sessions_module
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN
 from otel_agent_trace.span import LogRecord, Scope, SpanRecord
@@ -208,7 +208,7 @@ def test_records_beyond_the_bounds_of_memory_are_counted(
     write: Write, problems: Problems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions_module, "MOST_RECORDS", 3)
-    monkeypatch.setattr(responses_module, "MOST_RECORDS", 1)
+    monkeypatch.setattr(named_logs_module, "MOST_RECORDS", 1)
     prompts = [
         LogRecord("", "", "claude_code.user_prompt", at, {"session.id": "s", "prompt": f"q {at}"}) for at in range(1, 6)
     ]
@@ -216,5 +216,5 @@ def test_records_beyond_the_bounds_of_memory_are_counted(
     assert len(runs) == 4
     assert [str(problem) for problem in problems] == [
         "log records: 2 of sessions are left out: more than are held in memory",
-        "log records: 2 of responses are left out: more than are held in memory",
+        "log records: 2 of responses and runs are left out: more than are held in memory",
     ]

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, SpanRecord, load_runs, runs_from_spans
+from otel_agent_trace import AgentRun, AgentTracer, InMemoryBackend, Score, SpanRecord, load_runs, runs_from_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.explain import explain, explain_assembled
 from otel_agent_trace.runs.stitch import MOST_HELD, Stitcher, assembled, runs_of
-from otel_agent_trace.span import Resource, Scope
+from otel_agent_trace.scores import event_of
+from otel_agent_trace.span import LogRecord, Resource, Scope
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
@@ -76,6 +77,20 @@ def assert_whole(run: AgentRun) -> None:
     assert (run.user_input, run.final_output, run.status) == ("Rain in Lyon?", "Yes.", RunStatus.SUCCESS)
     assert run.usage is not None
     assert (run.usage.input_tokens, run.usage.output_tokens) == (20, 2)
+
+
+@pytest.mark.parametrize(("step_id", "place"), [(None, None), (1, 0), (2, 1), (3, 2)])
+def test_scores_of_a_joined_run(tmp_path: Path, step_id: int | None, place: int | None) -> None:
+    """They name it, or its step, in whichever trace that is."""
+    score = Score(name="brevity", value=True, at_ns=START + 90 * SECOND)
+    event = event_of(score)
+    names = {"agent_trace.run.id": format(1, "032x"), **({} if step_id is None else {"agent_trace.step.id": step_id})}
+    late = LogRecord("", "", event.name, event.time_ns, {**event.attributes, **names})
+    lines = [otlp_json.encode_log(late), *(otlp_json.encode([each]) for each in conversation(1, 0, "call_0"))]
+    (tmp_path / "calls.jsonl").write_bytes(b"\n".join(lines))
+    (run,) = load_runs(tmp_path / "calls.jsonl")
+    assert run.scores == ((score,) if place is None else ())
+    assert [step.scores for step in run.steps] == [(score,) if at == place else () for at in range(3)]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))

@@ -133,6 +133,94 @@ def test_schemes_of_others(attributes: dict[str, Any]) -> None:
     assert alone.scores == within.scores == (BREVITY,)
 
 
+GIVEN_NS = 1_764_000_000_123_000_000
+ASSESSMENTS = [
+    {
+        "assessment_name": "helpful",
+        "trace_id": "",
+        "feedback": {"value": True},
+        "rationale": "Names both.",
+        "valid": True,
+        "source": {"source_type": "HUMAN", "source_id": "ann"},
+        "create_time": "2025-11-24T16:00:00.123Z",
+    },
+    {
+        "assessment_name": "tone",
+        "trace_id": "",
+        "feedback": {"value": "friendly"},
+        "valid": True,
+        "source": {"source_type": "LLM_JUDGE", "source_id": "m"},
+        "create_time": "2025-11-24T16:00:00.123Z",
+    },
+    {
+        "assessment_name": "helpful",
+        "trace_id": "",
+        "feedback": {"value": False},
+        "valid": False,
+        "source": {"source_type": "HUMAN", "source_id": "ann"},
+        "create_time": "2025-11-24T15:00:00.123Z",
+    },
+    {
+        "assessment_name": "answer",
+        "trace_id": "",
+        "expectation": {"value": "No."},
+        "source": {"source_type": "HUMAN", "source_id": "default"},
+        "create_time": "2025-11-24T16:00:00.123Z",
+    },
+]
+"""What `Feedback.to_dictionary` and `Expectation.to_dictionary` of MLflow 3.17 return; what is expected is no score."""
+OF_LANGFUSE = [
+    {
+        "name": "helpful",
+        "value": 1,
+        "stringValue": "True",
+        "dataType": "BOOLEAN",
+        "comment": "Names both.",
+        "source": "EVAL",
+    },
+    {"name": "tone", "value": 0, "stringValue": "friendly", "dataType": "CATEGORICAL", "source": "ANNOTATION"},
+]
+HELPFUL = Score(name="helpful", value=True, explanation="Names both.", source="ann", at_ns=GIVEN_NS)
+
+
+@pytest.mark.parametrize(
+    ("key", "entries", "expected"),
+    [
+        (
+            "mlflow.trace.assessments",
+            ASSESSMENTS,
+            (HELPFUL, Score(name="tone", label="friendly", source="m", at_ns=GIVEN_NS)),
+        ),
+        (
+            "langfuse.trace.scores",
+            OF_LANGFUSE,
+            (
+                msgspec.structs.replace(HELPFUL, source="EVAL", at_ns=9),
+                Score(name="tone", value=0, label="friendly", source="ANNOTATION", at_ns=9),
+            ),
+        ),
+    ],
+    ids=["MLflow", "Langfuse"],
+)
+def test_scores_in_the_stores_of_others(key: str, entries: list[dict[str, Any]], expected: tuple[Score, ...]) -> None:
+    """Written on a span as they are there."""
+    run = only_run(span("a", None, (1, 9), "weather", {**AGENT, key: entries}))
+    assert run.scores == expected
+    assert key not in run.attributes
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 1, -3, 0.5, 1.0])
+@pytest.mark.parametrize("written", [str, lambda number: int(number) if float(number).is_integer() else number])
+def test_carriers_that_keep_no_doubles(value: Any, written: Any) -> None:
+    """Some write a double as a text, or without its point: what was a bool or an integer is one again."""
+    event = event_of(Score(name="brevity", value=value, at_ns=9))
+    key = "gen_ai.evaluation.score.value"
+    read = score_of(Event(event.name, 9, {**event.attributes, key: written(event.attributes[key])}))
+    assert read is not None
+    assert read.value == value
+    assert type(value) is float or type(read.value) is type(value)
+
+
 EVALUATOR = {OPENINFERENCE: "EVALUATOR", "eval.name": "relevance", "eval.explanation": "Names both cities."}
 
 

@@ -27,6 +27,7 @@ from otel_agent_trace.forgetting import forget
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.runs.write import run_to_spans
+from otel_agent_trace.scores import event_of
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.sources.index import build, choice, schema
 from otel_agent_trace.sources.index.source import IndexedSource, build_index
@@ -175,6 +176,23 @@ def foreign_traces(draw: st.DrawFn) -> list[SpanRecord]:
 
 
 @st.composite
+def late_scores(draw: st.DrawFn, spans: list[SpanRecord]) -> bytes:
+    """A line with a score of a run or a step: by its span, or by its run in the trace; or one that names no run there is."""
+    span = draw(st.sampled_from(spans))
+    run_id = str(draw(st.sampled_from([span.attributes.get("agent_trace.run.id"), span.trace_id, "order-1"])))
+    known = draw(st.sampled_from([(span.trace_id, span.span_id), (span.trace_id, "e" * 16), (span.trace_id, ""), None]))
+    return draw(score_of("order" if known is None else run_id, *(known or ("", ""))))
+
+
+@st.composite
+def score_of(draw: st.DrawFn, run_id: str, trace_id: str = "", span_id: str = "") -> bytes:
+    at_ns = BEGAN_NS + draw(st.integers(0, 5)) * SECOND_NS
+    event = event_of(Score(name="brevity", value=draw(st.sampled_from([True, 1, 0.5])), at_ns=at_ns))
+    attributes = {**event.attributes, "agent_trace.run.id": run_id}
+    return otlp_json.encode_log(LogRecord(trace_id, span_id, event.name, at_ns, attributes)) + b"\n"
+
+
+@st.composite
 def contents(draw: st.DrawFn) -> list[bytes]:
     """Lines of a store, in any order."""
     traces = draw(st.lists(st.one_of(own_traces(), own_traces(), foreign_traces(), conversations()), max_size=5))
@@ -188,6 +206,8 @@ def contents(draw: st.DrawFn) -> list[bytes]:
             name = draw(st.sampled_from(["note", semconv.EVALUATION_EVENT]))
             log = LogRecord(spans[0].trace_id, spans[-1].span_id, name, BEGAN_NS, SCORED, body="text")
             lines.append(otlp_json.encode_log(log) + b"\n")
+        if spans and draw(st.integers(0, 2)) == 0:
+            lines.append(draw(late_scores(spans)))
     for _ in range(draw(st.integers(0, 2)) if draw(st.integers(0, 2)) == 0 else 0):
         lines.append(draw(st.sampled_from([b"\n", b"   \n", b"no JSON\n", b'{"resourceSpans":[{"re\n'])))
         if lines[:-1]:
@@ -312,6 +332,30 @@ def test_answers_are_the_same_with_and_without_the_index(data: st.DataObject) ->
                 STEPS[step](store)
             queries = data.draw(st.lists(st.sampled_from(QUERIES), min_size=3, max_size=6))
             assert_same_answers(store.live, queries)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_scores_that_name_only_a_run(data: st.DataObject) -> None:
+    """In any file, also of runs that share their id, and of sub-agents."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "LEAST_BYTES", 0)
+        store = Store(Path(folder))
+        ids = {
+            number: data.draw(st.sampled_from(["order-1", f"{number + 1:032x}"]))
+            for number in data.draw(st.sets(st.integers(0, 5), min_size=1))
+        }
+        named = st.sampled_from(
+            [*ids.values(), *(f"{number + 1:032x}-{number:08x}00000003" for number in ids), "order"]
+        )
+        lines = [line for number, run_id in ids.items() for line in lines_of(of_ours(make_run(number, run_id=run_id)))]
+        lines += data.draw(st.lists(named.flatmap(score_of), min_size=1, max_size=4))
+        for line in data.draw(st.permutations(lines)):
+            append(store.live, line)
+            step = data.draw(st.sampled_from([*[""] * 9, "rotate", "zst", "gz"]))
+            if step:
+                STEPS[step](store)
+        assert_same_answers(store.live, data.draw(st.lists(st.sampled_from(QUERIES), min_size=2, max_size=4)))
 
 
 def _started_line(line: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from otel_agent_trace import dialects
+from otel_agent_trace import dialects, semconv
 from otel_agent_trace.dialects.evaluations import score_of, scores_in_attributes
 from otel_agent_trace.model import Score
 from otel_agent_trace.runs.log_entries import entry_of
@@ -24,25 +24,24 @@ def place_logs_and_scores(tree: TraceTree) -> None:
         return
     by_span_id = _nodes_by_span_id(tree)
     found: dict[int, tuple[Node, list[Attached]]] = {}
+    tree.named = [attached for attached in written if attached.names]
     for attached in written:
+        if attached.names:
+            continue
         node = _nearest(attached, by_span_id, tree) or _sole_run_below(attached, tree)
         if node is not None:
             found.setdefault(id(node), (node, []))[1].append(attached)
     for node, items in found.values():
-        node.attached = tuple(sorted(items, key=_order))
+        node.attached = tuple(_once(sorted(items, key=_order)))
 
 
 def _written(tree: TraceTree) -> Iterator[Attached]:
-    """Yield the lines and the scores of all spans; a score that stands as an event and as a log record, once."""
+    """Yield the lines and the scores of all spans."""
     for span in tree.records.values():
-        scores: list[Score] = []
         for event in span.events:
             item = entry_of(event) or score_of(event)
-            if item is None or (type(item) is Score and item in scores):
-                continue
-            if type(item) is Score:
-                scores.append(item)
-            yield Attached(item, span)
+            if item is not None:
+                yield Attached(item, span, event.attributes if semconv.SCORE_BY_ID in event.attributes else {})
         if not dialects.is_ours(span):
             yield from [Attached(score, span) for score in scores_in_attributes(span)]
 
@@ -71,6 +70,19 @@ def _sole_run_below(attached: Attached, tree: TraceTree) -> Node | None:
         return None
     below = [root for root in tree.roots if attached.span.span_id in tree.ids_above(root.span)]
     return below[0] if len(below) == 1 else None
+
+
+def _once(ordered: list[Attached]) -> Iterator[Attached]:
+    """Yield what a node has, in order of time; a score that stands as an event and as a log record, once."""
+    scores: list[Score] = []
+    for attached in ordered:
+        item = attached.item
+        if type(item) is Score:
+            scores = [other for other in scores if other.at_ns == item.at_ns]
+            if item in scores:
+                continue
+            scores.append(item)
+        yield attached
 
 
 def _order(attached: Attached) -> tuple[int, str]:

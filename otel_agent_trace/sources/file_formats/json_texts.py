@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 
 from otel_agent_trace.formats import console_json, jaeger_json, otlp_json, otlp_spellings
 from otel_agent_trace.json_repair import repaired
 from otel_agent_trace.sources.file_formats.json_parts import parts_of
 from otel_agent_trace.sources.file_formats.pieces import Found, salvaged
-from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span import LogRecord, SpanRecord
 
 _TRACE_ID = re.compile(rb'race(?:Id|_id|ID)"\s*:\s*"(?:0x)?([0-9A-Za-z+/_=-]{1,32})"')
 """Values of ``traceId`` in any spelling; that it begins with letters makes the search three times as fast."""
 _TRACE_ID_DIGITS = 32
 _JAEGER_KEY, LOGS_KEY = b'"traceID"', b'"resourceLogs"'
 _LOGS = b"{" + LOGS_KEY
+_OBJECT = re.compile(rb'\{"resource(?:Spans|Logs)"')
 _FURTHER_KEYS = (LOGS_KEY, b"_spans", b"_logs", b"log_records", b"instrumentationLibrary")
 """Keys of OTLP of which one is in every text that holds more than the spans that `read` finds."""
 
@@ -129,8 +131,15 @@ def _respelled_content(text: bytes, refusal: Exception | None) -> Found:
     try:
         objects = otlp_spellings.objects_in(spelled)
     except ValueError as error:
-        return salvaged(otlp_json.salvage(spelled), str(refusal or error))
+        return salvaged(otlp_json.salvage(spelled), str(refusal or error))._replace(logs=_glued_logs(spelled))
     return _together([_log_content(each) if each.startswith(_LOGS) else _span_content(each) for each in objects])
+
+
+def _glued_logs(text: bytes) -> list[LogRecord]:
+    """Return the log records of whole objects behind others in a text, as behind one that a killed program left torn."""
+    begins = [match.start() for match in _OBJECT.finditer(text)]
+    pieces = (text[begin:end].rstrip(b"\0\r\n ") for begin, end in pairwise([*begins, len(text)]))
+    return [log for piece in pieces if piece.startswith(_LOGS) for log in _log_content(piece).logs]
 
 
 def _span_content(part: bytes) -> Found:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import msgspec
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.files import LocatedLine, ScannedJournal, blocks_of, open_regular, traces_in_lines
 from otel_agent_trace.sources.index.rows import rows_of
-from otel_agent_trace.sources.index.scan import LineScanner, UnusualError
-from otel_agent_trace.sources.index.schema import Link
+from otel_agent_trace.sources.index.scan import LineScanner, UnusualError, is_trace_id
+from otel_agent_trace.sources.index.schema import Link, is_storable
 from otel_agent_trace.sources.index.segments import (
     SEGMENT_TYPES,
     Chunk,
@@ -32,14 +33,18 @@ from otel_agent_trace.sources.index.segments import (
     packing_of,
     read_ranges,
 )
-from otel_agent_trace.sources.index.traces import NO_TRACE, TraceWriter
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.sources.index.traces import ANY_TRACE, NO_TRACE, TraceWriter
+from otel_agent_trace.sources.named_logs import NamedLogs
+from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.names import is_journal
 
 MOST_DAMAGED = 200
 """Lines with damage that are read with every query; a store with more is read without the index."""
 _TRACES_AT_ONCE = 64
+_MOST_NAMED = 2_000
+"""Runs that scores name by their ids only, whose traces are looked for with every query."""
+_TRACE_ID_DIGITS = 32
 
 
 class Index:
@@ -54,6 +59,8 @@ class Index:
         self.segments: dict[int, Segment] = {}
         self.files: list[Status] = []
         self._traces = TraceWriter(connection)
+        self.logs: Sequence[LogRecord] = ()
+        """Scores that name only a run, as records of the traces of these: read with the spans."""
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -276,7 +283,39 @@ class Index:
             StaleError: the files are not what was indexed.
         """
         lines = self._lines(numbers, {tail.path: tail for tail in tails})
-        return traces_in_lines(lines, journals, _with_line_numbers(on_problem), has_media=has_media)
+        return traces_in_lines(lines, journals, _with_line_numbers(on_problem), self.logs, has_media=has_media)
+
+    def find_named(self, always: Collection[int], tails: Sequence[Tail], journals: Sequence[ScannedJournal]) -> None:
+        """Find the traces of scores that name only a run, so that they are read with these from now on.
+
+        Args:
+            always: the numbers of traces that may have any of the runs.
+            tails: as of `read`.
+            journals: as of `read`.
+
+        Raises:
+            StaleError: as of `read`, or there are too many.
+        """
+        self.logs = ()
+        named, run_ids, text = NamedLogs(), set[str](), JsonLines()
+        for line in self._lines([ANY_TRACE], {}):
+            for log in text.read_unusual(line.data, None).logs:
+                named.add(log)
+                run_ids.add(log.run_id or "")
+        if len(run_ids) > _MOST_NAMED:
+            raise StaleError
+        if run_ids:
+            numbers = {number for run_id in run_ids for number in self._numbers_with(run_id)}
+            traces = self.read([*numbers.union(always)], lambda problem: None, tails, journals)
+            self.logs = named.placed_by(span for spans in traces for span in spans)
+
+    def _numbers_with(self, run_id: str) -> set[int]:
+        """Return the numbers of the traces that may have a run."""
+        trace_id = run_id[:_TRACE_ID_DIGITS]
+        rows = (
+            self.connection.execute("SELECT trace FROM run_id WHERE text=?", (run_id,)) if is_storable(run_id) else ()
+        )
+        return {number for (number,) in rows} | (self.numbers_of([trace_id]) if is_trace_id(trace_id) else set())
 
     def tails(self) -> Iterator[Tail]:
         """Yield what the files have beyond what is indexed.

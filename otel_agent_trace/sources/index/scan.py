@@ -69,11 +69,13 @@ class UnusualError(Exception):
 class Found(NamedTuple):
     """Hold the ids of the traces in a line, as 32 hex digits, whose spans have to be read as a whole.
 
-    `is_damaged` is whether something of it cannot be read, or is not read as it stands.
+    `is_damaged` is whether something of it cannot be read, or is not read as it stands, `names_runs` whether it has scores
+    that name a run in any trace.
     """
 
     trace_ids: Collection[str]
     is_damaged: bool = False
+    names_runs: bool = False
 
 
 class LineScanner:
@@ -102,7 +104,7 @@ class LineScanner:
         for span in spans:
             span.service = service  # type: ignore[assignment]
             if span.trace_id != self._trace_id:
-                if not _is_trace_id(span.trace_id):
+                if not is_trace_id(span.trace_id):
                     return None
                 self._trace_id = span.trace_id
         return spans
@@ -121,16 +123,21 @@ class LineScanner:
         """Return the ids of the traces in a line, with its line feed.
 
         Raises:
-            UnusualError: as of `read`.
+            UnusualError: as of `read`, or it names a run in any trace.
         """
         spans = self.own_spans(line)
-        return self.read(line).trace_ids if spans is None else {span.trace_id for span in spans}
+        if spans is not None:
+            return {span.trace_id for span in spans}
+        found = self.read(line)
+        if found.names_runs:
+            raise UnusualError
+        return found.trace_ids
 
     def read(self, line: bytes) -> Found:
         """Return what the reader of whole spans finds in a line, with its line feed.
 
         Raises:
-            UnusualError: it has what belongs to no trace by itself: events of agent programs, late evaluations.
+            UnusualError: it has what belongs to no trace by itself: events of agent programs, scores of responses.
         """
         line = line[:-1]
         refusal: ValueError | None = None
@@ -139,19 +146,20 @@ class LineScanner:
             spans = self._format.read(line)
         except ValueError as error:
             refusal = error
-        is_damaged = False
+        is_damaged = names_runs = False
         trace_ids = dict.fromkeys([span.trace_id for span in spans])
         if not trace_ids:
             found = self._format.read_unusual(line, refusal)
             is_damaged = bool(found.reason or found.notice)
             for log in found.logs:
+                names_runs = names_runs or log.is_of_run_only
                 if log.response_id is not None or (log.session_id is not None and event_name_of(log) is not None):
                     raise UnusualError
             ids = [span.trace_id for span in found.spans]
             trace_ids = dict.fromkeys([*ids, *(log.trace_id for log in found.logs if _is_known_id(log.trace_id))])
         if not all(map(_is_known_id, trace_ids)):
             raise UnusualError
-        return Found(trace_ids, is_damaged)
+        return Found(trace_ids, is_damaged, names_runs)
 
 
 def _service_in(head: bytes) -> str | bool | None:
@@ -164,7 +172,8 @@ def _service_in(head: bytes) -> str | bool | None:
     return service if is_ours and (service is None or type(service) is str) else False
 
 
-def _is_trace_id(text: str) -> bool:
+def is_trace_id(text: str) -> bool:
+    """Return whether a text is the id of a trace: 32 hex digits, and not all zeros."""
     return _is_known_id(text) and text != _NO_TRACE
 
 

@@ -109,6 +109,7 @@ class IndexedSource(FilesSource):
         is_usual = all(segment.is_usual for segment in index.segments.values())
         if not (has_runs and is_usual) or damaged > MOST_DAMAGED or len(always) > _MOST_ALWAYS_READ:
             raise StaleError
+        index.find_named([NO_TRACE, *always], tails, journals)
         wanted = index.trace_ids(always) | open_ids
         read = index.read([NO_TRACE, *always], on_problem, tails, journals, has_media=self._has_media)
         yield from (spans for spans in read if spans[0].trace_id in wanted)

@@ -13,6 +13,8 @@ from otel_agent_trace.sources.index.segments import Chunk
 
 NO_TRACE = 0
 """Number of a trace that stands for none: its places are lines with damage."""
+ANY_TRACE = -1
+"""Number of a trace that stands for any: its places are lines with scores that name only a run."""
 
 _MOST_OPEN_SPANS = 50_000
 _RUN_COLUMNS = 19
@@ -24,12 +26,13 @@ class Scanned(NamedTuple):
 
     `runs` are those of the traces, None for one that has to be read as a whole, and `places` where the lines of a trace
     are: where one begins and ends, where the next one does, and so on; lines that touch are one place. `damaged` is the
-    same of lines with damage.
+    same of lines with damage, `named` of lines with scores that name only a run.
     """
 
     runs: dict[str, OwnRun | None]
     places: dict[str, list[int]]
     damaged: list[int]
+    named: list[int]
 
 
 def _note(places: list[int], begin: int, end: int) -> None:
@@ -64,7 +67,7 @@ class TraceWriter:
         Raises:
             UnusualError: as of `LineScanner.read`.
         """
-        runs, places, damaged = found = Scanned({}, {}, [])
+        runs, places, damaged, named = found = Scanned({}, {}, [], [])
         end = chunk.begin
         for line in chunk.lines:
             begin, end = end, end + len(line)
@@ -81,9 +84,11 @@ class TraceWriter:
                     if run is not None:
                         run.add(span)
             elif not line.isspace():
-                trace_ids, is_damaged = self._scanner.read(line)
+                trace_ids, is_damaged, names_runs = self._scanner.read(line)
                 if is_damaged:
                     _note(damaged, begin, end)
+                if names_runs:
+                    _note(named, begin, end)
                 for trace_id in trace_ids:
                     _note(places.setdefault(trace_id, []), begin, end)
                     runs[trace_id] = None
@@ -110,6 +115,7 @@ class TraceWriter:
                 self._open[trace_id] = run, count
             place_rows += _rows_of_places(number, segment_id, places)
         place_rows += _rows_of_places(NO_TRACE, segment_id, found.damaged)
+        place_rows += _rows_of_places(ANY_TRACE, segment_id, found.named)
         self._connection.executemany("INSERT OR IGNORE INTO place VALUES(?,?,?,?)", place_rows)
         self._connection.executemany(_INSERT_RUN, run_rows)
 
