@@ -329,7 +329,8 @@ def test_a_disk_that_is_full_now_and_then(disk: Path) -> None:
     def program(number: int) -> Any:
         logging.disable()
         tracer = AgentTracer(backend=FileBackend(path))
-        seconds = []
+        seconds = use_agents(tracer, str(number), 3, 700)
+        (disk.parent / f"began {number}").touch()
         while (disk / "go on").exists():
             seconds += use_agents(tracer, str(number), 1, 700)
             time.sleep(0.002)
@@ -344,6 +345,7 @@ def test_a_disk_that_is_full_now_and_then(disk: Path) -> None:
             os._exit(0)
         os.close(writer)
         readers.append(reader)
+    wait_until(lambda: len([*disk.parent.glob("began *")]) == 3, "three writers")
     for number in range(30):
         (disk / "ballast").write_bytes(b"")
         time.sleep(0.05)

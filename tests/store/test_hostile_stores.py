@@ -34,7 +34,7 @@ PLACES = {
 }
 COMMANDS = ("list", "show last", "metrics", "verify", "status", "compact", "prune --until 30d --apply", "tail", "index",
             "forget --user nobody", "list --status interrupted")  # fmt: skip
-MOST_S = 20
+MOST_S = 120
 MOST_BYTES = 768 << 20
 
 
