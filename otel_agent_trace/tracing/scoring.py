@@ -89,10 +89,7 @@ def new_score(
     called = text_of(name)
     if not called.strip():
         raise ConfigurationError("score: a score needs a name")
-    if value is None and label is None and explanation is None:
-        msg = f"score {shown(called)}: give a value (a number or a bool), a label, or an explanation"
-        raise ConfigurationError(msg)
-    return Score(
+    score = Score(
         name=_text(called, limits) or "",
         value=_number(called, value),
         label=_text(label, limits),
@@ -100,10 +97,15 @@ def new_score(
         source=_text(source, limits),
         at_ns=_CLOCK.now_ns(),
     )
+    if score.value is None and score.label is None and score.explanation is None:
+        msg = f"score {shown(called)}: give a value (a number or a bool), a label, or an explanation"
+        raise ConfigurationError(msg)
+    return score
 
 
 def _text(given: object, limits: Limits) -> str | None:
-    return None if given is None else encode_string(text_of(given), limits).text
+    """Return a text within the limits; None for an empty one, which says nothing."""
+    return None if given is None else encode_string(text_of(given), limits).text or None
 
 
 def _number(name: str, given: Any) -> bool | int | float | None:

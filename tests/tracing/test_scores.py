@@ -189,6 +189,7 @@ def test_numbers_of_numpy() -> None:
     ("arguments", "reason"),
     [
         (("helpful",), "give a value"),
+        (("helpful", ""), "give a value"),
         (("", 1), "needs a name"),
         (("helpful", [1]), r"must be a number or a bool, or a text for a label, got \[1\]"),
         (("helpful", 10**400), "must be a number"),
