@@ -198,7 +198,7 @@ class LogEntry(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
         return at_time(self.at_ns)
 
 
-class Score(_Compared, frozen=True, kw_only=True, eq=False, gc=False):
+class Score(_Compared, frozen=True, eq=False, gc=False):
     """Represent what a person, a check or a model thought of a run or a step.
 
     `value` is a number or a bool, `label` a word for it (``pass``, ``relevant``); one of them may be None. `source` is

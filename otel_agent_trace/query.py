@@ -333,6 +333,8 @@ def _facts_called(name: str, run: AgentRun) -> list[Any]:
 
 
 def _score_conditions(given: Any) -> tuple[ScoreCondition, ...]:
+    if isinstance(given, Mapping):
+        raise ConfigurationError(f'score must be like "helpful<0.5", or several of these, got {shown(given)}')
     return tuple(map(score_condition, _checked_texts(given)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -92,8 +92,27 @@ def number_of(score: Score) -> float | None:
 
 def value_called(run: AgentRun, name: str) -> float | None:
     """Return the value that a run has for a name: the mean where several sources gave one; None without any."""
-    values = [value for score in scores_called(run, name) if (value := number_of(score)) is not None]
-    return float(sum(map(Fraction, values)) / len(values)) if values else None  # exact: in any order the same
+    return mean_of(scores_called(run, name))
+
+
+def mean_of(scores: Iterable[Score]) -> float | None:
+    """Return the mean of the values of scores, exactly, so in any order the same; None if none has one."""
+    values = [value for score in scores if (value := number_of(score)) is not None]
+    return float(sum(map(Fraction, values)) / len(values)) if values else None
+
+
+def unique_scores(scores: Iterable[Score]) -> tuple[Score, ...]:
+    """Return the scores in order of time, each once though it stands in several places."""
+    found: dict[tuple[object, ...], Score] = {}
+    for score in scores:
+        found.setdefault(score_key(score), score)
+    return tuple(sorted(found.values(), key=operator.attrgetter("at_ns")))
+
+
+def score_key(score: Score) -> tuple[object, ...]:
+    """Return what distinguishes a score from others: two are equal if these are."""
+    value = score.value
+    return score.at_ns, score.name, type(value), repr(value), score.label, score.explanation, score.source
 
 
 class ScoreCondition(NamedTuple):

@@ -113,8 +113,6 @@ class FileBackend(ExportingSink):
             self._file.check()
         self._outside: Outside | None = None
         self._lines = SpanLines(self._media, partial(self._lose, 1), self._diagnostics)
-        self._held_logs: set[int] = set()
-        """Identities of the log records that the gate holds, which is as long as they exist."""
         self._closed = self._has_begun = False
         self._unjournaled: str | None = None
         """Reason why the journal could not be written, until that is logged."""
@@ -132,7 +130,6 @@ class FileBackend(ExportingSink):
 
     def on_hold_log(self, log: LogRecord) -> None:
         """Keep a log record in the journal whose trace the gate holds."""
-        self._held_logs.add(id(log))
         self._keep(int(log.trace_id, 16), -id(log), _log_line(log), None)
 
     def on_end(self, span: PipelineSpan) -> None:
@@ -159,8 +156,6 @@ class FileBackend(ExportingSink):
     def on_drop(self, trace_id: str) -> None:
         """Forget the spans of a trace that the gate has dropped."""
         self._forget(self._journal.drop_trace, int(trace_id, 16))
-        if self._held_logs:
-            self._held_logs.intersection_update(-number for number in self._journal.numbers())
 
     def _forget(self, forget: Callable[[int], None], number: int) -> None:
         """Remove from the journal what is not kept; a failure is counted by its reason."""
@@ -208,11 +203,11 @@ class FileBackend(ExportingSink):
 
     def on_log(self, log: LogRecord) -> None:
         """Append a log record as one line."""
-        if self._append(_log_line(log), 0):
+        is_kept = self._append(_log_line(log), 0)
+        if is_kept:
             self._diagnostics.count(LOGS_KEPT)
-        if id(log) in self._held_logs:
-            self._held_logs.discard(id(log))
-            self._forget(self._journal.remove, -id(log))
+        if self._journal.holds(-id(log)):  # the gate, which has held it until now, passes on the same object
+            self._forget(self._journal.remove if is_kept else self._journal.drop, -id(log))
 
     def _append(self, lines: bytes, number: int, sync: bool = False) -> bool:
         """Append lines with `number` spans in one write, and return whether that succeeded."""

@@ -131,11 +131,19 @@ class InMemoryBackend(ExportingSink):
 
     def _by_trace(self) -> Iterable[list[SpanRecord]]:
         from otel_agent_trace.runs.assemble import by_trace  # noqa: PLC0415 - as in `runs`
+        from otel_agent_trace.sources.named_logs import NamedLogs  # noqa: PLC0415 - likewise
 
         in_flight, ended = self._snapshot()
         records = [*self._read(span.current for span in in_flight), *self._in_order(ended)]
+        with self._lock:
+            logs = {trace_id: list(of_trace) for trace_id, of_trace in self._logs.items()}
+        named = NamedLogs()
+        for log in logs.get("", ()):
+            named.add(log)
+        for log in named.placed_by(records):
+            logs.setdefault(log.trace_id, []).append(log)
         for trace_id, spans in by_trace(records).items():
-            yield with_logs(spans, list(self._logs.get(trace_id, ())))
+            yield with_logs(spans, _of_spans(logs.get(trace_id, ()), spans))
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace, open ones too, with their logs as events (see `SpanSource`)."""
@@ -151,6 +159,16 @@ class InMemoryBackend(ExportingSink):
     def stats(self) -> dict[str, int]:
         """Return the number of spans kept, and of those dropped, by reason."""
         return {**({"kept": self._kept} if self._kept else {}), **self._diagnostics.counts()}
+
+
+def _of_spans(logs: Sequence[LogRecord], spans: Sequence[SpanRecord]) -> Iterable[LogRecord]:
+    """Return the log records of a trace; those that name no span, as one of a run or step that they name."""
+    from otel_agent_trace.sources.trace_logs import TraceLogs  # noqa: PLC0415 - as in `runs`
+
+    held = TraceLogs()
+    for log in logs:
+        held.add(log)
+    return held.of(spans)
 
 
 def _record_of(span: PipelineSpan) -> Callable[[], SpanRecord]:

@@ -58,7 +58,6 @@ def command(
         raise click.UsageError(msg, click.get_current_context())
     label, value = (value, None) if isinstance(value, str) else (label, value)
     first, second, *_ = (*names, None, None)
-    first, second, *_ = (*names, None, None)
     path = _file_of(target_of(first, second).source)
     run = run_of(first, second, None)
     backend = FileBackend(path)

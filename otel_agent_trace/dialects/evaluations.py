@@ -265,7 +265,8 @@ def _value_of(entry: Mapping[str, Any]) -> bool | int | float | str | None:
     if not isinstance(value, bool | int | float):
         return None
     restored = _TYPES.get(str(entry.get(semconv.SCORE_TYPE) or entry.get("dataType")))
-    return value if restored is None or not float(value).is_integer() else restored(value)
+    is_whole = type(value) is int or float(value).is_integer()
+    return restored(value) if restored is not None and is_whole else value
 
 
 def _source_of(entry: Mapping[str, Any]) -> str | None:

@@ -158,11 +158,12 @@ class HeldTraces:
         """Hold a log record if its trace is held; else follow the decision about the trace, or deliver it."""
         trace_id, size = guarded(self._diagnostics, "gate", _trace_and_size, log) or (0, 0)
         is_held = trace_id in self._held
-        if is_held:  # first: another thread may deliver or drop it at once
+        is_journaled = is_held and log.run_id is not None  # scores; lines of a program's log are many
+        if is_journaled:  # first: another thread may deliver or drop it at once
             self._outlet.deliver_to_journals("on_hold_log", log)
         if is_held or trace_id in self._decisions:
             self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log, size)
-            if is_held and not self._decisions.get(trace_id, True):
+            if is_journaled and not self._decisions.get(trace_id, True):
                 self._outlet.deliver_to_journals("on_drop", f"{trace_id:032x}")
         else:
             self._outlet.deliver("on_log", log)

@@ -54,7 +54,7 @@ class SpanSink:
         """Receive, for a journal, an ended span whose trace the gate holds; `on_end` or `on_drop` follows."""
 
     def on_hold_log(self, log: LogRecord) -> None:
-        """Receive, for a journal, a log record whose trace the gate holds; `on_log` with the same object or `on_drop` follows."""
+        """Receive, for a journal, a score whose trace the gate holds; `on_log` with the same object or `on_drop` follows."""
 
     def on_drop(self, trace_id: str) -> None:
         """Forget a trace (32 hex digits) that the gate has dropped."""

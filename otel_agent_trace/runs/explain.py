@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import dialects
+from otel_agent_trace.dialects.evaluations import score_of
 from otel_agent_trace.mapping.facts import FLAGS, RUN_FIELDS, STEP_FIELDS
 from otel_agent_trace.model import AgentRun, AgentStep, LogEntry, Score, StepKind
 from otel_agent_trace.runs.assemble import Assembled, by_trace, in_order, runs_with_nodes
 from otel_agent_trace.runs.left_out import LeftOut, Outside, OutsideLogs, left_out
-from otel_agent_trace.runs.node import Node, Origin
+from otel_agent_trace.runs.node import Attached, Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
 from otel_agent_trace.runs.stitch import as_one_trace, assembled
 from otel_agent_trace.runs.tree import ids_above, unique
@@ -277,9 +278,20 @@ _ATTACHED: dict[str, type] = {"logs": LogEntry, "scores": Score}
 
 def _sources_of_attached(node: Node, cls: type) -> tuple[Source, ...]:
     """Return the spans in which the lines of a node's logs, or its scores, were written, each once."""
-    spans = {attached.span.span_id: attached.span for attached in node.attached if type(attached.item) is cls}
-    place = "log records" if cls is LogEntry else "evaluations"
-    return tuple(Source(span.span_id, span.name, (place,)) for span in spans.values())
+    places: dict[str, dict[str, None]] = {}
+    names = {attached.span.span_id: attached.span.name for attached in node.attached}
+    for attached in node.attached:
+        if type(attached.item) is cls:
+            places.setdefault(attached.span.span_id, {})[_place_of(attached)] = None
+    return tuple(Source(span_id, names[span_id], tuple(found)) for span_id, found in places.items())
+
+
+def _place_of(attached: Attached) -> str:
+    """Return where a line of a log, or a score, stands: in events, which log records are too, or in attributes of any scheme."""
+    if type(attached.item) is LogEntry:
+        return "log records"
+    event = next((event for event in attached.span.events if score_of(event) == attached.item), None)
+    return "evaluations" if event is None else f"events, log records: {event.name}"
 
 
 def _counted(node: Node) -> list[Node]:

@@ -21,6 +21,19 @@ _MAX_SEARCHED_CHARS = 1 << 20
 """Total length of a run's texts up to which a value is looked for within them too."""
 
 
+_OF_SCORES = frozenset(
+    {
+        semconv.EVALUATION_SCORE,
+        semconv.SCORE_TYPE,
+        semconv.SCORE_BY_ID,
+        semconv.RUN_ID,
+        semconv.STEP_ID,
+        semconv.RESPONSE_ID,
+    }
+)
+"""Attributes of evaluations that are in a score: its value, which is a double, and to what it belongs."""
+
+
 class Outside(msgspec.Struct, frozen=True):
     """Represent the spans of an instrumentation scope in traces without a run: their number, and the places in them."""
 
@@ -89,8 +102,10 @@ def leaves_of(span: SpanRecord) -> Iterator[tuple[str, Any]]:
     """Yield the place and the value of each attribute of a span, and of what belongs to it."""
     yield from span.attributes.items()
     for event in span.events:
+        known = _OF_SCORES if event.name.startswith(semconv.EVALUATION_EVENTS) else ()
         for key, value in event.attributes.items():
-            yield event_place(span, event.name, key), value
+            if key not in known:
+                yield event_place(span, event.name, key), value
     for link in span.links:
         yield from ((f"link: {key}", value) for key, value in link.attributes.items())
     yield from ((f"resource: {key}", value) for key, value in span.resource.attributes.items())

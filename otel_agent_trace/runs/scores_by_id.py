@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentRun, AgentStep, Score
 from otel_agent_trace.runs.node import Attached
+from otel_agent_trace.scores import unique_scores
 
 T = TypeVar("T")
 
@@ -20,7 +20,10 @@ def named_run(runs: Sequence[AgentRun], run_id: str | None, time_ns: int) -> Age
 
     Of several it is the one that began last before a time, in Unix nanoseconds.
     """
-    named = [run for outer in runs for run in outer.walk() if run.run_id == run_id]
+    return _last_before([run for outer in runs for run in outer.walk() if run.run_id == run_id], time_ns)
+
+
+def _last_before(named: Sequence[AgentRun], time_ns: int) -> AgentRun | None:
     begun = {place: run.started_at_ns for place, run in enumerate(named)}
     return named[began_last_before(time_ns, begun)] if named else None
 
@@ -41,10 +44,16 @@ def began_last_before(time_ns: int, begun: Mapping[T, int]) -> T:
 
 def place_by_id(runs: Sequence[AgentRun], named: Iterable[Attached]) -> None:
     """Add scores to what they name in the runs of a trace; the only run may have got another id, by further traces."""
+    by_id: dict[str, list[AgentRun]] = {}
+    for each in (run for outer in runs for run in outer.walk()):
+        by_id.setdefault(each.run_id, []).append(each)
+    given: dict[int, tuple[AgentRun | AgentStep, list[Score]]] = {}
     for attached in named:
         score, names = attached.item, attached.names
-        run = named_run(runs, names.get(semconv.RUN_ID), score.at_ns) or (runs[0] if len(runs) == 1 else None)
+        of_id = by_id.get(str(names.get(semconv.RUN_ID)), [])
+        run = _last_before(of_id, score.at_ns) or (runs[0] if len(runs) == 1 else None)
         item = None if run is None else named_item(run, names)
-        if item is not None and type(score) is Score and score not in item.scores:
-            ordered = sorted((*item.scores, score), key=operator.attrgetter("at_ns"))
-            msgspec.structs.force_setattr(item, "scores", tuple(ordered))
+        if item is not None and type(score) is Score:
+            given.setdefault(id(item), (item, [*item.scores]))[1].append(score)
+    for item, scores in given.values():
+        msgspec.structs.force_setattr(item, "scores", unique_scores(scores))

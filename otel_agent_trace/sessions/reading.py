@@ -10,8 +10,9 @@ from typing import Any
 from otel_agent_trace.keywords import called_with
 from otel_agent_trace.query import RunQuery, score_name_in
 from otel_agent_trace.reading import ReadCall, problem_reporter
+from otel_agent_trace.scores import mean_of
 from otel_agent_trace.sessions.runs import SessionReader, SessionRuns
-from otel_agent_trace.sessions.session import AgentSession, mean_of, session_of
+from otel_agent_trace.sessions.session import AgentSession, session_of
 from otel_agent_trace.sessions.turn import SessionTurn, turn_of
 from otel_agent_trace.sources import name_of, open_source
 from otel_agent_trace.sources.search import search

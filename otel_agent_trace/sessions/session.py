@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.model import AgentRun, RunStatus, Score, Timed, Usage
-from otel_agent_trace.scores import current_scores, number_of
+from otel_agent_trace.scores import current_scores, mean_of
 from otel_agent_trace.sessions.turn import SessionTurn
 
 
@@ -101,12 +100,6 @@ class AgentSession(Timed, msgspec.Struct, frozen=True, kw_only=True, eq=False, g
             "mean_scores": {name: mean_of(scores) for name, scores in self.scores_by_name().items()},
             "runs": [turn.to_dict() for turn in self.turns],
         }
-
-
-def mean_of(scores: Iterable[Score]) -> float | None:
-    """Return the mean of the values of scores; None if none has one."""
-    values = [value for score in scores if (value := number_of(score)) is not None]
-    return math.fsum(values) / len(values) if values else None
 
 
 def session_of(session_id: str, turns: Sequence[SessionTurn], runs: Sequence[AgentRun]) -> AgentSession:

@@ -72,7 +72,8 @@ class NamedLogs:
         return [
             msgspec.structs.replace(log, trace_id=span.trace_id, span_id=span.span_id)
             for span in spans
-            for log in self._by_response.pop(str(span.attributes.get(semconv.RESPONSE_ID)), ())
+            if type(response_id := span.attributes.get(semconv.RESPONSE_ID)) is str
+            for log in self._by_response.pop(response_id, ())
         ]
 
     def left(self) -> list[LogRecord]:
@@ -92,7 +93,9 @@ class _Runs:
 
     def note(self, span: SpanRecord) -> None:
         """Note the run, and the trace, of a span."""
-        for begun in (self._named.get(str(span.attributes.get(semconv.RUN_ID))), self._of_traces.get(span.trace_id)):
+        run_id = span.attributes.get(semconv.RUN_ID)
+        named = self._named.get(run_id) if type(run_id) is str else None
+        for begun in (named, self._of_traces.get(span.trace_id)):
             if begun is not None:
                 begun[span.trace_id] = min(span.start_ns, begun.get(span.trace_id, span.start_ns))
 

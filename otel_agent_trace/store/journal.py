@@ -106,6 +106,8 @@ class Journal:
                 if written != size:
                     self._write_rest(line, written)
             except OSError as error:
+                if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                    raise
                 self._failure = OSError(error.errno, error.strerror)
                 self._retry_s, self._next_look_s = time.monotonic() + _RETRY_S, 0.0
                 raise
@@ -159,9 +161,9 @@ class Journal:
             if place is not None:
                 self._blank([place])
 
-    def numbers(self) -> list[int]:
-        """Return the numbers under which lines are kept: ids of spans, and others below zero."""
-        return list(self._open)
+    def holds(self, number: int) -> bool:
+        """Return whether a line is kept under a number: the id of a span, or another one below zero."""
+        return number in self._open
 
     def drop_trace(self, trace_id: int) -> None:
         """Forget the spans of a trace that is not kept.

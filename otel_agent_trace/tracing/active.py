@@ -796,6 +796,11 @@ class ActiveRun(ActiveSpan):
         """Return the span context of a step, None if it is not kept."""
         return self._span_contexts.get(step_id)
 
+    def step_contexts(self, most: int) -> Mapping[int | str, trace.SpanContext]:
+        """Return the span contexts of the latest steps by their ids, at most so many."""
+        known = self._span_contexts
+        return known if len(known) <= most else dict(list(known.items())[-most:])
+
     # start and end
 
     def start(self, parent: Context | None = None, start_ns: int | None = None, *, how: How | None = None) -> ActiveRun:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import _thread
 import numbers
 import time
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opentelemetry.trace import NonRecordingSpan
-
 from otel_agent_trace import semconv
-from otel_agent_trace.errors import ConfigurationError, UnknownRunError
+from otel_agent_trace.errors import ConfigurationError, SourceError, UnknownRunError
 from otel_agent_trace.forks import ForkSafeLock
 from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.keywords import shown
 from otel_agent_trace.model import AgentRun, Score
+from otel_agent_trace.query import age
 from otel_agent_trace.scores import event_of
-from otel_agent_trace.span import LogRecord, Scope
+from otel_agent_trace.signals import OneShotResult
+from otel_agent_trace.span import LogRecord, Notice, Problem, Scope
 from otel_agent_trace.tracing.coercion import text_of
 from otel_agent_trace.tracing.processor import AgentSpanProcessor, processors_in
 from otel_agent_trace.tracing.providers import processors_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _SCOPE = Scope(semconv.SCOPE_NAME, __version__, {semconv.FORMAT: semconv.FORMAT_NUMBER})
 _READER = SdkReader()
 _SHOWN_STEPS = 20
+_LONGEST_READ_S = 3600.0
 _OF_NOTHING = "dropped: score of what is not recorded"
 _LARGEST = float(2**63)
 
@@ -110,17 +112,17 @@ def _text(given: object, limits: Limits) -> str | None:
 
 def _number(name: str, given: Any) -> bool | int | float | None:
     """Return a number of any class as one of Python's own."""
-    if type(given).__module__.partition(".")[0] == "numpy":  # whose bools are no numbers
-        given = getattr(given, "item", lambda: given)()
-    if given is None or type(given) in (bool, float) or (type(given) is int and abs(given) < _LARGEST):
+    if given is None or type(given) in (bool, float):
         return given  # type: ignore[no-any-return]
-    if isinstance(given, numbers.Integral) and abs(int(given)) < _LARGEST:
-        return int(given)
-    if isinstance(given, numbers.Real | Decimal):
-        try:
+    try:
+        if str(type(given).__module__).partition(".")[0] == "numpy":  # whose bools are no numbers
+            given = given.item()
+        if isinstance(given, bool | numbers.Integral) and abs(int(given)) < _LARGEST:
+            return given if type(given) is bool else int(given)
+        if isinstance(given, numbers.Real | Decimal):
             return float(given)
-        except OverflowError:
-            pass
+    except (OverflowError, ValueError, TypeError):  # too large, a signalling NaN, an array
+        pass
     msg = f"score {shown(name)}: value must be a number or a bool, or a text for a label, got {shown(given)}"
     raise ConfigurationError(msg)
 
@@ -141,19 +143,19 @@ def give_to_span(state: TracerState, active: ActiveSpan, score: Score) -> None:
     record = _record(Place(active.id_of_run, trace_id, span_id), score, span, active.asked_content())
     policies = active.destination.write_policies
     admitted = record if policies is None else policies.admitted(record)
-    processors = _taking(
-        processors_in(getattr(span, "_span_processor", None))
-    )  # the SDK has no public attribute for it
     if admitted is None:
         return
+    # The SDK has no public attribute for the processors of a span.
+    processors = _taking(processors_in(getattr(span, "_span_processor", None)))
     for processor in processors:
         processor.on_log(span, admitted)  # type: ignore[arg-type]
-    if processors or span.is_recording():
+    if processors:
+        state.diagnostics.count("scores")
+    elif span.is_recording():
+        span.add_event(admitted.name, dict(admitted.attributes), admitted.time_ns)
         state.diagnostics.count("scores")
     else:
         _lose(state)
-    if not processors:
-        span.add_event(admitted.name, dict(admitted.attributes), admitted.time_ns)
 
 
 def give_to_place(state: TracerState, place: Place, score: Score) -> None:
@@ -219,13 +221,16 @@ def score_run(state: TracerState, given_id: object, step_id: int | str | None, s
         run.give(score)
         return
     ids = state.ids_of_ended(run_id) if isinstance(run, str) else ids_of(run.span)
-    if step_id is not None and ids != NOT_RECORDED:
-        context = None if isinstance(run, str) else run.context_of(step_id)
-        ids = None if context is None else ids_of(NonRecordingSpan(context))
     if ids == NOT_RECORDED:
         state.diagnostics.count(_OF_NOTHING)
         return
-    place = _place_read(state, run_id, step_id) if ids is None else Place(run_id, *ids)
+    context = None if step_id is None else state.step_context(run_id, step_id)
+    if context is not None:
+        place = Place(run_id, context.trace_id, context.span_id)
+    elif ids is None:
+        place = _place_read(state, run_id, step_id)
+    else:  # readers find the step
+        place = Place(run_id, ids[0], ids[1] if step_id is None else 0, step_id)
     guarded(state.diagnostics, "score", give_to_place, state, place, score)
 
 
@@ -234,24 +239,45 @@ def _place_read(state: TracerState, run_id: str, step_id: int | str | None) -> P
     sinks = [sink for each in processors_of(state.current_provider()) for sink in each.pipeline.sinks]
     is_sure = bool(sinks) and not state.has_started(run_id)
     for sink in sinks:
-        found = guarded(state.diagnostics, "score", _runs_in, sink, run_id) if hasattr(sink, "traces") else None
+        found = _read(state, sink, run_id) if hasattr(sink, "traces") else None
         is_sure = is_sure and found is not None
         if found:
-            return place_in(found[0], step_id)
+            return place_in(found[-1], step_id)
     if is_sure:
         raise UnknownRunError(run_id, state.open_ids())
     return Place(run_id, step_id=step_id)
 
 
-def _runs_in(sink: object, run_id: str) -> tuple[AgentRun, ...]:
-    """Return the run of a backend that has an id, or a trace with it; none if there is no such run."""
-    from otel_agent_trace.reading import load_run  # noqa: PLC0415 - traced programs rarely read traces
+def _read(state: TracerState, sink: object, run_id: str) -> list[AgentRun] | None:
+    """Return what `_runs_in` does, or None after a failure; read in another thread, in which no signal handler runs."""
+    answer: OneShotResult[list[AgentRun] | None] = OneShotResult()
 
+    def work() -> None:
+        answer.set(guarded(state.diagnostics, "score", _runs_in, sink, run_id))
+
+    if guarded(state.diagnostics, "score", _thread.start_new_thread, work, ()) is None:
+        return None
+    return answer.wait(_LONGEST_READ_S)
+
+
+def _runs_in(sink: object, run_id: str) -> list[AgentRun] | None:
+    """Return the runs of a backend that have an id, or a trace with it, the one that began last at the end.
+
+    None if there is none, and something could not be read.
+    """
+    from otel_agent_trace.reading import load_runs  # noqa: PLC0415 - traced programs rarely read traces
+
+    problems: list[Problem] = []
     try:
-        run = load_run(sink, run_id)
-    except LookupError:
-        return ()
-    return (run,) if run_id in (run.run_id, *run.trace_ids) else ()
+        whole = load_runs(sink, run_id=run_id, on_problem=problems.append)
+    except SourceError as error:
+        if isinstance(error.__cause__, FileNotFoundError):  # nothing was written there yet
+            return []
+        raise
+    runs = [run for outer in whole for run in outer.walk()]
+    named = [run for run in runs if run.run_id == run_id] or [run for run in whole if run_id in run.trace_ids]
+    is_damaged = any(not isinstance(problem, Notice) for problem in problems)
+    return sorted(named, key=age) if named or not is_damaged else None
 
 
 def place_in(run: AgentRun, step_id: int | str | None) -> Place:

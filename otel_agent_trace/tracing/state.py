@@ -7,7 +7,7 @@ import os
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from opentelemetry import trace
@@ -45,6 +45,9 @@ _OUR_ATTRIBUTES = 40
 """Upper bound of the attributes that a run or a step has besides the caller's own."""
 _KEPT_ENDS = 65_536
 """Number of the latest ended runs whose ids are kept, to distinguish a second end from an unknown id."""
+_KEPT_WITH_STEPS, _MOST_KEPT_STEPS = 128, 1_000
+"""Number of the latest ended runs whose steps are known by their ids, and of the latest steps of each."""
+_DIVERTED = -1
 _SPAN_ID_BITS = 64
 _SPAN_ID_MASK = (1 << _SPAN_ID_BITS) - 1
 _MANY_OPEN = 10_000
@@ -161,6 +164,7 @@ class TracerState(Shared):
         self._destination: Destination | None = None
         self._open: dict[str, Any] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
+        self._steps_of_ended: OrderedDict[str, Mapping[int | str, trace.SpanContext]] = OrderedDict()
         self._lock = ForkSafeLock()
         self.generation = 0
         """Number of forks between the process that made the tracer and this one."""
@@ -379,14 +383,32 @@ class TracerState(Shared):
                 if len(self._ended) > _KEPT_ENDS:
                     self._ended.popitem(last=False)
 
+    def _remember_ended(self, run: Any) -> None:
+        trace_id, span_id = ids_of(run.span)
+        is_diverted = run.destination.diverted_by is not None
+        self._ended[run.run_id] = _DIVERTED if is_diverted else trace_id << _SPAN_ID_BITS | span_id
+        self._steps_of_ended[run.run_id] = run.step_contexts(_MOST_KEPT_STEPS)
+        if len(self._steps_of_ended) > _KEPT_WITH_STEPS:
+            self._steps_of_ended.popitem(last=False)
+
     def ids_of_ended(self, run_id: str) -> tuple[int, int] | None:
-        """Return the ids of the span of a run that has ended, `NOT_RECORDED` if it is not kept; None if it is not known."""
-        ids = self._ended.get(run_id)
-        return None if ids is None else (ids >> _SPAN_ID_BITS, ids & _SPAN_ID_MASK)
+        """Return the ids of the span of a run that has ended, `NOT_RECORDED` if it is not kept; None if they are not known.
+
+        Those of a run whose spans were diverted are not: what diverted them can be read, as long as it does.
+        """
+        ids = self._ended.get(run_id, _DIVERTED)
+        return None if ids == _DIVERTED else (ids >> _SPAN_ID_BITS, ids & _SPAN_ID_MASK)
+
+    def step_context(self, run_id: str, step_id: int | str) -> trace.SpanContext | None:
+        """Return the span context of a step of a run that is open, or one of the latest that ended; None if it is not kept."""
+        run = self._open.get(run_id)
+        known: trace.SpanContext | None
+        known = self._steps_of_ended.get(run_id, {}).get(step_id) if run is None else run.context_of(step_id)
+        return known
 
     def has_started(self, run_id: str) -> bool:
-        """Return whether a run was started by this tracer, among the open ones and the latest that ended."""
-        return run_id in self._open or run_id in self._ended
+        """Return whether a run was started by this tracer, among the open ones and the latest that ended, and not diverted."""
+        return run_id in self._open or self._ended.get(run_id, _DIVERTED) != _DIVERTED
 
     def open_ids(self) -> list[str]:
         """Return the ids of the open runs."""

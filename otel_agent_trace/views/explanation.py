@@ -19,7 +19,7 @@ _PLACE_WIDTH = 44
 _SPAN_WIDTH = 20
 _SHOWN_SOURCES = 4
 _SHOWN_NAMES = 12
-_COUNTED: dict[type, str] = {Message: "message", LogEntry: "line", Score: "score"}
+_COUNTED: dict[type, str] = {Message: "message", LogEntry: "line"}
 
 
 class FactSection(NamedTuple):
@@ -114,6 +114,11 @@ def _value_text(fact: Fact) -> str:
         return usage_text(value)
     if isinstance(value, StepError):
         return shortened(str(value), _VALUE_WIDTH)
+    if isinstance(value, tuple) and value and all(isinstance(item, Score) for item in value):
+        return shortened(
+            ", ".join(f"{score.name} {score.label if score.value is None else score.value}" for score in value),
+            _VALUE_WIDTH,
+        )
     for kind, noun in _COUNTED.items():
         if isinstance(value, tuple) and value and all(isinstance(item, kind) for item in value):
             return plural(len(value), noun)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from otel_agent_trace.model import AgentRun, RunStatus, Score
+from otel_agent_trace.scores import mean_of
 from otel_agent_trace.sessions import AgentSession
-from otel_agent_trace.sessions.session import mean_of
 from otel_agent_trace.views.figures import (
     UNKNOWN,
     count_text,
@@ -56,7 +56,7 @@ def sessions_table(sessions: Sequence[AgentSession], now: datetime) -> Table:
 
 def session_title(session: AgentSession) -> Line:
     """Return the id and the status of a session, and how long it took."""
-    status = RunStatus.RUNNING.value if any(turn.is_running for turn in session.turns) else session.turns[-1].status
+    status = _status_text(session)
     title = [Cell("session ", "strong"), Cell(one_line(session.session_id), "strong"), Cell("  ")]
     title.append(Cell(status, f"strong {status}"))
     if session.duration_s is not None:
@@ -119,8 +119,13 @@ def totals_rows(session: AgentSession) -> Iterator[Row]:
 
 
 def _duration_cell(session: AgentSession) -> Cell:
-    running = RunStatus.RUNNING.value
-    return Cell(running, running) if session.status is RunStatus.RUNNING else Cell(duration_text(session.duration_s))
+    status = _status_text(session)
+    return Cell(status, status) if session.status is RunStatus.RUNNING else Cell(duration_text(session.duration_s))
+
+
+def _status_text(session: AgentSession) -> str:
+    """Return "running" if any run is running, else the status of the last one, which may be interrupted."""
+    return RunStatus.RUNNING.value if any(turn.is_running for turn in session.turns) else session.turns[-1].status
 
 
 def _tokens_text(session: AgentSession) -> str:

@@ -59,7 +59,7 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
     yield from metadata_rows("meta", step.metadata, "faint", full=full)
     if step.attributes and full:
         yield Row("attributes", value_text(step.attributes, bounds), "faint")
-    yield from score_rows(step.scores, full=full)
+    yield from score_rows((*step.scores, *(step.run.scores if step.run is not None else ())), full=full)
     yield from log_rows(step.logs, step.started_at_ns, full=full)
     yield from truncated_rows(step.truncated)
     yield from redacted_rows(step.redacted)

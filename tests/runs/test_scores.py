@@ -346,7 +346,7 @@ def test_the_whole_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "brevity 0.25" in shown
     assert "\x1b" not in shown
     assert main(["explain", str(path)]) == 0
-    assert "2 scores" in capsys.readouterr().out
+    assert "relevance 0.9" in capsys.readouterr().out
 
 
 def test_a_score_that_an_event_and_a_log_record_have_is_one() -> None:

@@ -43,6 +43,7 @@ for number in range(count):
         acknowledge(run_id, "inside", number)
         with run.step("search", "x" * 500) as step:
             step.score("of a step", number)
+            acknowledge(run_id, "of~a~step", number)
     run.score("after", number)
     acknowledge(run_id, "after", number)
     other = others()[-7:][0]
@@ -82,7 +83,9 @@ def test_every_acknowledged_score_is_read_once(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setenv("OTEL_AGENT_TRACE_INDEX", index)
         runs = load_runs(tmp_path / "t.jsonl")
         one = load_run(tmp_path / "t.jsonl", next(iter(given))[0])
-        read = Counter((run.run_id, score.name, score.value) for run in runs for score in run.scores)
+        places = [(run, place) for run in runs for place in (run, *run.steps)]
+        read = Counter((run.run_id, score.name, score.value) for run, place in places for score in place.scores)
+        assert all(score.name == "of a step" for run in runs for step in run.steps for score in step.scores)
         assert max(read.values()) == 1
         assert given.keys() - read.keys() == set()
         by_another = Counter(name for _, name, _ in read if name.startswith("by "))

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -133,6 +134,74 @@ def test_from_another_tracer(backend: Any) -> None:
     assert load_run(backend, "mine too").scores == ()
 
 
+def test_a_store_that_does_not_exist_yet(tmp_path: Path) -> None:
+    tracer = AgentTracer(backend=FileBackend(tmp_path / "t.jsonl"))
+    with pytest.raises(UnknownRunError):
+        tracer.score("x", "helpful", 1)
+    assert (tracer.stats(), list(tmp_path.iterdir())) == ({}, [])
+
+
+def test_a_store_that_is_damaged(tmp_path: Path) -> None:
+    """The run may be in what cannot be read: the score has its id."""
+    path = tmp_path / "t.jsonl"
+    with AgentTracer(backend=FileBackend(path)).run(run_id="r"):
+        pass
+    path.write_bytes(path.read_bytes()[:-40] + b"\n")
+    AgentTracer(backend=FileBackend(path)).score("r", "helpful", 1)
+    assert '"agent_trace.run.id","value":{"stringValue":"r"}' in path.read_text().splitlines()[-1]
+
+
+def test_runs_of_one_id(backend: Any) -> None:
+    """It is the one that began last."""
+    for question in ("first", "second"):
+        with AgentTracer(backend=backend).run(run_id="r", user_input=question):
+            pass
+    AgentTracer(backend=backend).score("r", "helpful", 1)
+    assert [(run.user_input, len(run.scores)) for run in load_runs(backend)] == [("first", 0), ("second", 1)]
+
+
+def test_of_a_step_that_is_not_known_any_more(backend: Any) -> None:
+    """Of the latest runs the spans of steps are known; of others readers find the step by its id."""
+    tracer = AgentTracer(backend=backend)
+    with tracer.run(run_id="old") as old:
+        for _ in range(3):
+            with old.step("search"):
+                pass
+    for _ in range(200):
+        with tracer.run():
+            pass
+    tracer.score("old", "relevant", 1, step_id=2)
+    assert [len(step.scores) for step in load_run(backend, "old").steps] == [0, 1, 0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signal.setitimer")
+def test_an_exception_of_a_signal_handler_while_the_store_is_searched(tmp_path: Path) -> None:
+    """It is the program's, whatever its class is."""
+    path = tmp_path / "t.jsonl"
+    tracer = AgentTracer(backend=FileBackend(path, redact=False))
+    for number in range(300):
+        with tracer.run(run_id=f"r{number}", user_input="x" * 500):
+            pass
+
+    class LateError(KeyError):
+        pass
+
+    def late(*_: object) -> None:
+        raise LateError
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        for number in range(20):
+            other = AgentTracer(backend=FileBackend(path))
+            signal.setitimer(signal.ITIMER_REAL, 0.001 + number / 2000)
+            with pytest.raises(LateError):
+                while True:
+                    other.score("r7", "helpful", 1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_while_the_run_is_open_in_another_process(tmp_path: Path) -> None:
     code = """
     import sys
@@ -182,6 +251,8 @@ def test_numbers_of_numpy() -> None:
         run.score("x", numpy.bool_(True))
         run.score("x", numpy.int32(3))
         run.score("x", numpy.float64(0.5))
+        with pytest.raises(ConfigurationError, match="must be a number"):
+            run.score("x", numpy.array([1, 2]))
     assert repr([score.value for score in load_run(backend).scores]) == "[True, 3, 0.5]"
 
 
@@ -193,6 +264,7 @@ def test_numbers_of_numpy() -> None:
         (("", 1), "needs a name"),
         (("helpful", [1]), r"must be a number or a bool, or a text for a label, got \[1\]"),
         (("helpful", 10**400), "must be a number"),
+        (("helpful", Decimal("sNaN")), "must be a number"),
     ],
 )
 def test_what_is_no_score(arguments: tuple[Any, ...], reason: str) -> None:
@@ -312,13 +384,13 @@ def test_captured_runs(tmp_path: Path) -> None:
 
 
 class Scored(Recording):
-    """A backend that hears scores."""
+    """A backend that receives scores."""
 
     def score(self, run_id: str, score: Score) -> None:
         self.calls.append(("score", (run_id, score.name, score.value)))
 
 
-def test_a_backend_that_hears_scores() -> None:
+def test_a_backend_that_receives_scores() -> None:
     backend = Scored()
     tracer = AgentTracer(backend=backend)
     with tracer.run(run_id="r") as run:
@@ -354,7 +426,7 @@ def test_a_backend_that_does_not(is_queued: bool) -> None:
     assert [score.value for score in step.run.scores] == [4]
 
 
-def test_a_queue_before_a_backend_that_hears_scores() -> None:
+def test_a_queue_before_a_backend_that_receives_scores() -> None:
     backend = Scored()
     tracer = AgentTracer(backend=BackgroundBackend(backend))
     with tracer.run(run_id="r") as run:
@@ -387,6 +459,13 @@ class Longest(Gate):
         return any("execute_tool" in span.name for span in given) if is_over else None
 
 
+class Undecided(Gate):
+    """Keep everything, once a decision is needed."""
+
+    def decide(self, spans: Any, *, is_over: bool) -> bool | None:
+        return None
+
+
 def test_with_their_trace(backend: Any) -> None:
     """Kept and dropped with it, also when they are given after the decision."""
     tracer = AgentTracer(backend=backend, policies=[Longest()])
@@ -400,10 +479,50 @@ def test_with_their_trace(backend: Any) -> None:
     kept.score("late", 1)
     (read,) = load_runs(backend)
     assert [score.name for score in read.scores] == ["helpful", "late"]
+    tracer.score("dropped", "late", 1, step_id=1)
     tracer.close()
     if isinstance(backend, FileBackend):
         assert Path(backend.path).read_text().count("gen_ai.evaluation.result") == 2
         assert StoreFiles(backend.path).journals() == []
+
+
+def test_traces_are_kept_and_dropped_in_many_threads(tmp_path: Path) -> None:
+    """Every score is kept or dropped with its trace, and the journal is empty at the end."""
+    tracer = AgentTracer(backend=FileBackend(tmp_path / "t.jsonl"), policies=[Longest()])
+
+    def work(*, is_kept: bool) -> None:
+        for number in range(150):
+            with tracer.run(user_input=is_kept) as run:
+                run.score("x", number)
+                if is_kept:
+                    with run.step("search"):
+                        pass
+            run.score("y", number)
+
+    threads = [threading.Thread(target=work, kwargs={"is_kept": number % 2 == 0}) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tracer.close()
+    runs = load_runs(tmp_path / "t.jsonl")
+    assert (len(runs), {len(run.scores) for run in runs}, {run.user_input for run in runs}) == (300, {2}, {True})
+    assert (tmp_path / "t.jsonl").read_text().count("gen_ai.evaluation.result") == 600
+    assert StoreFiles(str(tmp_path / "t.jsonl")).journals() == []
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_step_of_a_trace_that_waits(backend: Any, is_open: bool) -> None:
+    tracer = AgentTracer(backend=backend, policies=[Undecided()])
+    with tracer.run(run_id="r") as run:
+        with run.step("search"):
+            pass
+        if is_open:
+            tracer.score("r", "relevant", 1, step_id=1)
+    if not is_open:
+        tracer.score("r", "relevant", 1, step_id=1)
+    assert tracer.flush()
+    assert [score.value for score in load_run(backend).steps[0].scores] == [1]
 
 
 @needs_fork

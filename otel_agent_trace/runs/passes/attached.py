@@ -10,6 +10,7 @@ from otel_agent_trace.model import Score
 from otel_agent_trace.runs.log_entries import entry_of
 from otel_agent_trace.runs.node import Attached, Node
 from otel_agent_trace.runs.tree import TraceTree
+from otel_agent_trace.scores import score_key
 
 
 def place_logs_and_scores(tree: TraceTree) -> None:
@@ -74,15 +75,13 @@ def _sole_run_below(attached: Attached, tree: TraceTree) -> Node | None:
 
 def _once(ordered: list[Attached]) -> Iterator[Attached]:
     """Yield what a node has, in order of time; a score that stands as an event and as a log record, once."""
-    scores: list[Score] = []
+    seen = set[tuple[object, ...]]()
     for attached in ordered:
-        item = attached.item
-        if type(item) is Score:
-            scores = [other for other in scores if other.at_ns == item.at_ns]
-            if item in scores:
-                continue
-            scores.append(item)
-        yield attached
+        key = score_key(attached.item) if type(attached.item) is Score else None
+        if key is None or key not in seen:
+            yield attached
+        if key is not None:
+            seen.add(key)
 
 
 def _order(attached: Attached) -> tuple[int, str]:
