@@ -26,10 +26,10 @@ COMMANDS = {
     "list": ("otel_agent_trace.cli.list", "List the runs of a source, newest first."),
     "show": ("otel_agent_trace.cli.show", "Show one run as a tree of steps, or one session as a conversation."),
     "explain": ("otel_agent_trace.cli.explain", "Show which span and attribute each fact of a run was read from."),
-    "score": ("otel_agent_trace.cli.score", "Add a score to a run of a local file."),
     "replay": ("otel_agent_trace.cli.replay", "Walk through one run step by step, plan its replay, or run it again."),
     "diff": ("otel_agent_trace.cli.diff", "Compare two runs side by side."),
     "sessions": ("otel_agent_trace.cli.sessions", "List the sessions of a source: conversations of several runs."),
+    "score": ("otel_agent_trace.cli.score", "Add a score to a run of a local file."),
     "metrics": (
         "otel_agent_trace.cli.metrics",
         "Measure success rate, tools, errors, latency and tokens of many runs.",

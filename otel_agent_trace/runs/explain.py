@@ -290,8 +290,8 @@ def _place_of(attached: Attached) -> str:
     """Return where a line of a log, or a score, stands: in events, which log records are too, or in attributes of any scheme."""
     if type(attached.item) is LogEntry:
         return "log records"
-    event = next((event for event in attached.span.events if score_of(event) == attached.item), None)
-    return "evaluations" if event is None else f"events, log records: {event.name}"
+    is_event = any(score_of(event) == attached.item for event in attached.span.events)
+    return "evaluation event" if is_event else "evaluations"
 
 
 def _counted(node: Node) -> list[Node]:

@@ -106,7 +106,7 @@ def new_score(
 
 
 def _text(given: object, limits: Limits) -> str | None:
-    """Return a text within the limits; None for an empty one, which says nothing."""
+    """Return a text within the limits; None for an empty one, which is read as none."""
     return None if given is None else encode_string(text_of(given), limits).text or None
 
 

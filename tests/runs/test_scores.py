@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -328,7 +329,7 @@ def test_a_score_is_an_event(score: Score) -> None:
     assert score_of(event_of(score)) == score
 
 
-def test_the_whole_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a file, JSON, `show` and `explain`; a control character of an evaluator does not reach the terminal."""
     (step,) = only_run(span("a", None, (1, 9), "weather", AGENT), chat()).steps
     harsh = Score(name="tone\x1b[31m", label="harsh", explanation="Because\nof this.", source="HUMAN", at_ns=20)
@@ -345,6 +346,7 @@ def test_the_whole_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "relevance 0.9 relevant (CODE): Names both cities." in shown
     assert "brevity 0.25" in shown
     assert "\x1b" not in shown
+    monkeypatch.setenv("COLUMNS", "200")
     assert main(["explain", str(path)]) == 0
     assert "relevance 0.9" in capsys.readouterr().out
 
@@ -354,3 +356,47 @@ def test_a_score_that_an_event_and_a_log_record_have_is_one() -> None:
     events = [Event("gen_ai.evaluation.result", at_ns, IN_CONVENTIONS) for at_ns in (9, 9, 10)]
     run = only_run(msgspec.structs.replace(span("a", None, (0, 9), "agent", AGENT), events=tuple(events)), chat())
     assert [(score.name, score.at_ns) for score in run.scores] == [("relevance", 9), ("relevance", 10)]
+
+
+def test_a_number_that_is_no_double_costs_nothing_else() -> None:
+    """Langfuse's and MLflow's lists may hold anything."""
+    huge = "1" + "0" * 400
+    value = f'[{{"name":"x","value":{huge},"dataType":"BOOLEAN"}}]'
+    run = only_run(span("a", None, (1, 9), "weather", {**AGENT, "langfuse.trace.scores": value}))
+    assert (run.user_input, run.final_output) == ("Rain?", "No.")
+
+
+def test_scores_of_a_run_without_a_span_are_placed_in_proportion() -> None:
+    """Calls grow with the number of scores, not with its square."""
+
+    def calls(number: int) -> int:
+        names = {"agent_trace.run.id": "1" * 32, "agent_trace.score.by_id": True}
+        events = [event_of(Score("x", at, at_ns=at)) for at in range(number)]
+        named = [Event(event.name, event.time_ns, {**event.attributes, **names}) for event in events]
+        spans = [
+            SpanRecord(
+                "1" * 32,
+                "2" * 16,
+                None,
+                "execute_tool x",
+                1,
+                2,
+                {"gen_ai.operation.name": "execute_tool"},
+                events=tuple(named),
+            )
+        ]
+        counts = [0]
+
+        def count(*_: object) -> None:
+            counts[0] += 1
+
+        sys.setprofile(count)
+        try:
+            (run,) = runs_from_spans(spans)
+        finally:
+            sys.setprofile(None)
+        assert len(run.scores) == number
+        return counts[0]
+
+    calls(10)
+    assert calls(400) < 3 * calls(200)

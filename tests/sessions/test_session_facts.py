@@ -215,3 +215,9 @@ def test_neither_repr_nor_dict_have_content() -> None:
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     assert (data["session_id"], data["turns"], len(data["runs"]), data["duration_s"]) == ("s", 99, 99, 98.5)
     assert data["runs"][1]["started_at"] == "2026-11-23T23:03:21+00:00"
+
+
+def test_the_mean_of_scores_that_no_double_can_sum() -> None:
+    runs = [turn(number, scores=(Score("x", 1.7e308),)) for number in range(3)]
+    assert only(runs).to_dict()["mean_scores"] == {"x": 1.7e308}
+    assert len(load_sessions(_Backend(runs), sort="score:x")) == 1
