@@ -174,19 +174,23 @@ def test_identical_calls_side_by_side_answer_in_the_order_of_their_start(
 
 
 def test_who_wins_wins_again(tracer: AgentTracer, recorded: Recorded, made: Counted) -> None:
+    turns: dict[str, asyncio.Event] = {}
+
     @tracer.tool
-    async def ask(name: str, delay_s: float) -> str:
+    async def ask(name: str) -> str:
         made(name)
-        await asyncio.sleep(delay_s)
+        await turns[name].wait()
         return name
 
     @tracer.agent
     async def bot() -> Any:
-        tasks = [asyncio.ensure_future(ask(*one)) for one in (("slow", 0.06), ("fast", 0.01), ("middle", 0.03))]
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        order = [task.result() for task in done]
-        for finished in asyncio.as_completed(pending):
-            order.append(await finished)
+        turns.update((name, asyncio.Event()) for name in ("slow", "fast", "middle"))
+        pending = {asyncio.ensure_future(ask(name)) for name in turns}
+        order = []
+        for name in ("fast", "middle", "slow"):
+            turns[name].set()  # which a replay does not wait for
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            order += [task.result() for task in done]
         return order
 
     assert replayed_equal(lambda: asyncio.run(bot()), recorded, made) == ["fast", "middle", "slow"]
