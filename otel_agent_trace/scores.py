@@ -27,7 +27,8 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 _CONDITION = re.compile(
     r"(?P<name>[^<>=!]*[^<>=!\s])\s*(?:(?P<sign>[<>=!]=|[<>=])\s*(?P<value>[^<>=!\s](?:.*\S)?)\s*)?"
 )
-_LARGEST_EXACT = 1 << 53
+LARGEST_EXACT = 1 << 53
+"""Largest integer up to which a double is equal to each."""
 _WORDS = {"true": 1.0, "false": 0.0}
 
 
@@ -37,7 +38,7 @@ def event_of(score: Score) -> Event:
     The value is a double as they require, but for an integer that no double is equal to.
     """
     value = score.value
-    is_exact = type(value) is int and abs(value) > _LARGEST_EXACT
+    is_exact = type(value) is int and abs(value) > LARGEST_EXACT
     fields = {
         semconv.EVALUATION_NAME: score.name,
         semconv.EVALUATION_SCORE: value if value is None or is_exact else float(value),

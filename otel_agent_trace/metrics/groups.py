@@ -13,12 +13,11 @@ from otel_agent_trace.keywords import shown
 from otel_agent_trace.metrics.accumulate import model_name, shortened
 from otel_agent_trace.model import AgentRun, Score
 from otel_agent_trace.query import SCORE_PREFIX, score_name_in, status_of
-from otel_agent_trace.scores import number_of, scores_called
+from otel_agent_trace.scores import LARGEST_EXACT, number_of, scores_called
 from otel_agent_trace.values import encode_text
 
 NONE = "(none)"
 """Name of the group of runs that have nothing under the key."""
-_LARGEST_EXACT = 2**53
 
 
 def _models_of(run: AgentRun) -> Iterable[Any]:
@@ -89,6 +88,6 @@ def _word_of(score: Score) -> Any:
 def _group_name(value: Any) -> str:
     if value is None or value == "":
         return NONE
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT:
         value = int(value)  # 1.0 and 1 are one group
     return shortened(value if isinstance(value, str) else encode_text(value).text)

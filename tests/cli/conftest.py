@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from otel_agent_trace.cli import main
-from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
-from otel_agent_trace.runs import run_to_spans
 from tests.support.export_command import Result
 from tests.support.processes import ROOT
+from tests.support.sample_runs import write_runs_to
 from tests.support.waiting import DEADLOCK_S
 
 BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
@@ -67,9 +66,7 @@ def write_runs(tmp_path: Path) -> Callable[..., Path]:
     """Write runs to a trace file."""
 
     def write(runs: Sequence[AgentRun], name: str = "traces.jsonl") -> Path:
-        path = tmp_path / name
-        path.write_bytes(b"".join(otlp_json.encode(run_to_spans(run)).rstrip(b"\n") + b"\n" for run in runs))
-        return path
+        return write_runs_to(tmp_path / name, runs)
 
     return write
 

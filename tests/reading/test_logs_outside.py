@@ -9,7 +9,6 @@ import pytest
 
 from otel_agent_trace import RunNotFoundError, Score, explain_run, load_run, load_runs, open_source
 from otel_agent_trace.cli import main
-from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.runs.left_out import OutsideLogs
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.sources import named_logs as named_logs_module
@@ -17,7 +16,7 @@ from otel_agent_trace.sources import sessions as sessions_module
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN
 from otel_agent_trace.span import LogRecord, Scope, SpanRecord
 from tests.support.handwritten_spans import TRACE, span
-from tests.support.sample_runs import Problems
+from tests.support.sample_runs import Problems, write_records_to
 
 Write = Callable[..., Path]
 AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "weather"}
@@ -46,11 +45,7 @@ def write(tmp_path: Path) -> Write:
     """Return a function that writes spans, or log records, a line each, and returns the path."""
 
     def write(*items: SpanRecord | LogRecord, name: str = "trace.jsonl") -> Path:
-        lines = [
-            otlp_json.encode([each]) if isinstance(each, SpanRecord) else otlp_json.encode_log(each) for each in items
-        ]
-        (tmp_path / name).write_bytes(b"".join(line + b"\n" for line in lines))
-        return tmp_path / name
+        return write_records_to(tmp_path / name, items)
 
     return write
 

@@ -11,12 +11,11 @@ import pytest
 
 from otel_agent_trace import AgentRun, Score, explain_run, load_run, load_runs, open_source, run_to_spans
 from otel_agent_trace.cli import main
-from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.scores import event_of
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import LogRecord, SpanRecord
 from tests.support.handwritten_spans import TRACE, span
-from tests.support.sample_runs import Problems
+from tests.support.sample_runs import Problems, write_records_to
 
 Write = Callable[..., Path]
 OTHER_TRACE, NO_SPAN = "f" * 32, "e" * 16
@@ -50,11 +49,7 @@ def write(tmp_path: Path) -> Write:
     """Return a function that writes spans and log records, a line each, and returns the path."""
 
     def write(*items: SpanRecord | LogRecord, name: str = "trace.jsonl") -> Path:
-        lines = [
-            otlp_json.encode([each]) if isinstance(each, SpanRecord) else otlp_json.encode_log(each) for each in items
-        ]
-        (tmp_path / name).write_bytes(b"".join(line + b"\n" for line in lines))
-        return tmp_path / name
+        return write_records_to(tmp_path / name, items)
 
     return write
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from otel_agent_trace import AgentRun, Problem, SpanRecord, run_to_spans
-from otel_agent_trace.formats import otlp_json
+from otel_agent_trace import AgentRun, Problem, SpanRecord
 from otel_agent_trace.span import Capabilities
+from tests.support.sample_runs import write_runs_to
 
 
 class CountedSource:
@@ -39,8 +39,6 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     """Write runs to a file, a line for each, and return its path."""
 
     def to_file(runs: Iterable[AgentRun], name: str = "traces.jsonl") -> Path:
-        path = tmp_path / name
-        path.write_bytes(b"".join(otlp_json.encode(run_to_spans(run)).rstrip(b"\n") + b"\n" for run in runs))
-        return path
+        return write_runs_to(tmp_path / name, runs)
 
     return to_file

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from otel_agent_trace import AgentRun, AgentStep, RunStatus, Usage
+from otel_agent_trace import AgentRun, AgentStep, RunStatus, Usage, run_to_spans
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import StepError, StepKind
-from otel_agent_trace.span import Problem, Resource, SpanRecord
+from otel_agent_trace.span import LogRecord, Problem, Resource, SpanRecord
 
 BEGAN_NS = 1_795_475_000_000_000_000  # 2026-11-23 23:03:20 UTC
 _SECOND_NS = 1_000_000_000
@@ -104,6 +104,19 @@ class Problems(list[Problem]):
 def fail_on_problem(problem: Problem) -> None:
     """Fail the test; given as `on_problem` where nothing may be reported."""
     pytest.fail(str(problem))
+
+
+def write_runs_to(path: Path, runs: Iterable[AgentRun]) -> Path:
+    """Write runs to a file, a line for each, and return its path."""
+    path.write_bytes(b"".join(otlp_json.encode(run_to_spans(run)).rstrip(b"\n") + b"\n" for run in runs))
+    return path
+
+
+def write_records_to(path: Path, items: Iterable[SpanRecord | LogRecord]) -> Path:
+    """Write spans and log records to a file, a line for each, and return its path."""
+    lines = [otlp_json.encode([each]) if isinstance(each, SpanRecord) else otlp_json.encode_log(each) for each in items]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
 
 
 def append(path: Path, content: bytes) -> None:
