@@ -1,0 +1,74 @@
+"""Compute with sampling probabilities as OpenTelemetry writes them: the entry ``ot`` of a trace state, with ``th`` and ``rv``.
+
+A trace has 56 random bits: ``rv``, else the last 56 bits of its id. It is kept if they are not below a threshold, so that
+all who decide about a trace agree; a threshold of 0 keeps every trace, and a higher one only traces that lower ones keep.
+Source: OpenTelemetry's specification of trace state handling and of probability sampling, and W3C Trace Context level 2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+NEVER = 1 << 56
+"""Threshold that no trace reaches."""
+_DIGITS = 14
+_KEY = "ot"
+_MEMBER = re.compile(r"(?:^|,)[ \t]*ot=([^,]*)")
+_THRESHOLD = re.compile(r"[0-9a-f]{1,14}")
+_RANDOM = re.compile(r"[0-9a-f]{14}")
+
+
+class DroppedTraces(NamedTuple):
+    """Count traces that sampling dropped, of one agent and status, whose root span started within one hour.
+
+    `status` is that of the run (`query.STATUSES`), `hour_ns` the start of the hour (UTC) in Unix nanoseconds.
+    """
+
+    agent: str | None
+    status: str
+    hour_ns: int
+    traces: int
+
+
+def threshold_of(probability: float) -> int:
+    """Return the threshold that keeps traces with a probability from 0 to 1."""
+    return NEVER - round(probability * NEVER)
+
+
+def probability_of(threshold: int) -> float:
+    """Return the probability with which a threshold keeps traces."""
+    return (NEVER - threshold) / NEVER
+
+
+def randomness_of(trace_id: int, trace_state: str = "") -> int:
+    """Return the random bits of a trace."""
+    value = _fields_in(trace_state).get("rv", "")
+    return int(value, 16) if _RANDOM.fullmatch(value) else trace_id & (NEVER - 1)
+
+
+def threshold_in(trace_state: str) -> int | None:
+    """Return the threshold in the header of a trace state; None where there is no valid one."""
+    value = _fields_in(trace_state).get("th", "")
+    return int(value.ljust(_DIGITS, "0"), 16) if _THRESHOLD.fullmatch(value) else None
+
+
+def with_threshold(trace_state: str, threshold: int) -> str:
+    """Return the header of a trace state with a threshold, all other entries as they were, ours first."""
+    fields = {"th": f"{threshold:014x}".rstrip("0") or "0", **_without_threshold(trace_state)}
+    own = f"{_KEY}={';'.join(f'{name}:{value}' for name, value in fields.items())}"
+    others = _MEMBER.sub("", trace_state).strip(" \t,")
+    return f"{own},{others}" if others else own
+
+
+def _without_threshold(trace_state: str) -> dict[str, str]:
+    return {name: value for name, value in _fields_in(trace_state).items() if name != "th"}
+
+
+def _fields_in(trace_state: str) -> dict[str, str]:
+    """Return the fields of the entry ``ot``."""
+    member = _MEMBER.search(trace_state) if "ot=" in trace_state else None
+    if member is None:
+        return {}
+    pairs = (field.partition(":") for field in member[1].strip().split(";"))
+    return {name: value for name, sign, value in pairs if sign}
