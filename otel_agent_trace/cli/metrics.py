@@ -22,11 +22,16 @@ from otel_agent_trace.sources.search import nothing_found_text, search
 @source_argument
 @filter_options
 @click.option("--bucket", metavar="WIDTH", help="Also show the course of time, in buckets of this width: 15m, 1h, 1d.")
-@click.option("--by", metavar="KEY", help=f"Also figures for each group of runs, by {', '.join(KEYS)}.")
+@click.option(
+    "--by",
+    metavar="KEY",
+    multiple=True,
+    help=f"Also figures for each group of runs, by {', '.join(KEYS)}; may be repeated.",
+)
 @click.option("--replays", is_flag=True, help="Count runs that are replays of others, too.")
 @json_option
 def command(
-    source: str | None, bucket: str | None, by: str | None, *, as_json: bool, replays: bool, **filters: Any
+    source: str | None, bucket: str | None, by: tuple[str, ...], *, as_json: bool, replays: bool, **filters: Any
 ) -> None:
     """Measure success rate, latency, tokens, tools, models, scores and errors of the runs of SOURCE that match the filters."""
     query, census = RunQuery.of(**filters).but(sort=None), Census()

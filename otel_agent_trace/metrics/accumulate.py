@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from otel_agent_trace import categories, semconv
 from otel_agent_trace.metrics.series import bucket_start_ns
@@ -20,17 +21,18 @@ _ONE_RUN, _ONE_STEP = Occurrences(runs=1), Occurrences(steps=1)
 _CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: categories.TIMEOUT}
 
 
-def count_run(tally: RunTally, run: AgentRun, group_names: Iterable[str] = ()) -> None:
-    """Count an outermost run with everything below it, in the groups with the given names too."""
+def count_run(tally: RunTally, run: AgentRun, groups: Mapping[str, Iterable[str]] = MappingProxyType({})) -> None:
+    """Count an outermost run with everything below it, in the groups with the given names by key too."""
     tokens, scores = _token_counts(usage_of(run)), _scores_by_name(run)
     agent = tally.agents.at(_name_or_unknown(run.agent_name))
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens)
     _count_scores(tally.scores, scores)
-    for name in group_names:
-        group = tally.groups.at(name)  # which the next name may drive out of the table
-        _count_outcome(group.outcomes, run, tokens)
-        _count_scores(group.scores, scores)
+    for key, names in groups.items():
+        for name in names:
+            group = tally.groups[key].at(name)  # which the next name may drive out of the table
+            _count_outcome(group.outcomes, run, tokens)
+            _count_scores(group.scores, scores)
     if _is_finished(run):
         tally.steps.add(sum(len(part.steps) for part in run.walk()))
     _count_run_error(tally, run)

@@ -6,29 +6,40 @@ Counts are 0, and rates, means and quantiles None, where nothing was counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
 
 from otel_agent_trace.metrics.intervals import rate, wilson_interval
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
-from otel_agent_trace.metrics.table import Table
-from otel_agent_trace.metrics.tally import AgentTally, CallTally, GroupTally, OutcomeTally, ScoreTally
-from otel_agent_trace.model import RunStatus, at_time
+from otel_agent_trace.metrics.strata import Count, Sample
+from otel_agent_trace.metrics.tally import (
+    AgentTally,
+    CallTally,
+    GroupTally,
+    Occurrences,
+    OutcomeTally,
+    ScoreTally,
+    Texts,
+)
+from otel_agent_trace.model import TOKEN_FIELDS, RunStatus, at_time
 from otel_agent_trace.query import PAUSED
 
 T = TypeVar("T")
+V = TypeVar("V")
 _NS_PER_S = 1_000_000_000
 _PERCENTILES = (50, 90, 95, 99)
+_COUNTED = (*(status.value for status in RunStatus), PAUSED)
 _ROUNDED_BELOW = 0.5 / RELATIVE_ACCURACY
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Represent durations in seconds. Quantiles are within 1 % of the true ones, everything else is exact."""
 
-    count: int = 0
+    count: Count = 0
     total_s: float = 0.0
     mean_s: float | None = None
     min_s: float | None = None
@@ -42,7 +53,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """Represent counts of something, one each time; quantiles are within 1 % of the true ones, exact below 50."""
 
-    count: int = 0
+    count: Count = 0
     mean: float | None = None
     min: int | None = None
     max: int | None = None
@@ -55,12 +66,12 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """Represent the tokens of model calls. Cached tokens are part of the input, reasoning tokens part of the output."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_write_input_tokens: int = 0
-    reasoning_output_tokens: int = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    total_tokens: Count = 0
+    cache_read_input_tokens: Count = 0
+    cache_write_input_tokens: Count = 0
+    reasoning_output_tokens: Count = 0
 
 
 class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,15 +81,15 @@ class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
     latency. `error_rate` is errors by calls, without the paused ones.
     """
 
-    calls: int = 0
-    errors: int = 0
-    abandoned: int = 0
-    paused: int = 0
+    calls: Count = 0
+    errors: Count = 0
+    abandoned: Count = 0
+    paused: Count = 0
     error_rate: float | None = None
     latency: Latency = Latency()
 
     @property
-    def interrupted(self) -> int:
+    def interrupted(self) -> Count:
         """Return `paused` by its former name."""
         return self.paused
 
@@ -96,20 +107,20 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
     """
 
-    runs: int = 0
-    running: int = 0
-    success: int = 0
-    errors: int = 0
-    timeouts: int = 0
-    paused: int = 0
-    finished: int = 0
+    runs: Count = 0
+    running: Count = 0
+    success: Count = 0
+    errors: Count = 0
+    timeouts: Count = 0
+    paused: Count = 0
+    finished: Count = 0
     success_rate: float | None = None
     success_interval: tuple[float, float] | None = None
     latency: Latency = Latency()
     tokens: Tokens = Tokens()
 
     @property
-    def interrupted(self) -> int:
+    def interrupted(self) -> Count:
         """Return `paused` by its former name."""
         return self.paused
 
@@ -117,7 +128,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 class AgentMetrics(Outcomes, frozen=True, kw_only=True):
     """Represent the runs of one agent; only `nested_runs` counts the runs that it made for another agent."""
 
-    nested_runs: int = 0
+    nested_runs: Count = 0
 
 
 class ScoreMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,18 +139,18 @@ class ScoreMetrics(msgspec.Struct, frozen=True, kw_only=True):
     which is None for fewer than two. `labels` are counts by label, the most frequent first, whether beside a value or not.
     """
 
-    count: int = 0
-    runs: int = 0
-    true: int = 0
-    false: int = 0
+    count: Count = 0
+    runs: Count = 0
+    true: Count = 0
+    false: Count = 0
     true_rate: float | None = None
     true_interval: tuple[float, float] | None = None
-    numbers: int = 0
+    numbers: Count = 0
     mean: float | None = None
     mean_interval: tuple[float, float] | None = None
     min: float | None = None
     max: float | None = None
-    labels: dict[str, int] = {}
+    labels: dict[str, Count] = {}
 
 
 class GroupMetrics(Outcomes, frozen=True, kw_only=True):
@@ -163,122 +174,143 @@ class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     message: str
-    count: int = 0
-    runs: int = 0
-    steps: int = 0
+    count: Count = 0
+    runs: Count = 0
+    steps: Count = 0
 
 
-def latency(durations_ns: Distribution) -> Latency:
+def latency(durations_ns: Sample[Distribution]) -> Latency:
     """Return the figures of durations in nanoseconds."""
+    whole = durations_ns.merged(Distribution)
     return Latency(
-        count=durations_ns.count,
-        total_s=durations_ns.total / _NS_PER_S,
-        mean_s=rate(durations_ns.total, durations_ns.count * _NS_PER_S),
-        min_s=_seconds(durations_ns.minimum),
-        max_s=_seconds(durations_ns.maximum),
-        **{f"p{percent}_s": _seconds(durations_ns.percentile(percent)) for percent in _PERCENTILES},
+        count=whole.count,
+        total_s=whole.total / _NS_PER_S,
+        mean_s=rate(whole.total, whole.count * _NS_PER_S),
+        min_s=_seconds(whole.minimum),
+        max_s=_seconds(whole.maximum),
+        **{f"p{percent}_s": _seconds(whole.percentile(percent)) for percent in _PERCENTILES},
     )
 
 
-def sizes(counts: Distribution) -> Sizes:
+def sizes(counts: Sample[Distribution]) -> Sizes:
     """Return the figures of counts of something."""
+    whole = counts.merged(Distribution)
     return Sizes(
-        count=counts.count,
-        mean=rate(counts.total, counts.count),
-        min=counts.minimum,
-        max=counts.maximum,
-        **{f"p{percent}": _rounded_if_certain(counts.percentile(percent)) for percent in _PERCENTILES},
+        count=whole.count,
+        mean=rate(whole.total, whole.count),
+        min=whole.minimum,
+        max=whole.maximum,
+        **{f"p{percent}": _rounded_if_certain(whole.percentile(percent)) for percent in _PERCENTILES},
     )
 
 
-def tokens(counts: Counter[str]) -> Tokens:
+def tokens(counts: Sample[Counter[str]]) -> Tokens:
     """Return the figures of tokens by kind."""
-    return Tokens(total_tokens=counts["input_tokens"] + counts["output_tokens"], **counts)
+    sums = {name: counts.total(lambda counter: counter[name]) for name in TOKEN_FIELDS}  # noqa: B023 - called at once
+    return Tokens(total_tokens=sums["input_tokens"] + sums["output_tokens"], **sums)
 
 
-def tool(tally: CallTally) -> ToolMetrics:
+def tool(sample: Sample[CallTally]) -> ToolMetrics:
     """Return the figures of a tool."""
-    return ToolMetrics(**_call_figures(tally))
+    return ToolMetrics(**_call_figures(sample))
 
 
-def model(tally: CallTally) -> ModelMetrics:
+def model(sample: Sample[CallTally]) -> ModelMetrics:
     """Return the figures of a model."""
-    return ModelMetrics(**_call_figures(tally), tokens=tokens(tally.tokens))
+    return ModelMetrics(**_call_figures(sample), tokens=tokens(sample.of(lambda tally: tally.tokens)))
 
 
-def outcomes(tally: OutcomeTally) -> Outcomes:
+def outcomes(sample: Sample[OutcomeTally]) -> Outcomes:
     """Return the figures of runs."""
-    return Outcomes(**_outcome_figures(tally))
+    return Outcomes(**_outcome_figures(sample))
 
 
-def agent(tally: AgentTally) -> AgentMetrics:
+def agent(sample: Sample[AgentTally]) -> AgentMetrics:
     """Return the figures of an agent."""
-    return AgentMetrics(**_outcome_figures(tally.outcomes), nested_runs=tally.nested_runs)
+    figures = _outcome_figures(sample.of(lambda tally: tally.outcomes))
+    return AgentMetrics(**figures, nested_runs=sample.total(lambda tally: tally.nested_runs))
 
 
-def score(tally: ScoreTally) -> ScoreMetrics:
+def score(sample: Sample[ScoreTally]) -> ScoreMetrics:
     """Return the figures of the scores of one name."""
-    numbers, bools = tally.numbers, tally.true + tally.false
+    whole = sample.merged(ScoreTally)
+    numbers, bools = whole.numbers, whole.true + whole.false
     return ScoreMetrics(
-        count=tally.count,
-        runs=tally.runs,
-        true=tally.true,
-        false=tally.false,
-        true_rate=rate(tally.true, bools),
-        true_interval=wilson_interval(tally.true, bools),
+        count=sample.total(lambda tally: tally.count),
+        runs=sample.total(lambda tally: tally.runs),
+        true=sample.total(lambda tally: tally.true),
+        false=sample.total(lambda tally: tally.false),
+        true_rate=rate(whole.true, bools),
+        true_interval=wilson_interval(whole.true, bools),
         numbers=numbers.count,
         mean=numbers.mean(),
         mean_interval=numbers.mean_interval(),
         min=numbers.minimum,
         max=numbers.maximum,
-        labels=by_name(tally.labels, lambda times: times.count, int),
+        labels=by_name(
+            sample.by_key(lambda tally: tally.labels), lambda times: times.total(lambda tally: tally.count), float
+        ),
     )
 
 
-def group(tally: GroupTally) -> GroupMetrics:
+def group(sample: Sample[GroupTally]) -> GroupMetrics:
     """Return the figures of a group."""
-    scores = by_name(tally.scores, score, lambda figures: figures.count)
-    return GroupMetrics(**_outcome_figures(tally.outcomes), scores=scores)
+    scores = by_name(sample.by_key(lambda tally: tally.scores), score, lambda figures: figures.count)
+    return GroupMetrics(**_outcome_figures(sample.of(lambda tally: tally.outcomes)), scores=scores)
 
 
-def by_name(table: Table[str, Any], figure: Callable[[Any], T], size: Callable[[T], int]) -> dict[str, T]:
-    """Return the figures of a table by name, the largest first."""
-    figures = {name: figure(tally) for name, tally in table.items()}
+def error_messages(name: str, sample: Sample[Texts]) -> Iterator[ErrorMessage]:
+    """Yield the figures of the messages of one type of error."""
+    whole = sample.merged(Texts)
+    seen: dict[str, list[tuple[float, Occurrences]]] = {}
+    for weight, texts in sample.parts:
+        for text, occurrences in texts.by_text.items():
+            seen.setdefault(text[: whole.width], []).append((weight, occurrences))
+    for text, parts in seen.items():
+        runs, steps = (Sample(tuple(parts)).total(attrgetter(each)) for each in ("runs", "steps"))
+        yield ErrorMessage(type=name, message=whole.shown(text), count=runs + steps, runs=runs, steps=steps)
+
+
+def by_name(
+    samples: dict[str, Sample[V]], figure: Callable[[Sample[V]], T], size: Callable[[T], float]
+) -> dict[str, T]:
+    """Return the figures of samples by name, the largest first."""
+    figures = {name: figure(sample) for name, sample in samples.items()}
     return dict(sorted(figures.items(), key=lambda item: (-size(item[1]), item[0])))
 
 
-def bucket(start_ns: int | None, tally: OutcomeTally) -> Bucket:
+def bucket(start_ns: int | None, sample: Sample[OutcomeTally]) -> Bucket:
     """Return the figures of a bucket."""
-    return Bucket(**_outcome_figures(tally), start=None if start_ns is None else at_time(start_ns))
+    return Bucket(**_outcome_figures(sample), start=None if start_ns is None else at_time(start_ns))
 
 
-def _call_figures(tally: CallTally) -> dict[str, Any]:
+def _call_figures(sample: Sample[CallTally]) -> dict[str, Any]:
+    counts = {name: sample.total(attrgetter(name)) for name in ("calls", "errors", "abandoned", "paused")}
     return {
-        "calls": tally.calls,
-        "errors": tally.errors,
-        "abandoned": tally.abandoned,
-        "paused": tally.paused,
-        "error_rate": rate(tally.errors, tally.calls - tally.paused),
-        "latency": latency(tally.latency_ns),
+        **counts,
+        "error_rate": rate(counts["errors"], counts["calls"] - counts["paused"]),
+        "latency": latency(sample.of(lambda tally: tally.latency_ns)),
     }
 
 
-def _outcome_figures(tally: OutcomeTally) -> dict[str, Any]:
-    runs, running = sum(tally.statuses.values()), tally.statuses[RunStatus.RUNNING.value]
-    success, paused = tally.statuses[RunStatus.SUCCESS.value], tally.statuses[PAUSED]
+def _outcome_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
+    runs = sample.total(lambda tally: sum(tally.statuses.values()))
+    by_status = {status: sample.total(lambda tally: tally.statuses[status]) for status in _COUNTED}  # noqa: B023 - likewise
+    success = by_status[RunStatus.SUCCESS.value]
+    running, paused = by_status[RunStatus.RUNNING.value], by_status[PAUSED]
     finished = runs - running - paused
     return {
         "runs": runs,
         "running": running,
         "success": success,
-        "errors": tally.statuses[RunStatus.ERROR.value],
-        "timeouts": tally.statuses[RunStatus.TIMEOUT.value],
+        "errors": by_status[RunStatus.ERROR.value],
+        "timeouts": by_status[RunStatus.TIMEOUT.value],
         "paused": paused,
         "finished": finished,
         "success_rate": rate(success, finished),
         "success_interval": wilson_interval(success, finished),
-        "latency": latency(tally.latency_ns),
-        "tokens": tokens(tally.tokens),
+        "latency": latency(sample.of(lambda tally: tally.latency_ns)),
+        "tokens": tokens(sample.of(lambda tally: tally.tokens)),
     }
 
 

@@ -16,12 +16,12 @@ _T_TERMS = (
 """Terms of the Cornish-Fisher expansion of Student's t in the inverse of the degrees of freedom."""
 
 
-def rate(part: int, whole: int) -> float | None:
+def rate(part: float, whole: float) -> float | None:
     """Return the share of `part` in `whole`, from 0 to 1; None where `whole` is 0."""
     return part / whole if whole else None
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
+def wilson_interval(successes: float, trials: float) -> tuple[float, float] | None:
     """Return the 95 % Wilson score interval (low, high) of a rate, each from 0 to 1; None without a trial."""
     if not trials:
         return None

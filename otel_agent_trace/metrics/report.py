@@ -27,10 +27,12 @@ from otel_agent_trace.metrics.figures import (
     ToolMetrics,
 )
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY
-from otel_agent_trace.metrics.table import Table
-from otel_agent_trace.metrics.tally import RunTally
+from otel_agent_trace.metrics.strata import Count, Sample, Strata
+from otel_agent_trace.metrics.table import Table, Tally
+from otel_agent_trace.metrics.tally import Occurrences, RunTally
 
 T = TypeVar("T")
+V = TypeVar("V", bound=Tally)
 _NS_PER_S = 1_000_000_000
 _LISTED_MESSAGES = 20
 
@@ -50,7 +52,7 @@ class MetricsReport:
     name is ``unknown``.
     """
 
-    _tally: RunTally = field(default_factory=RunTally)
+    _strata: Strata = field(default_factory=Strata)
 
     def __add__(self, other: MetricsReport) -> MetricsReport:
         """Return the report of the runs of both.
@@ -60,61 +62,65 @@ class MetricsReport:
         """
         if not isinstance(other, MetricsReport):
             return NotImplemented
-        tally = RunTally(
-            bucket_ns=_shared("bucket_ns", self, other, _width_text), by=_shared("by", self, other, _groups_text)
+        strata = Strata(
+            bucket_ns=_shared("bucket_ns", self, other, _width_text), by=_shared("by", self, other, _groups_text) or ()
         )
-        tally.absorb(self._tally)
-        tally.absorb(other._tally)
-        return MetricsReport(tally)
+        strata.absorb(self._strata)
+        strata.absorb(other._strata)
+        return MetricsReport(strata)
 
-    def __reduce__(self) -> tuple[type[MetricsReport], tuple[RunTally]]:
-        return type(self), (self._tally,)  # the figures are views, which cannot be pickled, and are soon built again
+    def __reduce__(self) -> tuple[type[MetricsReport], tuple[Strata]]:
+        return type(self), (self._strata,)  # the figures are views, which cannot be pickled, and are soon built again
 
     def __repr__(self) -> str:
         return f"<MetricsReport of {self.runs} runs, success rate {self.success_rate}>"
 
     @cached_property
+    def _sample(self) -> Sample[RunTally]:
+        return self._strata.sample()
+
+    @cached_property
     def outcomes(self) -> Outcomes:
         """Return all figures of the outermost runs together; the properties up to `tokens` are its own."""
-        return figures.outcomes(self._tally.outcomes)
+        return figures.outcomes(self._sample.of(lambda tally: tally.outcomes))
 
     @property
-    def runs(self) -> int:
+    def runs(self) -> Count:
         """Return the number of outermost runs."""
         return self.outcomes.runs
 
     @property
-    def running(self) -> int:
+    def running(self) -> Count:
         """Return the number of outermost runs that have not ended."""
         return self.outcomes.running
 
     @property
-    def success(self) -> int:
+    def success(self) -> Count:
         """Return the number of outermost runs that succeeded."""
         return self.outcomes.success
 
     @property
-    def errors(self) -> int:
+    def errors(self) -> Count:
         """Return the number of outermost runs that ended in an error."""
         return self.outcomes.errors
 
     @property
-    def timeouts(self) -> int:
+    def timeouts(self) -> Count:
         """Return the number of outermost runs that ended in a timeout."""
         return self.outcomes.timeouts
 
     @property
-    def paused(self) -> int:
+    def paused(self) -> Count:
         """Return the number of outermost runs that a signal ended, which neither succeeded nor failed."""
         return self.outcomes.paused
 
     @property
-    def interrupted(self) -> int:
+    def interrupted(self) -> Count:
         """Return `paused` by its former name."""
         return self.paused
 
     @property
-    def finished(self) -> int:
+    def finished(self) -> Count:
         """Return the number of outermost runs that succeeded or failed."""
         return self.outcomes.finished
 
@@ -141,12 +147,12 @@ class MetricsReport:
     @cached_property
     def steps_per_run(self) -> Sizes:
         """Return how many steps the finished runs had, those of sub-agents included, as `list` counts them."""
-        return figures.sizes(self._tally.steps)
+        return figures.sizes(self._sample.of(lambda tally: tally.steps))
 
     @cached_property
     def tools(self) -> Mapping[str, ToolMetrics]:
         """Return the tools by name, the most called first."""
-        return _figures_by_name(self._tally.tools, figures.tool, lambda tool: tool.calls)
+        return self._by_name(lambda tally: tally.tools, figures.tool, lambda tool: tool.calls)
 
     @cached_property
     def models(self) -> Mapping[str, ModelMetrics]:
@@ -154,66 +160,75 @@ class MetricsReport:
 
         Their tokens are those of model calls: they miss tokens that only a run reports as a whole.
         """
-        return _figures_by_name(self._tally.models, figures.model, lambda model: model.calls)
+        return self._by_name(lambda tally: tally.models, figures.model, lambda model: model.calls)
 
     @cached_property
     def agents(self) -> Mapping[str, AgentMetrics]:
         """Return the agents by name, the one with most runs first."""
-        return _figures_by_name(self._tally.agents, figures.agent, lambda agent: agent.runs)
+        return self._by_name(lambda tally: tally.agents, figures.agent, lambda agent: agent.runs)
 
     @cached_property
     def scores(self) -> Mapping[str, ScoreMetrics]:
         """Return the scores that count in the runs, their steps and sub-agents by name, the most frequent first."""
-        return _figures_by_name(self._tally.scores, figures.score, lambda score: score.count)
+        return self._by_name(lambda tally: tally.scores, figures.score, lambda score: score.count)
+
+    @cached_property
+    def by(self) -> Mapping[str, Mapping[str, GroupMetrics]]:
+        """Return, for each key that groups are by, the groups of runs by name, the largest first.
+
+        Runs without anything under the key are ``(none)``. A run counts once in each of its groups: it may have several
+        tags, models, versions of prompts or scores.
+        """
+        return MappingProxyType({key: self._groups_by(key) for key in self._strata.by})
 
     @property
-    def by(self) -> str | None:
-        """Return the key that the groups are by; None without groups."""
-        return self._tally.by
-
-    @cached_property
     def groups(self) -> Mapping[str, GroupMetrics]:
-        """Return the groups of runs by name, the largest first; runs without anything under the key are ``(none)``.
+        """Return the groups by the first key; none without a key."""
+        return next(iter(self.by.values()), MappingProxyType({}))
 
-        A run counts once in each of its groups: it may have several tags, models, versions of prompts or scores.
-        """
-        return _figures_by_name(self._tally.groups, figures.group, lambda group: group.runs)
+    def _groups_by(self, key: str) -> Mapping[str, GroupMetrics]:
+        return self._by_name(lambda tally: tally.groups[key], figures.group, lambda group: group.runs)
 
     @cached_property
-    def run_errors(self) -> Mapping[str, int]:
+    def run_errors(self) -> Mapping[str, Count]:
         """Return how many outermost runs failed, by category of error, the most frequent first."""
-        return _without_zeros(_figures_by_name(self._tally.categories, lambda seen: seen.runs, int))
+        return self._counts(lambda seen: seen.runs)
 
     @cached_property
-    def step_errors(self) -> Mapping[str, int]:
+    def step_errors(self) -> Mapping[str, Count]:
         """Return how many steps of any kind failed, by category of error, the most frequent first.
 
         The failure of a sub-agent is one of the step that stands for it.
         """
-        return _without_zeros(_figures_by_name(self._tally.categories, lambda seen: seen.steps, int))
+        return self._counts(lambda seen: seen.steps)
 
     @cached_property
     def error_messages(self) -> tuple[ErrorMessage, ...]:
         """Return the errors of runs and steps by type and message, the most frequent first."""
-        messages = (
-            ErrorMessage(
-                type=name, message=texts.shown(text), count=seen.runs + seen.steps, runs=seen.runs, steps=seen.steps
-            )
-            for name, texts in self._tally.error_types.items()
-            for text, seen in texts.by_text.items()
-        )
+        by_type = self._sample.by_key(lambda tally: tally.error_types)
+        messages = (figure for name, texts in by_type.items() for figure in figures.error_messages(name, texts))
         return tuple(sorted(messages, key=lambda error: (-error.count, error.type, error.message)))
 
     @property
     def bucket_s(self) -> float | None:
         """Return the width of the series' buckets in seconds; None without a series."""
-        return None if self._tally.bucket_ns is None else self._tally.bucket_ns / _NS_PER_S
+        return None if self._strata.bucket_ns is None else self._strata.bucket_ns / _NS_PER_S
 
     @cached_property
     def series(self) -> tuple[Bucket, ...]:
         """Return the buckets in which a run began, in order of time; buckets without a run are left out."""
-        entries = sorted(self._tally.series.items(), key=lambda item: (item[0] is not None, item[0] or 0))
-        return tuple(figures.bucket(start_ns, tally) for start_ns, tally in entries)
+        by_start = self._sample.by_key(lambda tally: tally.series)
+        entries = sorted(by_start.items(), key=lambda item: (item[0] is not None, item[0] or 0))
+        return tuple(figures.bucket(start_ns, sample) for start_ns, sample in entries)
+
+    def _by_name(
+        self, table: Callable[[RunTally], Table[str, V]], figure: Callable[[Sample[V]], T], size: Callable[[T], float]
+    ) -> Mapping[str, T]:
+        return MappingProxyType(figures.by_name(self._sample.by_key(table), figure, size))
+
+    def _counts(self, number: Callable[[Occurrences], int]) -> Mapping[str, Count]:
+        counts = self._by_name(lambda tally: tally.categories, lambda sample: sample.total(number), lambda count: count)
+        return MappingProxyType({name: count for name, count in counts.items() if count})
 
     def to_dict(self, *, error_messages: int = _LISTED_MESSAGES) -> dict[str, Any]:
         """Return JSON-serializable data: all properties by name, with only the most frequent messages.
@@ -231,7 +246,7 @@ class MetricsReport:
             "models": dict(self.models),
             "agents": dict(self.agents),
             "scores": dict(self.scores),
-            "by": self.by,
+            "by": {key: dict(groups) for key, groups in self.by.items()},
             "groups": dict(self.groups),
             "run_errors": dict(self.run_errors),
             "step_errors": dict(self.step_errors),
@@ -246,8 +261,8 @@ class MetricsReport:
 
 def _shared(setting: str, one: MetricsReport, other: MetricsReport, text_of: Callable[[MetricsReport], str]) -> Any:
     """Return the setting of the tally that both reports share; a report without runs and without the setting fits any."""
-    given = [(report.runs, getattr(report._tally, setting)) for report in (one, other)]  # noqa: SLF001
-    values = {value for runs, value in given if runs or value is not None}
+    given = [(report.runs, getattr(report._strata, setting)) for report in (one, other)]  # noqa: SLF001
+    values = {value for runs, value in given if runs or value}
     if len(values) > 1:
         raise ConfigurationError(
             f"reports that were computed in different ways cannot be added: {text_of(one)} and {text_of(other)}; "
@@ -261,12 +276,4 @@ def _width_text(report: MetricsReport) -> str:
 
 
 def _groups_text(report: MetricsReport) -> str:
-    return "no groups" if report.by is None else f"groups by {report.by}"
-
-
-def _figures_by_name(table: Table[str, Any], figure: Callable[[Any], T], size: Callable[[T], int]) -> Mapping[str, T]:
-    return MappingProxyType(figures.by_name(table, figure, size))
-
-
-def _without_zeros(counts: Mapping[str, int]) -> Mapping[str, int]:
-    return MappingProxyType({name: count for name, count in counts.items() if count})
+    return f"groups by {', '.join(report.by)}" if report.by else "no groups"

@@ -48,6 +48,10 @@ class Table(Generic[K, V]):
         """Return the entries by key, in no particular order."""
         return self._entries.items()
 
+    def empty(self, new: Callable[[], Any]) -> Table[K, Any]:
+        """Return an empty table that keeps the same keys, with other entries."""
+        return Table(new, rank=self._rank, limit=self._limit, rest=self._rest)
+
     def absorb(self, other: Table[K, V]) -> None:
         """Add all entries of another table of the same kind, which stays as it is."""
         for key, entry in other.items():

@@ -206,21 +206,24 @@ def _by_start() -> Table[int | None, OutcomeTally]:
 class RunTally:
     """Hold all counts of a report, of any number of runs.
 
-    `bucket_ns` is the width of the series' buckets, `by` what the groups are by.
+    `bucket_ns` is the width of the series' buckets, `by` what the groups are by: `groups` has a table for each key.
     """
 
     bucket_ns: int | None = None
-    by: str | None = None
+    by: tuple[str, ...] = ()
     outcomes: OutcomeTally = field(default_factory=OutcomeTally)
     steps: Distribution = field(default_factory=Distribution)
     tools: Table[str, CallTally] = field(default_factory=partial(_by_name, CallTally))
     models: Table[str, CallTally] = field(default_factory=partial(_by_name, CallTally))
     agents: Table[str, AgentTally] = field(default_factory=partial(_by_name, AgentTally))
     scores: Table[str, ScoreTally] = field(default_factory=partial(_by_name, ScoreTally))
-    groups: Table[str, GroupTally] = field(default_factory=partial(_by_name, GroupTally))
+    groups: dict[str, Table[str, GroupTally]] = field(default_factory=dict)
     categories: Table[str, Occurrences] = field(default_factory=partial(_by_name, Occurrences))
     error_types: Table[str, Texts] = field(default_factory=partial(_by_name, Texts, ERROR_TYPES))
     series: Table[int | None, OutcomeTally] = field(default_factory=_by_start)
+
+    def __post_init__(self) -> None:
+        self.groups = {key: _by_name(GroupTally) for key in self.by}
 
     def absorb(self, other: RunTally) -> None:
         """Add the counts of another tally; the caller checks that the buckets and groups fit."""
@@ -230,7 +233,8 @@ class RunTally:
         self.models.absorb(other.models)
         self.agents.absorb(other.agents)
         self.scores.absorb(other.scores)
-        self.groups.absorb(other.groups)
+        for key, groups in other.groups.items():
+            self.groups[key].absorb(groups)
         self.categories.absorb(other.categories)
         self.error_types.absorb(other.error_types)
         self.series.absorb(other.series)

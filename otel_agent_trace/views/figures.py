@@ -27,15 +27,18 @@ def duration_text(seconds: float | None) -> str:
     return f"{hours}h{minutes % 60:02}m" if hours < 48 else f"{hours // 24}d{hours % 24:02}h"
 
 
-def count_text(count: int | None) -> str:
-    """Return a count in at most five characters, as in ``9999``, ``12.3k``; ``-`` for None."""
+def count_text(count: float | None) -> str:
+    """Return a count in at most five characters, as in ``9999``, ``12.3k``; ``-`` for None.
+
+    One of a sample, which is no whole number, is rounded.
+    """
     if count is None:
         return UNKNOWN
     for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (10_000, "k")):
         if count >= size:
             scaled = count / (1000 if unit == "k" else size)
             return f"{scaled:.1f}{unit}" if scaled < 99.95 else f"{scaled:.0f}{unit}"
-    return str(count)
+    return str(round(count))
 
 
 def number_text(number: float | None) -> str:
@@ -43,9 +46,9 @@ def number_text(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:.4g}"
 
 
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural unless it is 1."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def plural(count: float, noun: str) -> str:
+    """Return a count, rounded, with its noun, in the plural unless it is 1."""
+    return f"{round(count):,} {noun}" if round(count) == 1 else f"{round(count):,} {noun}s"
 
 
 def usage_text(usage: Usage | None) -> str:

@@ -65,7 +65,7 @@ def report_rows(report: MetricsReport) -> Iterator[Row]:
         (report.paused, "paused"),
         (report.running, "running"),
     )
-    yield Row("status", ", ".join(f"{count:,} {word}" for count, word in counts if count) or UNKNOWN)
+    yield Row("status", ", ".join(f"{round(count):,} {word}" for count, word in counts if count) or UNKNOWN)
     yield Row("latency", _latency_text(report.latency))
     steps = report.steps_per_run
     if steps.mean is not None:
@@ -88,9 +88,10 @@ def report_tables(report: MetricsReport) -> Iterator[Table]:
         yield _named_table("agents", report.agents, _agent_columns)
     if report.scores:
         yield _named_table("scores", report.scores, _score_columns)
-    if report.by is not None and report.groups:
-        yield _named_table(report.by, report.groups, _group_columns)
-        yield from _group_score_tables(report.by, report.groups)
+    for key, groups in report.by.items():
+        if groups:
+            yield _named_table(key, groups, _group_columns)
+            yield from _group_score_tables(key, groups)
     if report.error_messages:
         yield _errors_table(report.error_messages)
     if report.series:
@@ -112,12 +113,12 @@ def _latency_text(latency: Latency) -> str:
 
 def _tokens_text(tokens: Tokens) -> str:
     cached, thought = tokens.cache_read_input_tokens, tokens.reasoning_output_tokens
-    sent = f"{tokens.input_tokens:,} in" + (f" ({cached:,} cached)" if cached else "")
-    return f"{sent}, {tokens.output_tokens:,} out" + (f" ({thought:,} reasoning)" if thought else "")
+    sent = f"{round(tokens.input_tokens):,} in" + (f" ({round(cached):,} cached)" if cached else "")
+    return f"{sent}, {round(tokens.output_tokens):,} out" + (f" ({round(thought):,} reasoning)" if thought else "")
 
 
-def _counts_text(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {_error_name(name)}" for name, count in counts.items())
+def _counts_text(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{round(count):,} {_error_name(name)}" for name, count in counts.items())
 
 
 def _named_table(title: str, items: Mapping[str, T], columns: Callable[[Sequence[T]], list[Column]]) -> Table:
@@ -214,7 +215,7 @@ def _joined(*texts: str | None) -> str:
     return ", ".join(filter(None, texts)) or UNKNOWN
 
 
-def _labels_text(labels: Mapping[str, int]) -> str:
+def _labels_text(labels: Mapping[str, float]) -> str:
     shown = [
         f"{count_text(count)} {one_line(label)}" for label, count in itertools.islice(labels.items(), _SHOWN_LABELS)
     ]
@@ -264,8 +265,8 @@ def _errors_table(messages: Sequence[ErrorMessage]) -> Table:
     return Table(columns, last_width=_MESSAGE_WIDTH, left_out=len(messages) - len(shown))
 
 
-def _errors_cell(count: int, share: float | None) -> Cell:
-    return Cell(f"{count:,} ({share_text(share)})", "failed") if count else Cell("0", "faint")
+def _errors_cell(count: float, share: float | None) -> Cell:
+    return Cell(f"{round(count):,} ({share_text(share)})", "failed") if count else Cell("0", "faint")
 
 
 def _success_cell(share: float | None) -> Cell:
@@ -276,7 +277,7 @@ def _rate_tone(failed_share: float) -> str:
     return "success" if failed_share <= 0.05 else "warning" if failed_share <= 0.25 else "failed"
 
 
-def _bar(bucket: Bucket, most: int) -> Line:
+def _bar(bucket: Bucket, most: float) -> Line:
     """Return a bar whose length is the number of runs relative to `most`, and whose end is the share that failed."""
     length = max(1, round(_BAR_WIDTH * bucket.runs / most))
     failed = round(length * (bucket.errors + bucket.timeouts) / bucket.runs)

@@ -83,7 +83,7 @@ def test_scores_and_groups(run_command, scored_runs):
 
 def test_json_has_the_groups(run_command, scored_runs):
     shown = json.loads(run_command("metrics", "--json", "--by", "score:helpful", "--score", "helpful>=1").out)
-    assert shown["by"] == "score:helpful"
+    assert shown["by"] == {"score:helpful": shown["groups"]}
     assert {name: group["runs"] for name, group in shown["groups"].items()} == {"1": 1, "true": 1}
     assert shown == json.loads(
         json.dumps(compute_metrics(load_runs(scored_runs, score="helpful>=1"), by="score:helpful").to_dict())

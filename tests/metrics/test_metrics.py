@@ -609,7 +609,7 @@ def test_the_series_keeps_the_newest_buckets() -> None:
     """Older runs count together in a first bucket without a start."""
     runs = (run(started_at_ns=NOON + number * S) for number in range(BUCKETS + 50))
     tally = compute_metrics(runs, bucket="1s")
-    entries = dict(tally._tally.series.items())
+    entries = dict(tally._strata.at(1.0).series.items())
     assert len(entries) == BUCKETS + 1
     assert entries[None].statuses["success"] == 50
     assert min(start for start in entries if start is not None) == NOON + 50 * S

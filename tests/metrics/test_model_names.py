@@ -52,7 +52,7 @@ def call(number: int, attributes: dict[str, Any], error: str | None = None) -> S
     return span(str(number), None, (1, 2), "call", attributes, error=error)
 
 
-def figures(calls: ModelMetrics) -> tuple[int, int, int]:
+def figures(calls: ModelMetrics) -> tuple[float, float, float]:
     return calls.calls, calls.errors, calls.tokens.total_tokens
 
 

@@ -173,7 +173,7 @@ def test_equal_numbers_have_one_value() -> None:
 # ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sizes_by(by: str, *runs: AgentRun) -> dict[str, int]:
+def sizes_by(by: str, *runs: AgentRun) -> dict[str, float]:
     return {name: group.runs for name, group in compute_metrics(runs, by=by).groups.items()}
 
 
@@ -267,7 +267,8 @@ def test_a_group_has_outcomes_and_scores() -> None:
         run(helpful(True), Score(name="polite", label="yes"), prompt_version="2"),
     ]
     report = compute_metrics(runs, by="prompt_version")
-    assert (report.by, list(report.groups)) == ("prompt_version", ["1", "2"])
+    assert (list(report.by), list(report.groups)) == (["prompt_version"], ["1", "2"])
+    assert report.by["prompt_version"] == report.groups
     first, second = report.groups.values()
     assert (first.runs, first.success_rate, first.success_interval) == (2, 0.5, wilson_interval(1, 2))
     assert (first.latency.mean_s, first.tokens.input_tokens) == (1.0, 3)
@@ -278,10 +279,17 @@ def test_a_group_has_outcomes_and_scores() -> None:
 
 def test_without_a_key_there_are_no_groups() -> None:
     report = compute_metrics([FULL])
-    assert (report.by, dict(report.groups), report.to_dict()["by"], report.to_dict()["groups"]) == (None, {}, None, {})
+    assert (report.by, dict(report.groups), report.to_dict()["by"], report.to_dict()["groups"]) == ({}, {}, {}, {})
 
 
-@pytest.mark.parametrize("by", ["colour", "", "metadata", "metadata.", "score", "score:", "step.x", 5, ["agent"]])
+def test_groups_are_by_several_keys() -> None:
+    report = compute_metrics([FULL], by=["agent", "status", "agent"])
+    assert report.by == {key: compute_metrics([FULL], by=key).groups for key in ("agent", "status")}
+    assert list(report.by) == ["agent", "status"]
+    assert (report + report).by["status"]["success"].runs == 2
+
+
+@pytest.mark.parametrize("by", ["colour", "", "metadata", "metadata.", "score", "score:", "step.x", 5])
 def test_a_wrong_key_is_refused(by: Any) -> None:
     """The error lists the keys, and nothing is read."""
     with pytest.raises(ConfigurationError) as caught:
@@ -316,7 +324,7 @@ def test_a_report_with_scores_is_plain_data() -> None:
     assert copy == report
     assert (copy + report).to_dict() == (report + report).to_dict()
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert data["by"] == "score:helpful"
+    assert data["by"] == {"score:helpful": data["groups"]}
     assert data["scores"]["helpful"]["mean"] == 0.625
     assert [group["runs"] for group in data["groups"].values()] == [1, 1, 1]
     assert data["groups"]["true"]["scores"]["helpful"]["true_interval"] == list(wilson_interval(1, 1) or ())
