@@ -11,6 +11,7 @@ from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stdout_console, write_json, write_message
 from otel_agent_trace.metrics import MetricsReport, compute_metrics
+from otel_agent_trace.metrics.dropped import dropped_that_fit
 from otel_agent_trace.metrics.groups import KEYS
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import name_of, open_source
@@ -50,4 +51,5 @@ def _report(source: str, query: RunQuery, census: Census, **how: Any) -> Metrics
     with reporting_progress() as reporter, hints_on_error(source):
         opened = open_source(source, on_progress=reporter.on_progress, media=False)
         runs = search(opened, query, reporter.on_problem, lambda found: found.run, census)
-        return compute_metrics(runs, **how)
+        counts = dropped_that_fit(opened.dropped(), query) if hasattr(opened, "dropped") else []
+        return compute_metrics(runs, dropped=counts, **how)

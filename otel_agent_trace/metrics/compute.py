@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from otel_agent_trace.metrics.accumulate import count_run
+from otel_agent_trace.metrics.dropped import count_dropped
 from otel_agent_trace.metrics.groups import grouping
 from otel_agent_trace.metrics.report import MetricsReport
 from otel_agent_trace.metrics.series import bucket_width_ns
-from otel_agent_trace.metrics.strata import Strata, weight_of
+from otel_agent_trace.metrics.strata import DROPPED, Strata, Weight, weight_of
 from otel_agent_trace.model import AgentRun
+from otel_agent_trace.sampling import DroppedTraces
 
 
 def compute_metrics(
@@ -20,6 +23,7 @@ def compute_metrics(
     bucket: str | timedelta | None = None,
     by: str | Iterable[str] | None = None,
     replays: bool = False,
+    dropped: Iterable[DroppedTraces] = (),
 ) -> MetricsReport:
     """Count runs, one after the other, in memory that does not grow with their number.
 
@@ -31,17 +35,33 @@ def compute_metrics(
             ``service``, ``status``, ``tag``, ``prompt_name``, ``prompt_version``, ``environment``, ``metadata.KEY``,
             ``resource.KEY`` or ``score:NAME``; without it there are no groups.
         replays: whether runs that are replays of others count too.
+        dropped: how many traces the sampler of these runs dropped, where it counted them: numbers of runs and rates are
+            then exact, while everything else is estimated from the runs that were kept.
 
     Raises:
         ConfigurationError: `bucket` is not a positive width, or `by` is no such key.
     """
     names_of = {key: grouping(key) for key in _keys(by)}
     strata = Strata(bucket_ns=bucket_width_ns(bucket), by=tuple(names_of))
-    for run in runs:
-        if replays or run.replay_of is None:
-            tally = strata.at(weight_of(run.sampling_probability))
-            count_run(tally, run, {key: names(run) for key, names in names_of.items()})
+    counts = [*dropped]
+    for count in counts:
+        count_dropped(strata.at(DROPPED), count)
+    measured = (run for run in runs if replays or run.replay_of is None)
+    for (weight, _), of_cluster in itertools.groupby(measured, key=_cluster_of):
+        tally = strata.at(Weight(weight, 1.0 if counts else weight))
+        cluster = tally if weight == 1 else strata.new_tally()
+        for run in of_cluster:
+            count_run(cluster, run, {key: names(run) for key, names in names_of.items()})
+        if cluster is not tally:
+            cluster.close()
+            tally.absorb(cluster)
     return MetricsReport(strata)
+
+
+def _cluster_of(run: AgentRun) -> tuple[float, object]:
+    """Return the weight of a run, and what it shares with others that were kept together: in a sample, its trace."""
+    weight = weight_of(run.sampling_probability)
+    return weight, None if weight == 1 else run.trace_id or object()
 
 
 def _keys(by: str | Iterable[str] | None) -> Iterable[Any]:

@@ -1,6 +1,7 @@
 """Define the figures of a report, plain and frozen.
 
-Counts are 0, and rates, means and quantiles None, where nothing was counted.
+Counts are 0, and rates, means and quantiles None, where nothing was counted. In a sample all but the least and greatest
+values are weighted estimates; `..._interval` then are 95 % intervals of what happened, None unless sampled.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from otel_agent_trace.metrics.intervals import rate, wilson_interval
+from otel_agent_trace.metrics.estimates import Bounds, agent_interval, are_counts_of, share_interval
+from otel_agent_trace.metrics.intervals import rate
+from otel_agent_trace.metrics.numbers import Numbers, mean_interval_of, mean_of
+from otel_agent_trace.metrics.quantiles import Quantiles
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
-from otel_agent_trace.metrics.strata import Count, Sample
+from otel_agent_trace.metrics.strata import Count, Sample, Weight
 from otel_agent_trace.metrics.tally import (
     AgentTally,
     CallTally,
@@ -31,9 +35,16 @@ from otel_agent_trace.query import PAUSED
 T = TypeVar("T")
 V = TypeVar("V")
 _NS_PER_S = 1_000_000_000
+_FEWEST_KEPT = 30
 _PERCENTILES = (50, 90, 95, 99)
 _COUNTED = (*(status.value for status in RunStatus), PAUSED)
 _ROUNDED_BELOW = 0.5 / RELATIVE_ACCURACY
+
+
+class Sampled(msgspec.Struct, frozen=True, kw_only=True):
+    """Represent the sample that was read: how many runs it has, all weights aside."""
+
+    runs: int
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +59,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     p90_s: float | None = None
     p95_s: float | None = None
     p99_s: float | None = None
+    p95_interval_s: Bounds | None = None
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +98,7 @@ class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
     abandoned: Count = 0
     paused: Count = 0
     error_rate: float | None = None
+    error_rate_interval: Bounds | None = None
     latency: Latency = Latency()
 
     @property
@@ -105,6 +118,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
     `success_rate` is of the `finished` runs (all but the running ones and the paused ones), `success_interval` its 95 % Wilson interval
     (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
+
+    The success interval is of the agent's rate, in as many runs as one likes; in a sample, `sampling_interval` is of the
+    rate of the runs that happened. `too_few` is whether it is a sample in which fewer than 30 runs were kept.
     """
 
     runs: Count = 0
@@ -116,6 +132,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     finished: Count = 0
     success_rate: float | None = None
     success_interval: tuple[float, float] | None = None
+    sampling_interval: Bounds | None = None
+    too_few: bool = False
     latency: Latency = Latency()
     tokens: Tokens = Tokens()
 
@@ -181,26 +199,31 @@ class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 def latency(durations_ns: Sample[Distribution]) -> Latency:
     """Return the figures of durations in nanoseconds."""
-    whole = durations_ns.merged(Distribution)
+    quantiles = Quantiles(durations_ns)
+    count = durations_ns.total(lambda part: part.count)
+    total = durations_ns.total(lambda part: part.total)
+    interval = quantiles.interval(95)
     return Latency(
-        count=whole.count,
-        total_s=whole.total / _NS_PER_S,
-        mean_s=rate(whole.total, whole.count * _NS_PER_S),
-        min_s=_seconds(whole.minimum),
-        max_s=_seconds(whole.maximum),
-        **{f"p{percent}_s": _seconds(whole.percentile(percent)) for percent in _PERCENTILES},
+        count=count,
+        total_s=total / _NS_PER_S,
+        mean_s=rate(total, count * _NS_PER_S),
+        min_s=_seconds(quantiles.minimum),
+        max_s=_seconds(quantiles.maximum),
+        **{f"p{percent}_s": _seconds(quantiles.at(percent)) for percent in _PERCENTILES},
+        p95_interval_s=None if interval is None else (_seconds(interval[0]), _seconds(interval[1])),
     )
 
 
 def sizes(counts: Sample[Distribution]) -> Sizes:
     """Return the figures of counts of something."""
-    whole = counts.merged(Distribution)
+    quantiles = Quantiles(counts)
+    count = counts.total(lambda part: part.count)
     return Sizes(
-        count=whole.count,
-        mean=rate(whole.total, whole.count),
-        min=whole.minimum,
-        max=whole.maximum,
-        **{f"p{percent}": _rounded_if_certain(whole.percentile(percent)) for percent in _PERCENTILES},
+        count=count,
+        mean=rate(counts.total(lambda part: part.total), count),
+        min=quantiles.minimum,
+        max=quantiles.maximum,
+        **{f"p{percent}": _rounded_if_certain(quantiles.at(percent)) for percent in _PERCENTILES},
     )
 
 
@@ -233,20 +256,22 @@ def agent(sample: Sample[AgentTally]) -> AgentMetrics:
 
 def score(sample: Sample[ScoreTally]) -> ScoreMetrics:
     """Return the figures of the scores of one name."""
-    whole = sample.merged(ScoreTally)
-    numbers, bools = whole.numbers, whole.true + whole.false
+    of_numbers = sample.of(lambda tally: tally.numbers)
+    whole, numbers = of_numbers.merged(Numbers), of_numbers.weighted()
+    true, false = sample.total(lambda tally: tally.true), sample.total(lambda tally: tally.false)
+    squares = sample.sum(lambda weight, tally: weight * weight * (tally.true + tally.false))
     return ScoreMetrics(
         count=sample.total(lambda tally: tally.count),
         runs=sample.total(lambda tally: tally.runs),
-        true=sample.total(lambda tally: tally.true),
-        false=sample.total(lambda tally: tally.false),
-        true_rate=rate(whole.true, bools),
-        true_interval=wilson_interval(whole.true, bools),
-        numbers=numbers.count,
-        mean=numbers.mean(),
-        mean_interval=numbers.mean_interval(),
-        min=numbers.minimum,
-        max=numbers.maximum,
+        true=true,
+        false=false,
+        true_rate=rate(true, true + false),
+        true_interval=agent_interval(true, true + false, squares),
+        numbers=sample.total(lambda tally: tally.numbers.count),
+        mean=mean_of(numbers),
+        mean_interval=mean_interval_of(numbers),
+        min=whole.minimum,
+        max=whole.maximum,
         labels=by_name(
             sample.by_key(lambda tally: tally.labels), lambda times: times.total(lambda tally: tally.count), float
         ),
@@ -262,7 +287,7 @@ def group(sample: Sample[GroupTally]) -> GroupMetrics:
 def error_messages(name: str, sample: Sample[Texts]) -> Iterator[ErrorMessage]:
     """Yield the figures of the messages of one type of error."""
     whole = sample.merged(Texts)
-    seen: dict[str, list[tuple[float, Occurrences]]] = {}
+    seen: dict[str, list[tuple[Weight, Occurrences]]] = {}
     for weight, texts in sample.parts:
         for text, occurrences in texts.by_text.items():
             seen.setdefault(text[: whole.width], []).append((weight, occurrences))
@@ -286,31 +311,41 @@ def bucket(start_ns: int | None, sample: Sample[OutcomeTally]) -> Bucket:
 
 def _call_figures(sample: Sample[CallTally]) -> dict[str, Any]:
     counts = {name: sample.total(attrgetter(name)) for name in ("calls", "errors", "abandoned", "paused")}
+    ended = counts["calls"] - counts["paused"]
+    traces = sample.of(lambda tally: tally.traces)
     return {
         **counts,
-        "error_rate": rate(counts["errors"], counts["calls"] - counts["paused"]),
+        "error_rate": rate(counts["errors"], ended),
+        "error_rate_interval": share_interval(traces, counts["errors"], ended, if_all_failed=1.0),
         "latency": latency(sample.of(lambda tally: tally.latency_ns)),
     }
 
 
 def _outcome_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
-    runs = sample.total(lambda tally: sum(tally.statuses.values()))
-    by_status = {status: sample.total(lambda tally: tally.statuses[status]) for status in _COUNTED}  # noqa: B023 - likewise
-    success = by_status[RunStatus.SUCCESS.value]
-    running, paused = by_status[RunStatus.RUNNING.value], by_status[PAUSED]
-    finished = runs - running - paused
     return {
-        "runs": runs,
-        "running": running,
+        **_status_figures(sample.counted() if are_counts_of(sample) else sample.estimated()),
+        "too_few": sample.is_sampled and sample.kept(lambda tally: tally.runs) < _FEWEST_KEPT,
+        "latency": latency(sample.of(lambda tally: tally.latency_ns)),
+        "tokens": tokens(sample.of(lambda tally: tally.tokens)),
+    }
+
+
+def _status_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
+    by_status = {status: sample.total(lambda tally: tally.statuses[status]) for status in _COUNTED}  # noqa: B023 - likewise
+    success, finished = by_status[RunStatus.SUCCESS.value], sample.total(lambda tally: tally.finished)
+    squares = sample.sum(lambda weight, tally: weight**2 * tally.finished)
+    traces = sample.of(lambda tally: tally.traces)
+    return {
+        "runs": sample.total(lambda tally: tally.runs),
+        "running": by_status[RunStatus.RUNNING.value],
         "success": success,
         "errors": by_status[RunStatus.ERROR.value],
         "timeouts": by_status[RunStatus.TIMEOUT.value],
-        "paused": paused,
+        "paused": by_status[PAUSED],
         "finished": finished,
         "success_rate": rate(success, finished),
-        "success_interval": wilson_interval(success, finished),
-        "latency": latency(sample.of(lambda tally: tally.latency_ns)),
-        "tokens": tokens(sample.of(lambda tally: tally.tokens)),
+        "success_interval": agent_interval(success, finished, squares),
+        "sampling_interval": share_interval(traces, success, finished, if_all_failed=0.0),
     }
 
 

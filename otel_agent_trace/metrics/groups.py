@@ -64,7 +64,7 @@ def grouping(by: str) -> Callable[[AgentRun], list[str]]:
     values_of = _reader(by)
     if values_of is None:
         raise ConfigurationError(f"by must be one of {', '.join(KEYS)}, got {shown(by)}")
-    return lambda run: [*dict.fromkeys(map(_group_name, values_of(run)))] or [NONE]
+    return lambda run: [*dict.fromkeys(map(group_name, values_of(run)))] or [NONE]
 
 
 def _reader(by: Any) -> Callable[[AgentRun], Iterable[Any]] | None:
@@ -85,7 +85,8 @@ def _word_of(score: Score) -> Any:
     return score.value if score.label is None and number_of(score) is not None else score.label
 
 
-def _group_name(value: Any) -> str:
+def group_name(value: Any) -> str:
+    """Return the name of the group of runs that have a value under the key."""
     if value is None or value == "":
         return NONE
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-_Z = 1.959963984540054  # the standard normal quantile at 0.975
+Z = 1.959963984540054
+"""Standard normal quantile at 0.975."""
 _T_OF_FEW = {1: 12.706204736432095, 2: 4.302652729696142}
 _T_TERMS = (
-    _Z,
-    (_Z**3 + _Z) / 4,
-    (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96,
-    (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384,
-    (79 * _Z**9 + 776 * _Z**7 + 1482 * _Z**5 - 1920 * _Z**3 - 945 * _Z) / 92160,
+    Z,
+    (Z**3 + Z) / 4,
+    (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96,
+    (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384,
+    (79 * Z**9 + 776 * Z**7 + 1482 * Z**5 - 1920 * Z**3 - 945 * Z) / 92160,
 )
 """Terms of the Cornish-Fisher expansion of Student's t in the inverse of the degrees of freedom."""
 
@@ -25,10 +26,10 @@ def wilson_interval(successes: float, trials: float) -> tuple[float, float] | No
     """Return the 95 % Wilson score interval (low, high) of a rate, each from 0 to 1; None without a trial."""
     if not trials:
         return None
-    share, z2 = successes / trials, _Z**2
+    share, z2 = successes / trials, Z**2
     scale = 1 + z2 / trials
     centre = (share + z2 / (2 * trials)) / scale
-    margin = _Z / scale * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    margin = Z / scale * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     low = 0.0 if successes == 0 else max(0.0, centre - margin)
     high = 1.0 if successes == trials else min(1.0, centre + margin)
     return low, high

@@ -13,6 +13,8 @@ import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.metrics import figures
+from otel_agent_trace.metrics.dropped import COUNTED_KEYS, are_buckets_counted
+from otel_agent_trace.metrics.estimates import Bounds
 from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
@@ -21,6 +23,7 @@ from otel_agent_trace.metrics.figures import (
     Latency,
     ModelMetrics,
     Outcomes,
+    Sampled,
     ScoreMetrics,
     Sizes,
     Tokens,
@@ -44,7 +47,9 @@ class MetricsReport:
 
     Reports add up: ``a + b`` is the report of the runs of both, in whichever order and grouping. Runs, rates, latency
     and tokens are of the outermost runs (each with the tokens of the runs below it); tools, models and step errors are
-    of the runs below them as well. No run is weighted by its sampling probability.
+    of the runs below them as well.
+
+    A run that was kept with a probability p, as samplers record it, stands for 1/p runs in every figure.
 
     Tables by name hold up to 1000 names, those of error types up to 200, of the labels of a score and of the scores of a
     group up to 30, the series up to 10 000 buckets: what is beyond counts under the name ``(other)`` and, of the series,
@@ -135,6 +140,23 @@ class MetricsReport:
         return self.outcomes.success_interval
 
     @property
+    def sampling_interval(self) -> Bounds | None:
+        """Return the 95 % interval (low, high) of the success rate of the runs that happened; None unless sampled."""
+        return self.outcomes.sampling_interval
+
+    @property
+    def too_few(self) -> bool:
+        """Return whether this is a sample of fewer than 30 runs, too few to trust its figures."""
+        return self.outcomes.too_few
+
+    @cached_property
+    def sample(self) -> Sampled | None:
+        """Return how large the sample is; None where every run stands for itself alone."""
+        if not self._sample.is_sampled:
+            return None
+        return Sampled(runs=self._sample.kept(lambda tally: tally.outcomes.runs))
+
+    @property
     def latency(self) -> Latency:
         """Return the durations of the finished runs, in seconds."""
         return self.outcomes.latency
@@ -187,7 +209,9 @@ class MetricsReport:
         return next(iter(self.by.values()), MappingProxyType({}))
 
     def _groups_by(self, key: str) -> Mapping[str, GroupMetrics]:
-        return self._by_name(lambda tally: tally.groups[key], figures.group, lambda group: group.runs)
+        sample = self._sample if key in COUNTED_KEYS else self._sample.estimated()
+        samples = sample.by_key(lambda tally: tally.groups[key])
+        return MappingProxyType(figures.by_name(samples, figures.group, lambda group: group.runs))
 
     @cached_property
     def run_errors(self) -> Mapping[str, Count]:
@@ -217,7 +241,9 @@ class MetricsReport:
     @cached_property
     def series(self) -> tuple[Bucket, ...]:
         """Return the buckets in which a run began, in order of time; buckets without a run are left out."""
-        by_start = self._sample.by_key(lambda tally: tally.series)
+        is_counted = self._strata.bucket_ns is not None and are_buckets_counted(self._strata.bucket_ns)
+        sample = self._sample if is_counted else self._sample.estimated()
+        by_start = sample.by_key(lambda tally: tally.series)
         entries = sorted(by_start.items(), key=lambda item: (item[0] is not None, item[0] or 0))
         return tuple(figures.bucket(start_ns, sample) for start_ns, sample in entries)
 
@@ -240,6 +266,7 @@ class MetricsReport:
         listed, left_out = self.error_messages[:error_messages], self.error_messages[error_messages:]
         data = {
             "relative_accuracy": RELATIVE_ACCURACY,
+            **({"sample": self.sample} if self.sample else {}),
             **msgspec.structs.asdict(self.outcomes),
             "steps_per_run": self.steps_per_run,
             "tools": dict(self.tools),

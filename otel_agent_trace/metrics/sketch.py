@@ -7,6 +7,9 @@ the least value that p % of the values do not exceed (of two values p50 is the l
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
 from ddsketch.ddsketch import BaseDDSketch
 from ddsketch.mapping import LogarithmicMapping
 from ddsketch.store import DenseStore
@@ -22,16 +25,18 @@ class Distribution:
     """Hold whole numbers from 0 to 2**63 - 1 (others count as the nearest of these) with how often each occurred.
 
     `count`, `total`, `minimum` and `maximum` are exact integers (the latter two None while there is no value); the unit
-    is the caller's. Memory: one counter for every 2 % between the least and the greatest value, so fewer than 2400.
+    is the caller's. Memory: one counter for every 2 % between the least and the greatest value, so fewer than 2400; in a
+    sample two.
     """
 
-    __slots__ = ("_bins", "_sketch", "count", "maximum", "minimum", "total")
+    __slots__ = ("_bins", "_repeats", "_sketch", "count", "maximum", "minimum", "total")
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0
         self.minimum: int | None = None
         self.maximum: int | None = None
+        self._repeats: Counter[float] | None = None
         self._bins = DenseStore()
         self._sketch = BaseDDSketch(_MAPPING, self._bins, DenseStore(), 0.0)
 
@@ -51,6 +56,27 @@ class Distribution:
         self.count += other.count
         self.total += other.total
         self._sketch.merge(other._sketch)
+        if other._repeats:
+            self._repeats = self._repeats or Counter()
+            self._repeats.update(other._repeats)
+
+    def close(self) -> None:
+        """Take all values for those of one trace, before they are added to those of others."""
+        if self.count > 1:
+            self._repeats = Counter({value: count * (self.count - 1) for value, count, _ in self.bins()})
+
+    def bins(self) -> Iterator[tuple[float, int, int]]:
+        """Yield for each bin the value that stands for it, the number of its values, and that number with each value
+        counted as often as its trace has values, the least value first.
+        """
+        repeats: Mapping[float, int] = self._repeats or {}
+        zeros = self.count - int(self._bins.count)
+        if zeros:
+            yield 0.0, zeros, zeros + repeats.get(0.0, 0)
+        for key, count in enumerate(self._bins.bins, self._bins.offset):
+            if count:
+                value = float(_MAPPING.value(key))
+                yield value, int(count), int(count) + repeats.get(value, 0)
 
     def _widen(self, least: int, greatest: int) -> None:
         self.minimum = least if self.minimum is None else min(self.minimum, least)
@@ -66,8 +92,7 @@ class Distribution:
         return min(max(float(estimate), float(self.minimum)), float(self.maximum))
 
     def _state(self) -> tuple[object, ...]:
-        bins = {self._bins.offset + index: count for index, count in enumerate(self._bins.bins) if count}
-        return self.count, self.total, self.minimum, self.maximum, bins
+        return self.count, self.total, self.minimum, self.maximum, [*self.bins()]
 
     def __eq__(self, other: object) -> bool:
         return self._state() == other._state() if isinstance(other, Distribution) else NotImplemented

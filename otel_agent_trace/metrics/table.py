@@ -8,7 +8,7 @@ kept in whichever order the table was filled, and the figures of those that are 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, ItemsView
+from collections.abc import Callable, Hashable, ItemsView, ValuesView
 from hashlib import blake2b
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -47,6 +47,10 @@ class Table(Generic[K, V]):
     def items(self) -> ItemsView[K, V]:
         """Return the entries by key, in no particular order."""
         return self._entries.items()
+
+    def values(self) -> ValuesView[V]:
+        """Return the entries, in no particular order."""
+        return self._entries.values()
 
     def empty(self, new: Callable[[], Any]) -> Table[K, Any]:
         """Return an empty table that keeps the same keys, with other entries."""

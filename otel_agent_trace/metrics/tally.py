@@ -1,6 +1,7 @@
 """Hold the counts of a report: mutable, of bounded size, made of integers, and mergeable.
 
-Every `absorb` adds the other's counts and leaves the other as it is, sharing nothing with it.
+Every `absorb` adds the other's counts and leaves the other as it is, sharing nothing with it. Of a sample, each trace has
+a tally of its own, which is closed before the tally of all traces absorbs it: `close` turns its counts into `Moments`.
 
 Error messages are normalised first: what differs between two occurrences of one error (ids, addresses, long numbers,
 white space) is replaced. If one type of error still has too many different messages, all of them are truncated to half
@@ -14,12 +15,15 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from otel_agent_trace.metrics.moments import Moments
 from otel_agent_trace.metrics.numbers import Numbers
 from otel_agent_trace.metrics.series import newest_first
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.table import Table, Tally, scattered
+from otel_agent_trace.model import RunStatus
+from otel_agent_trace.query import PAUSED
 
 V = TypeVar("V", bound=Tally)
 
@@ -55,17 +59,42 @@ def _by_name(new: type[V], limit: int = NAMES) -> Table[str, V]:
 
 @dataclass(slots=True)
 class OutcomeTally:
-    """Count outermost runs by status (or ``paused``), the durations of the finished ones (ns), and the tokens by kind."""
+    """Count outermost runs by status (or ``paused``), the durations of the finished ones (ns), and the tokens by kind.
+
+    `traces` are of a sample: the successes by finished runs.
+    """
 
     statuses: Counter[str] = field(default_factory=Counter)
     latency_ns: Distribution = field(default_factory=Distribution)
     tokens: Counter[str] = field(default_factory=Counter)
+    traces: Moments = field(default_factory=Moments)
+
+    @property
+    def runs(self) -> int:
+        """Return the number of runs."""
+        return sum(self.statuses.values())
+
+    @property
+    def success(self) -> int:
+        """Return the number of runs that succeeded."""
+        return self.statuses[RunStatus.SUCCESS.value]
+
+    @property
+    def finished(self) -> int:
+        """Return the number of runs that succeeded or failed."""
+        return self.runs - self.statuses[RunStatus.RUNNING.value] - self.statuses[PAUSED]
+
+    def close(self) -> None:
+        """Take the runs for those of one trace."""
+        self.traces.add(self.success, self.finished)
+        self.latency_ns.close()
 
     def absorb(self, other: OutcomeTally) -> None:
         """Add the counts of another tally."""
         self.statuses.update(other.statuses)
         self.latency_ns.absorb(other.latency_ns)
         self.tokens.update(other.tokens)
+        self.traces.absorb(other.traces)
 
 
 @dataclass(slots=True)
@@ -75,6 +104,10 @@ class AgentTally:
     outcomes: OutcomeTally = field(default_factory=OutcomeTally)
     nested_runs: int = 0
 
+    def close(self) -> None:
+        """Take the runs for those of one trace."""
+        self.outcomes.close()
+
     def absorb(self, other: AgentTally) -> None:
         """Add the counts of another tally."""
         self.outcomes.absorb(other.outcomes)
@@ -83,7 +116,10 @@ class AgentTally:
 
 @dataclass(slots=True)
 class CallTally:
-    """Count the calls of one tool or model, the durations of the completed ones (ns), and a model's tokens by kind."""
+    """Count the calls of one tool or model, the durations of the completed ones (ns), and a model's tokens by kind.
+
+    `traces` are of a sample: the errors by calls that were not paused.
+    """
 
     calls: int = 0
     errors: int = 0
@@ -91,6 +127,12 @@ class CallTally:
     paused: int = 0
     latency_ns: Distribution = field(default_factory=Distribution)
     tokens: Counter[str] = field(default_factory=Counter)
+    traces: Moments = field(default_factory=Moments)
+
+    def close(self) -> None:
+        """Take the calls for those of one trace."""
+        self.traces.add(self.errors, self.calls - self.paused)
+        self.latency_ns.close()
 
     def absorb(self, other: CallTally) -> None:
         """Add the counts of another tally."""
@@ -100,6 +142,7 @@ class CallTally:
         self.paused += other.paused
         self.latency_ns.absorb(other.latency_ns)
         self.tokens.update(other.tokens)
+        self.traces.absorb(other.traces)
 
 
 @dataclass(slots=True)
@@ -140,6 +183,10 @@ class GroupTally:
 
     outcomes: OutcomeTally = field(default_factory=OutcomeTally)
     scores: Table[str, ScoreTally] = field(default_factory=partial(_by_name, ScoreTally, GROUP_SCORES))
+
+    def close(self) -> None:
+        """Take the runs for those of one trace."""
+        self.outcomes.close()
 
     def absorb(self, other: GroupTally) -> None:
         """Add the counts of another tally."""
@@ -224,6 +271,15 @@ class RunTally:
 
     def __post_init__(self) -> None:
         self.groups = {key: _by_name(GroupTally) for key in self.by}
+
+    def close(self) -> None:
+        """Take all that was counted for what is of one trace."""
+        self.outcomes.close()
+        self.steps.close()
+        tables: tuple[Table[Any, Any], ...] = (self.tools, self.models, self.agents, *self.groups.values(), self.series)
+        for table in tables:
+            for tally in table.values():
+                tally.close()
 
     def absorb(self, other: RunTally) -> None:
         """Add the counts of another tally; the caller checks that the buckets and groups fit."""

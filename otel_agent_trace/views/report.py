@@ -33,6 +33,7 @@ from otel_agent_trace.views.figures import (
     share_text,
 )
 from otel_agent_trace.views.rows import Cell, Column, Line, Row, Table, cells
+from otel_agent_trace.views.sample import error_rate_columns, sample_rows, too_few_text
 from otel_agent_trace.views.values_text import one_line
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ def report_rows(report: MetricsReport) -> Iterator[Row]:
         (report.running, "running"),
     )
     yield Row("status", ", ".join(f"{round(count):,} {word}" for count, word in counts if count) or UNKNOWN)
+    yield from sample_rows(report)
     yield Row("latency", _latency_text(report.latency))
     steps = report.steps_per_run
     if steps.mean is not None:
@@ -137,6 +139,7 @@ def _tool_columns(tools: Sequence[ToolMetrics]) -> list[Column]:
     return [
         Column("calls", cells(count_text(tool.calls) for tool in tools)),
         Column("errors", [_errors_cell(tool.errors, tool.error_rate) for tool in tools]),
+        *error_rate_columns(tools),
         *_latency_columns([tool.latency for tool in tools]),
     ]
 
@@ -149,7 +152,7 @@ def _agent_columns(agents: Sequence[AgentMetrics]) -> list[Column]:
     return [
         Column("runs", cells(count_text(agent.runs) for agent in agents)),
         Column("nested", cells(count_text(agent.nested_runs) for agent in agents), rank=5),
-        Column("success", [_success_cell(agent.success_rate) for agent in agents]),
+        Column("success", [_success_cell(agent) for agent in agents]),
         *_latency_columns([agent.latency for agent in agents]),
         *_token_columns([agent.tokens for agent in agents]),
     ]
@@ -179,7 +182,7 @@ def _score_columns(scores: Sequence[ScoreMetrics]) -> list[Column]:
 def _group_columns(groups: Sequence[GroupMetrics]) -> list[Column]:
     return [
         Column("runs", cells(count_text(group.runs) for group in groups)),
-        Column("success", [_success_cell(group.success_rate) for group in groups]),
+        Column("success", [_success_cell(group) for group in groups]),
         Column("95% sure", cells(map(_success_interval_text, groups)), rank=1),
         *_latency_columns([group.latency for group in groups]),
         *_token_columns([group.tokens for group in groups]),
@@ -231,7 +234,7 @@ def _bucket_columns(buckets: Sequence[Bucket]) -> list[Column]:
     return [
         Column("from", cells(local_minute_text(bucket.start) for bucket in buckets), "left"),
         Column("runs", cells(count_text(bucket.runs) for bucket in buckets)),
-        Column("success", [_success_cell(bucket.success_rate) for bucket in buckets]),
+        Column("success", [_success_cell(bucket) for bucket in buckets]),
         *_latency_columns([bucket.latency for bucket in buckets]),
         *_token_columns([bucket.tokens for bucket in buckets]),
         Column("", [_bar(bucket, most) for bucket in buckets], "left", rank=6),
@@ -269,8 +272,9 @@ def _errors_cell(count: float, share: float | None) -> Cell:
     return Cell(f"{round(count):,} ({share_text(share)})", "failed") if count else Cell("0", "faint")
 
 
-def _success_cell(share: float | None) -> Cell:
-    return Cell(UNKNOWN) if share is None else Cell(share_text(share), _rate_tone(1 - share))
+def _success_cell(outcomes: Outcomes) -> Cell:
+    share, text = outcomes.success_rate, f"{too_few_text(outcomes)} {share_text(outcomes.success_rate)}".lstrip()
+    return Cell(UNKNOWN) if share is None else Cell(text, _rate_tone(1 - share))
 
 
 def _rate_tone(failed_share: float) -> str:

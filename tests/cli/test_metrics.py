@@ -5,6 +5,8 @@ import pytest
 from otel_agent_trace.metrics import compute_metrics
 from otel_agent_trace.model import RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.reading import load_runs
+from otel_agent_trace.sampling import DroppedTraces
+from otel_agent_trace.sources.files import FilesSource
 
 
 @pytest.fixture
@@ -115,3 +117,54 @@ def test_no_column_without_a_figure(run_command, write_runs, make_run):
     """Where no run tells its tokens, no column is spent on them."""
     write_runs([make_run("run")])
     assert "tokens" not in run_command("metrics", "--bucket", "1h").out
+
+
+@pytest.fixture
+def sampled_runs(write_runs, make_run, make_step):
+    """40 of 400 runs that succeeded, and all 10 that failed."""
+    failed = make_step(1, StepKind.TOOL, "search", 0, 250, error=StepError(type="TimeoutError", message="too slow"))
+    kept = [make_run(f"run {number}", number, sampling_probability=0.1, steps=(failed,)) for number in range(40)]
+    return write_runs([*kept, *[make_run(f"bad {n}", 100 + n, status=RunStatus.ERROR) for n in range(10)]])
+
+
+def test_a_sample_is_shown_as_one(run_command, sampled_runs):
+    """People see how many runs were read, the figures of all, and in how far they are known."""
+    shown = run_command("metrics", "--bucket", "1m").out
+    assert shown.startswith("410 runs  97.6% succeeded")
+    assert " ".join(shown.split()).count("sample 50 runs, each weighed by 1/p 95% sure of all runs 96.") == 1
+    assert "s or more" in shown  # of the 95th percentile: no more than five kept runs are beyond it
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["tools", "calls", "errors", "95%", "sure", "p50", "p95", "max"] in rows
+    assert "too few 0%" in shown
+
+
+def test_too_few_kept_runs_are_shown_as_such(run_command, sampled_runs):
+    few = run_command("metrics", "--until", "2026-11-23T23:03:30Z").out
+    assert "10 runs, each weighed by 1/p; too few" in few
+
+
+def test_all_runs_are_shown_as_no_sample(run_command, sampled_runs):
+    """Those that failed were all kept."""
+    shown = run_command("metrics", "--status", "error").out
+    assert shown.startswith("10 runs")
+    assert "sample" not in shown
+    assert "too few" not in shown
+
+
+def test_numbers_are_exact_where_the_sampler_counted(run_command, sampled_runs, monkeypatch):
+    """What a source counted as dropped is counted, unless a filter leaves out some of it and nobody knows how much."""
+    counts = [DroppedTraces("weather", "success", 1_795_474_800_000_000_000, 350), DroppedTraces("b", "error", 0, 6)]
+    monkeypatch.setattr(FilesSource, "dropped", lambda _: counts, raising=False)
+
+    def runs(*filters):
+        return json.loads(run_command("metrics", "--json", *filters).out)["runs"]
+
+    assert runs() == 50 + 356
+    assert runs("--agent", "weather") == 50 + 350
+    assert runs("--status", "success") == 40 + 350
+    assert runs("--status", "error") == 10 + 6
+    assert runs("--since", "2026-11-23T23:00:00Z") == 50 + 350
+    assert runs("--until", "2026-11-24T00:00:00Z") == 50 + 356
+    assert runs("--since", "2026-11-23T23:00:01Z") == 410
+    assert runs("--tool", "search") == 400
+    assert runs("--agent", "weather", "--until", "2026-11-23T23:00:00Z") == 0

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.metrics import MetricsReport, compute_metrics, tally
+from otel_agent_trace.metrics import MetricsReport, compute_metrics, strata, tally
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import Occurrences, Texts
@@ -68,6 +68,7 @@ def runs_of(steps: st.SearchStrategy[AgentStep]) -> st.SearchStrategy[AgentRun]:
         tags=st.lists(names, max_size=3).map(tuple),
         started_at_ns=times,
         ended_at_ns=ends,
+        sampling_probability=st.none() | st.sampled_from([1.0, 0.5, 0.3, 0.1, 0.01, -1.0]),
         steps=st.lists(steps, max_size=3).map(tuple),
     )
 
@@ -85,7 +86,11 @@ def same(one: MetricsReport, other: MetricsReport) -> None:
 def tight_bounds():
     """Bounds so tight that ordinary examples exceed them, in every test of this module."""
     tight = lambda *args, limit, **named: Table(*args, limit=2, **named)
-    with mock.patch.object(tally, "Table", tight), mock.patch.object(tally, "MESSAGES_PER_TYPE", 2):
+    with (
+        mock.patch.object(tally, "Table", tight),
+        mock.patch.object(tally, "MESSAGES_PER_TYPE", 2),
+        mock.patch.object(strata, "EXACT_WEIGHTS", 2),
+    ):
         yield
 
 

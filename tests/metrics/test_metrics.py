@@ -18,6 +18,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.metrics import Latency, MetricsReport, Tokens, compute_metrics
 from otel_agent_trace.metrics.intervals import wilson_interval
 from otel_agent_trace.metrics.sketch import Distribution
+from otel_agent_trace.metrics.strata import WHOLE
 from otel_agent_trace.metrics.tally import BUCKETS, NAMES, normalised
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.views.summaries import summary_of
@@ -572,7 +573,12 @@ def test_to_dict_is_plain_json() -> None:
 def test_every_public_figure_is_in_the_dictionary() -> None:
     """No property of the report is forgotten in `to_dict`."""
     report = full_report()
-    public = {name for name in dir(report) if not name.startswith("_")} - {"to_dict", "outcomes", "interrupted"}
+    public = {name for name in dir(report) if not name.startswith("_")} - {
+        "to_dict",
+        "outcomes",
+        "sample",
+        "interrupted",
+    }
     assert public <= set(report.to_dict())
 
 
@@ -609,7 +615,7 @@ def test_the_series_keeps_the_newest_buckets() -> None:
     """Older runs count together in a first bucket without a start."""
     runs = (run(started_at_ns=NOON + number * S) for number in range(BUCKETS + 50))
     tally = compute_metrics(runs, bucket="1s")
-    entries = dict(tally._strata.at(1.0).series.items())
+    entries = dict(tally._strata.at(WHOLE).series.items())
     assert len(entries) == BUCKETS + 1
     assert entries[None].statuses["success"] == 50
     assert min(start for start in entries if start is not None) == NOON + 50 * S

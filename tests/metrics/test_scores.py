@@ -18,7 +18,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.metrics import MetricsReport, ScoreMetrics, compute_metrics
 from otel_agent_trace.metrics.groups import KEYS
 from otel_agent_trace.metrics.intervals import t_quantile, wilson_interval
-from otel_agent_trace.metrics.numbers import Numbers
+from otel_agent_trace.metrics.numbers import Numbers, mean_interval_of, mean_of
 from otel_agent_trace.metrics.tally import GROUP_SCORES, LABELS, NAMES
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, Score, StepKind, Usage
 
@@ -145,9 +145,9 @@ def test_sums_are_exact(numbers: list[float], part: int) -> None:
     assert whole == sums_of(numbers)
     fractions = list(map(Fraction, numbers))
     mean = sum(fractions) / len(fractions)
-    assert whole.mean() == float(mean)
+    assert mean_of([(1.0, whole)]) == float(mean)
     error = math.sqrt(statistics.variance(fractions, mean) / len(fractions))
-    interval = whole.mean_interval()
+    interval = mean_interval_of([(1.0, whole)])
     assert interval is not None
     assert interval[1] - interval[0] == pytest.approx(2 * error * t_quantile(len(numbers) - 1), rel=1e-9, abs=1e-9)
 

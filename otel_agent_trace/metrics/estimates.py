@@ -1,0 +1,104 @@
+"""Estimate from samples in how far the figures may differ from those of all runs that happened, with 95 % certainty.
+
+The variance of a total is the sum of ``w (w - 1) y**2`` over the kept traces, that of a ratio follows from its linear
+approximation (Särndal, Swensson and Wretman 1992, chapter 5). What was kept for certain adds nothing to either.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+from otel_agent_trace.metrics.intervals import Z, rate, wilson_interval
+from otel_agent_trace.metrics.moments import Moments
+from otel_agent_trace.metrics.strata import Count, Sample
+from otel_agent_trace.metrics.tally import OutcomeTally
+
+_RAREST_CHANCE = 1e-6
+"""Least chance of a number of kept runs that is taken for chance."""
+
+Bounds: TypeAlias = tuple[float | None, float | None]
+"""Type of an interval (low, high); a bound that cannot be known is None."""
+
+
+def total_interval(traces: Sample[Moments]) -> tuple[float, float] | None:
+    """Return the interval (low, high) of the weighted sum of `y`, none of which is negative; None unless sampled."""
+    if not traces.is_sampled:
+        return None
+    total, kept = traces.total(lambda moments: moments.y), traces.kept(lambda moments: moments.y)
+    margin = Z * math.sqrt(_variance(traces, 0.0))
+    return max(total - margin, float(kept)), total + margin
+
+
+def ratio_interval(traces: Sample[Moments]) -> tuple[float, float] | None:
+    """Return the interval (low, high) of the weighted sum of `y` by that of `n`; None unless sampled, or without any."""
+    units = traces.total(lambda moments: moments.n)
+    if not traces.is_sampled or not units:
+        return None
+    ratio = traces.total(lambda moments: moments.y) / units
+    margin = Z * math.sqrt(_variance(traces, ratio)) / units
+    return ratio - margin, ratio + margin
+
+
+def share_interval(traces: Sample[Moments], part: Count, whole: Count, *, if_all_failed: float) -> Bounds | None:
+    """Return the interval (low, high) of a share, from 0 to 1; None unless sampled, or without a whole.
+
+    It is Wilson's, with the number of trials that have the variance of the share. `if_all_failed` is the share of
+    failures only: where none but failures were kept, and those for certain, nothing is known about what was dropped.
+    """
+    share = rate(part, whole)
+    if share is None or not traces.is_sampled:
+        return None
+    variance = _variance(traces, share) / whole**2
+    trials = share * (1 - share) / variance if variance and 0 < share < 1 else 0.0
+    if share in (0, 1):
+        trials = _effective_number(traces)
+    if trials:
+        return wilson_interval(share * trials, trials)
+    if share != if_all_failed or traces.is_counted:
+        return share, share
+    return (None, share) if share else (share, None)
+
+
+def agent_interval(part: Count, whole: Count, squares: Count) -> tuple[float, float] | None:
+    """Return Wilson's interval of a share in any number of trials, of which these are a sample.
+
+    `squares` is the sum of the squared weights of the trials, so that as many are taken as have equal weights and are as
+    good (the effective number).
+    """
+    if whole == squares:
+        return wilson_interval(part, whole)
+    return wilson_interval(part * whole / squares, whole**2 / squares)
+
+
+def are_counts_of(runs: Sample[OutcomeTally]) -> bool:
+    """Return whether the dropped runs that were counted can be those that the kept ones stand for.
+
+    They cannot where the estimate is further from the number than chance explains, as when only some of the files that
+    were read have such counts, or when runs were removed and their counts were not.
+    """
+    counted = Sample(tuple([part for part in runs.parts if part[0].of_runs == 1 != part[0].of_values]))
+    number, estimate = counted.counted().total(_runs_of), counted.total(_runs_of)
+    kept = counted.kept(_runs_of)
+    if not kept:
+        return True
+    share, probability = kept / number, kept / estimate
+    divergence = share * math.log(share / probability)
+    if share < 1:
+        divergence += (1 - share) * math.log((1 - share) / (1 - probability))
+    return math.exp(-number * divergence) >= _RAREST_CHANCE  # Chernoff's bound of so many or more, or so few or fewer
+
+
+def _runs_of(tally: OutcomeTally) -> int:
+    return tally.runs
+
+
+def _variance(traces: Sample[Moments], ratio: float) -> float:
+    return traces.sum(lambda weight, moments: weight * (weight - 1) * moments.squares(ratio))
+
+
+def _effective_number(traces: Sample[Moments]) -> float:
+    """Return the effective number of the traces that were not kept for certain."""
+    total = traces.sum(lambda weight, moments: weight * moments.n if weight > 1 else 0)
+    squares = traces.sum(lambda weight, moments: weight**2 * moments.nn if weight > 1 else 0)
+    return rate(total**2, squares) or 0.0

@@ -1,0 +1,42 @@
+"""Describe how large a sample is, and how far its figures may be from those of all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from otel_agent_trace.metrics import MetricsReport, Outcomes, ToolMetrics
+from otel_agent_trace.views.figures import UNKNOWN, duration_text, plural, share_text
+from otel_agent_trace.views.rows import Column, Row, cells
+
+
+def sample_rows(report: MetricsReport) -> Iterator[Row]:
+    """Yield rows of a sample: how many runs were read, and the intervals of the figures of all runs."""
+    if report.sample is None:
+        return
+    few = f"; {too_few_text(report.outcomes)}" if report.too_few else ""
+    yield Row("sample", f"{plural(report.sample.runs, 'run')}, each weighed by 1/p{few}", "warning" if few else "")
+    if report.sampling_interval is not None:
+        yield Row("95% sure", f"of all runs {_bounds_text(report.sampling_interval, share_text)} succeeded")
+    if report.latency.p95_interval_s is not None:
+        yield Row("", f"95% took no longer than {_bounds_text(report.latency.p95_interval_s, duration_text)}")
+
+
+def error_rate_columns(tools: Sequence[ToolMetrics]) -> list[Column]:
+    """Return a column of the intervals of the error rates of tools or models, if it is a sample."""
+    intervals = [tool.error_rate_interval for tool in tools]
+    if not any(intervals):
+        return []
+    texts = (UNKNOWN if bounds is None else _bounds_text(bounds, share_text) for bounds in intervals)
+    return [Column("95% sure", cells(texts), rank=1)]
+
+
+def too_few_text(outcomes: Outcomes) -> str:
+    """Return a note where too few runs were kept to trust their figures, else an empty text."""
+    return "too few" if outcomes.too_few else ""
+
+
+def _bounds_text(bounds: tuple[float | None, float | None], text: Callable[[float | None], str]) -> str:
+    low, high = bounds
+    if high is None:
+        return f"{text(low)} or more"
+    return f"{text(high)} or less" if low is None else f"{text(low)} to {text(high)}"
