@@ -342,13 +342,21 @@ def _has_scores(run: AgentRun, _: Any, conditions: tuple[ScoreCondition, ...]) -
     return all(condition.holds(run) for condition in conditions)
 
 
-def _duration_ns(given: Any) -> Decimal:
-    """Return nanoseconds, exactly as written: 0.1 is a tenth of a second."""
+def duration_ns(name: str, given: Any) -> Decimal:
+    """Return a duration in nanoseconds, exactly as written: 0.1 is a tenth of a second.
+
+    Args:
+        name: the name of what is given, for the error.
+        given: seconds, a text such as ``200ms``, or a `timedelta`.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
     if isinstance(given, timedelta) and given >= timedelta():
         return Decimal(given // _MICROSECOND) * 1000
     match = None if isinstance(given, bool) else _DURATION.fullmatch(_number_text(given))
     if match is None:
-        msg = f'min_duration must be seconds, or a text like "200ms", "1.5s" or "2m", got {shown(given)}'
+        msg = f'{name} must be seconds, or a text like "200ms", "1.5s" or "2m", got {shown(given)}'
         raise ConfigurationError(msg)
     return Decimal(match[1]) * _UNITS_NS[match[2] or "s"]
 
@@ -462,7 +470,7 @@ _FILTERS: dict[str, _Filter] = {
     "score": _Filter(_score_conditions, _has_scores),
     "since": _Filter(moment_ns, lambda run, _, since_ns: run.started_at_ns >= since_ns),
     "until": _Filter(moment_ns, lambda run, _, until_ns: run.started_at_ns < until_ns),
-    "min_duration": _Filter(_duration_ns, _lasts_at_least),
+    "min_duration": _Filter(functools.partial(duration_ns, "min_duration"), _lasts_at_least),
     "text": _Filter(_casefolded, _contains_text),
     "run_id": _Filter(_checked_text, _has_id_beginning),
 }

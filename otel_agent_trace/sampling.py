@@ -53,16 +53,39 @@ def threshold_in(trace_state: str) -> int | None:
     return int(value.ljust(_DIGITS, "0"), 16) if _THRESHOLD.fullmatch(value) else None
 
 
+def probability_in(trace_state: str, written: float | None) -> float | None:
+    """Return the probability with which a trace was kept: that of its trace state or a written one, the smaller.
+
+    A threshold of 0 alone is no sample, for which this is None, as where nothing is known. A written one that is no
+    probability is returned only if the trace state has none either.
+
+    Args:
+        trace_state: the header of the trace state of the root span.
+        written: the probability in an attribute.
+    """
+    threshold = threshold_in(trace_state)
+    if not threshold or (written is not None and 0 < written <= 1 and threshold_of(written) >= threshold):
+        return written
+    return probability_of(threshold)
+
+
 def with_threshold(trace_state: str, threshold: int) -> str:
     """Return the header of a trace state with a threshold, all other entries as they were, ours first."""
-    fields = {"th": f"{threshold:014x}".rstrip("0") or "0", **_without_threshold(trace_state)}
-    own = f"{_KEY}={';'.join(f'{name}:{value}' for name, value in fields.items())}"
+    others = {name: value for name, value in _fields_in(trace_state).items() if name != "th"}
+    return _with_fields(trace_state, {"th": f"{threshold:014x}".rstrip("0") or "0", **others})
+
+
+def without_threshold(trace_state: str) -> str:
+    """Return the header of a trace state without its threshold, and without our entry if it has nothing else."""
+    fields = _fields_in(trace_state)
+    return trace_state if fields.pop("th", None) is None else _with_fields(trace_state, fields)
+
+
+def _with_fields(trace_state: str, fields: dict[str, str]) -> str:
+    """Return the header of a trace state with the entry ``ot`` of some fields, which is the first one, if any."""
+    own = f"{_KEY}={';'.join(f'{name}:{value}' for name, value in fields.items())}" if fields else ""
     others = _MEMBER.sub("", trace_state).strip(" \t,")
-    return f"{own},{others}" if others else own
-
-
-def _without_threshold(trace_state: str) -> dict[str, str]:
-    return {name: value for name, value in _fields_in(trace_state).items() if name != "th"}
+    return f"{own},{others}" if own and others else own or others
 
 
 def _fields_in(trace_state: str) -> dict[str, str]:

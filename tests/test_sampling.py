@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from otel_agent_trace.sampling import (
     NEVER,
+    probability_in,
     probability_of,
     randomness_of,
     threshold_in,
     threshold_of,
     with_threshold,
+    without_threshold,
 )
 
 
@@ -59,3 +61,33 @@ def test_a_written_threshold_is_read_back_and_everything_else_stays(threshold: i
     assert randomness_of(7, state) == randomness_of(7, before)
     assert [part for part in before.split(",") if part and not part.startswith("ot=")] == state.split(",")[1:]
     assert with_threshold(state, threshold) == state
+
+
+@pytest.mark.parametrize(
+    ("state", "rest"),
+    [
+        ("", ""),
+        ("ot=th:0", ""),
+        ("ot=th:8,v=1", "v=1"),
+        ("v=1, ot=th:8;rv:00000000000001;x:2 ,w=2", "ot=rv:00000000000001;x:2,v=1,w=2"),
+        ("v=1,w=2", "v=1,w=2"),
+        ("bot=th:8", "bot=th:8"),
+    ],
+)
+def test_a_threshold_is_taken_out(state: str, rest: str) -> None:
+    assert without_threshold(state) == rest
+
+
+@given(st.floats(2**-56, 1, exclude_min=True))
+def test_a_probability_and_its_threshold_are_the_same(probability: float) -> None:
+    state = with_threshold("", threshold_of(probability))
+    assert probability_in(state, probability) == probability
+    found = probability_in(state, None)
+    assert found is None if state == "ot=th:0" else found == pytest.approx(probability, abs=2**-57)
+
+
+@given(st.text(), st.one_of(st.none(), st.floats(), st.integers()))
+def test_a_probability_is_looked_for_in_anything(state: str, written: float | None) -> None:
+    for each in (state, f"ot=th:{state}", f"ot={state}"):
+        found = probability_in(each, written)
+        assert found is written or (found is not None and 0 < found < 1)

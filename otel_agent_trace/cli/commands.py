@@ -52,6 +52,10 @@ COMMANDS = {
         "Put a local store in order: repair, compress, remove what is not kept.",
     ),
     "index": ("otel_agent_trace.cli.index", "Index a local store, so that its runs are found at once."),
+    "sampling-config": (
+        "otel_agent_trace.cli.sampling_config",
+        "Print a policy of tail sampling as configuration of the OpenTelemetry Collector.",
+    ),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
 """Name of a command → the module that defines its `command`, and its summary in the help."""

@@ -32,7 +32,7 @@ class SdkReader:
     def __init__(self) -> None:
         self._resources: dict[int, tuple[object, Resource]] = {}
         self._scopes: dict[int, tuple[object, Scope]] = {}
-        self._empty_state: object = None
+        self._last_state: tuple[object, str] = (None, "")
 
     def record(self, span: Any) -> SpanRecord:
         """Return a span as plain data, an open one without an end.
@@ -64,7 +64,7 @@ class SdkReader:
                 tuple([_link(link) for link in links]) if links else (),
                 self.resource(span),
                 self.scope(span),
-                "" if context.trace_state is self._empty_state else self._state_header(context.trace_state),
+                self._state_header(context.trace_state),
                 flags_of(context.trace_flags, parent),
             )
         except ODD:
@@ -98,9 +98,11 @@ class SdkReader:
         )
 
     def _state_header(self, state: Any) -> str:
-        header = str(state.to_header()) if state is not None else ""
-        if not header:
-            self._empty_state = state
+        """Return a trace state as a header; most spans have the same one as the span before."""
+        last, header = self._last_state
+        if state is not last:
+            header = str(state.to_header()) if state is not None else ""
+            self._last_state = state, header
         return header
 
     def resource(self, span: Any) -> Resource:

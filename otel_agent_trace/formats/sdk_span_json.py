@@ -31,7 +31,7 @@ _LEAST_CHARACTERS, _MOST_CHARACTERS, _REMEMBERED = 1024, 1 << 18, 4
 _to_json = msgspec.json.Encoder().encode
 _SPAN = b'{"traceId":"%%032x","spanId":"%%016x"%%b,"kind":%%d,"startTimeUnixNano":"%%d"'
 _STARTED = (
-    b'{"frame":%d,"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d","flags":%d,"started":%b}\n'
+    b'{"frame":%d,"traceId":"%032x","spanId":"%016x"%b,"kind":%d,"startTimeUnixNano":"%d"%b,"flags":%d,"started":%b}\n'
 )
 _PLAIN = frozenset({str, int, bool})
 _ENDED = _SPAN + b',"endTimeUnixNano":"%%d","name":%%b,"attributes":%b%%b,"flags":%%d}'
@@ -79,6 +79,7 @@ class SdkSpanEncoder:
         self._templates: dict[Shape, _Template] = {}
         self._plain: dict[Shape, None] = {}
         self._conversations = _Conversations()
+        self._last_state: tuple[object, bytes] = (None, b"")
 
     def encode(self, span: Any, shape: Shape | None = None) -> bytes | None:
         """Return the JSON of a span, the same bytes as `encode_span` of its record; None if that has to be used.
@@ -90,7 +91,7 @@ class SdkSpanEncoder:
         try:  # AttributeError, TypeError, ValueError, OverflowError: values of other types, or that OTLP has not
             trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
             start_ns, end_ns, parent, status = span._start_time, span._end_time, span._parent, span._status
-            if not is_valid or trace_state or span._links._dq or not end_ns or (start_ns | end_ns) >> _TIME_BITS:
+            if not is_valid or span._links._dq or not end_ns or (start_ns | end_ns) >> _TIME_BITS:
                 return None
             rest = b""
             if status._description or status._status_code._value_:
@@ -106,7 +107,7 @@ class SdkSpanEncoder:
                 start_ns,
                 end_ns,
                 *texts,
-                rest,
+                rest + self._state(trace_state),
                 trace_flags & 0xFF | (_REMOTE if parent is not None and parent[_IS_REMOTE] else _LOCAL),
             )
         except (*ODD, RecursionError):
@@ -125,7 +126,7 @@ class SdkSpanEncoder:
         try:
             trace_id, span_id, _, trace_flags, trace_state, is_valid = span._context
             start_ns, parent = span._start_time, span._parent
-            if not is_valid or trace_state or span._links._dq or span._events._dq or start_ns >> _TIME_BITS:
+            if not is_valid or span._links._dq or span._events._dq or start_ns >> _TIME_BITS:
                 return None
             return _STARTED % (
                 frame,
@@ -134,11 +135,21 @@ class SdkSpanEncoder:
                 b"" if parent is None else _parent(parent),
                 span._kind._value_ + 1,
                 start_ns,
+                self._state(trace_state),
                 trace_flags & 0xFF | (_REMOTE if parent is not None and parent[_IS_REMOTE] else _LOCAL),
                 _to_json((span._name, span._attributes._dict)),
             )
         except (*ODD, RecursionError, RuntimeError):  # the last if another thread writes attributes meanwhile
             return None
+
+    def _state(self, state: Any) -> bytes:
+        """Return the field of a trace state, if it has entries; most spans have the same one as the span before."""
+        last, field = self._last_state
+        if state is not last:
+            header = "" if state is None else state.to_header()
+            field = b',"traceState":%b' % _text(header) if header else b""
+            self._last_state = state, field
+        return field
 
     def _is_plain(self, shape: Shape | None) -> bool:
         """Return whether the values of such attributes are the same in JSON, and note it if so."""

@@ -199,7 +199,7 @@ IDENTITY = (
     Fact("index", semconv.STEP_INDEX),
     Fact("step_id", semconv.STEP_ID),
     Fact("status", semconv.RUN_STATUS, None, RUNS),
-    Fact("sampling_probability", semconv.SAMPLING_PROBABILITY, NUMBER),
+    Fact("sampling_probability", semconv.SAMPLING_PROBABILITY, NUMBER, shared=True),
     Fact("interrupted", semconv.INTERRUPTED, TRUTH),
     Fact("is_inferred", semconv.INFERRED, FLAG),
     Fact("truncated", semconv.TRUNCATED, CUTS),

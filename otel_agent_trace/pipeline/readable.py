@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceState
 
 from otel_agent_trace.span import Link, LogRecord, SpanRecord
 
@@ -29,7 +29,7 @@ def readable_of(span: ReadableSpan, before: SpanRecord | None, record: SpanRecor
     has_same_status = is_same("status_code") and is_same("status_message")
     return ReadableSpan(
         name=record.name,
-        context=span.context,
+        context=span.context if is_same("trace_state") else _context(span.context, record.trace_state),
         parent=span.parent,
         resource=span.resource if is_same("resource") else resource_of(record),
         attributes=span.attributes if is_same("attributes") else _attributes(record.attributes),
@@ -41,6 +41,14 @@ def readable_of(span: ReadableSpan, before: SpanRecord | None, record: SpanRecor
         end_time=span.end_time if is_same("end_ns") else record.end_ns,
         instrumentation_scope=span.instrumentation_scope if is_same("scope") else scope_of(record),
     )
+
+
+def _context(context: SpanContext | None, trace_state: str) -> SpanContext | None:
+    """Return a context with another trace state."""
+    if context is None or context.trace_state.to_header() == trace_state:
+        return context
+    state = TraceState.from_header([trace_state])
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, state)
 
 
 def _attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:

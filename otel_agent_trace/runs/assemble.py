@@ -17,6 +17,7 @@ from otel_agent_trace.runs.log_entries import without_places
 from otel_agent_trace.runs.node import Node
 from otel_agent_trace.runs.passes import normalize
 from otel_agent_trace.runs.recording import not_recorded, recorded_by
+from otel_agent_trace.runs.sampled import deciding_span, probability_of_trace
 from otel_agent_trace.runs.scores_by_id import place_by_id
 from otel_agent_trace.runs.times import with_known_times
 from otel_agent_trace.runs.tree import build_tree, run_id_of, unique
@@ -58,6 +59,11 @@ def runs_with_nodes(records: dict[str, SpanRecord]) -> list[tuple[AgentRun, list
         (agents if is_whole else lone_nodes).append(node)
     runs = [(_run(node), [node]) for node in agents]
     runs.extend((_run_without_span(run_id, group), group) for run_id, group in _by_run(lone_nodes))
+    for run, nodes in runs:
+        span = nodes[0].span
+        probability = probability_of_trace(deciding_span(span, tree.outermost(span)), run.sampling_probability)
+        if probability is not None:
+            _set(run, "sampling_probability", probability)
     if tree.named:
         place_by_id([run for run, _ in runs], tree.named)
     return runs if len(runs) < 2 else sorted(runs, key=lambda made: (made[0].started_at_ns, made[0].run_id))

@@ -16,6 +16,7 @@ from otel_agent_trace.runs.assemble import Assembled, by_trace, in_order, runs_w
 from otel_agent_trace.runs.left_out import LeftOut, Outside, OutsideLogs, left_out
 from otel_agent_trace.runs.node import Attached, Node, Origin
 from otel_agent_trace.runs.provenance import EVIDENCE, places_of
+from otel_agent_trace.runs.sampled import deciding_span, origin_of_probability
 from otel_agent_trace.runs.stitch import as_one_trace, assembled
 from otel_agent_trace.runs.tree import ids_above, unique
 from otel_agent_trace.span import SpanRecord
@@ -137,11 +138,28 @@ def explain_assembled(found: Assembled) -> RunExplanation:
         [span for span in records.values() if not others or _nearest(span, own | others, records) not in others],
         key=lambda span: (span.start_ns, span.span_id),
     )
-    explanation, unread = _Explainer().run(run, nodes), tuple(_unread(spans))
+    explanation, unread = _explained(run, nodes, records), tuple(_unread(spans))
     names = {span.span_id: span.attributes for span in unread}
     return msgspec.structs.replace(
         explanation, unread=unread, left_out=tuple(left_out(run, spans, names, _sources_by_span(explanation)))
     )
+
+
+def _explained(run: AgentRun, nodes: list[Node], records: dict[str, SpanRecord]) -> RunExplanation:
+    """Return the explanation of an outermost run, whose probability may stand in the root span of its trace."""
+    explanation, span = _Explainer().run(run, nodes), nodes[0].span
+    if run.sampling_probability is None:
+        return explanation
+    *_, root_id = ids_above(span, records)
+    own = nodes[0].facts.sampling_probability if nodes[0].is_run else None
+    origin, place = origin_of_probability(deciding_span(span, records.get(root_id, span)), span, own)
+    sources = (Source(origin.span_id, origin.name, (place,)),) if origin.span_id else ()
+    fact = Fact(_PROBABILITY, run.sampling_probability, sources, "" if origin is span else "from another span")
+    others = [each for each in explanation.facts if each.name != _PROBABILITY]
+    return msgspec.structs.replace(explanation, facts=(*others, fact))
+
+
+_PROBABILITY = "sampling_probability"
 
 
 def _sources_by_span(explanation: RunExplanation) -> dict[str, set[str]]:

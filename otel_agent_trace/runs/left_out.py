@@ -15,6 +15,8 @@ from otel_agent_trace import semconv
 from otel_agent_trace.dialects.parsing.payloads import parsed
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.runs.provenance import event_place
+from otel_agent_trace.runs.sampled import TRACE_STATE
+from otel_agent_trace.sampling import without_threshold
 from otel_agent_trace.span import SpanRecord
 
 _MAX_SEARCHED_CHARS = 1 << 20
@@ -88,7 +90,9 @@ def left_out(
         places = [
             place
             for place, value in leaves_of(span)
-            if place not in listed and not values.hold(value) and not (place in read and _is_a_word(value))
+            if place not in listed
+            and not values.hold(value)
+            and not (place in read and place != TRACE_STATE and _is_a_word(value))
         ]
         if places:
             yield LeftOut(span.span_id, span.name, tuple(dict.fromkeys(places)))
@@ -110,7 +114,7 @@ def leaves_of(span: SpanRecord) -> Iterator[tuple[str, Any]]:
         yield from ((f"link: {key}", value) for key, value in link.attributes.items())
     yield from ((f"resource: {key}", value) for key, value in span.resource.attributes.items())
     yield from ((f"scope: {key}", value) for key, value in span.scope.attributes.items() if key != semconv.FORMAT)
-    yield "trace state", span.trace_state
+    yield TRACE_STATE, without_threshold(span.trace_state)
     yield "status message", span.status_message
 
 

@@ -31,6 +31,7 @@ from otel_agent_trace.mapping.writer import (
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
 from otel_agent_trace.runs import log_entries
 from otel_agent_trace.runs.assemble import leaf_usage
+from otel_agent_trace.sampling import NEVER, threshold_of, with_threshold
 from otel_agent_trace.span import Event, Resource, Scope, SpanRecord
 from otel_agent_trace.values import NO_LIMITS, same
 
@@ -105,6 +106,7 @@ class _Writer:
         self.is_read = run.trace_id is not None
         self.trace_id = run.trace_id or _hex_digest(run.run_id, 32)
         self.resources: list[Resource] = []
+        self.trace_state = _trace_state_of(run.sampling_probability)
 
     def resource(self, run: AgentRun) -> Resource:
         """Return the resource of a run, the same object for equal ones."""
@@ -204,7 +206,16 @@ class _Writer:
             events=events,
             resource=self.resource(run),
             scope=_SCOPE,
+            trace_state=self.trace_state,
         )
+
+
+def _trace_state_of(probability: float | None) -> str:
+    """Return the trace state of a trace that was kept with a probability; empty if it is None, or none at all."""
+    if probability is None or not 0 < probability <= 1:
+        return ""
+    threshold = threshold_of(probability)
+    return with_threshold("", threshold) if threshold < NEVER else ""
 
 
 def _is_lone(run: AgentRun) -> bool:

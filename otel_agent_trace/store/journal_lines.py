@@ -33,6 +33,7 @@ class _Started(msgspec.Struct):
     flags: int
     started: tuple[str, dict[str, str | bool | int]]
     parentSpanId: str | None = None  # noqa: N815
+    traceState: str = ""  # noqa: N815
 
 
 _decoder = msgspec.json.Decoder(_Started)
@@ -85,5 +86,6 @@ def _record(started: _Started) -> SpanRecord:
         end_ns=None,
         attributes=values,
         kind=started.kind,
+        trace_state=started.traceState,
         flags=started.flags,
     )

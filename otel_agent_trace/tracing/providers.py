@@ -22,7 +22,6 @@ from opentelemetry.sdk.trace import (
 )
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace.backends import FileBackend
 from otel_agent_trace.endings import remove, shut_down_at_exit
@@ -53,6 +52,7 @@ from otel_agent_trace.tracing.provider_registry import (
     settings_of,
     span_processors_of,
 )
+from otel_agent_trace.tracing.record_all import RECORD_ALL
 from otel_agent_trace.tracing.threads import carry_context_into_threads
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def make_provider(
     if resource is not None and not isinstance(resource, Resource):
         resource = Resource.create(dict(resource))
     provider = _OwnProvider(
-        sampler=None if os.environ.get(_SAMPLER_VARIABLE) and not is_temporary else ALWAYS_ON,
+        sampler=None if os.environ.get(_SAMPLER_VARIABLE) and not is_temporary else RECORD_ALL,
         shutdown_on_exit=False,  # the SDK's `atexit` function would keep a provider that the program drops
         resource=resource,
         id_generator=PrivateIdGenerator(),

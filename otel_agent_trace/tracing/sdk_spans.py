@@ -22,9 +22,11 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+
+from otel_agent_trace.tracing.record_all import RECORD_ALL, RECORDED, samples_all
 
 _TRACE_ID, _FLAGS, _TRACE_STATE, _IS_VALID = 0, 3, 4, 5
 """Indexes in a `SpanContext`: it is a tuple, whose properties are slower, being written in Python."""
@@ -79,6 +81,7 @@ class SdkSpans(TracerSpans):
         (self._key,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
         self._is_enabled = getattr(tracer, "_is_enabled", lambda: True)  # not in SDK 1.35
         self._metrics = getattr(tracer, "_tracer_metrics", None)  # likewise
+        self._root_state = RECORDED if tracer.sampler is RECORD_ALL else None
         self._limits = limits = tracer._span_limits
         most = sys.maxsize if limits.max_span_attributes is None else limits.max_span_attributes
         self.most = most if limits.max_span_attribute_length is None else 0
@@ -124,8 +127,11 @@ class SdkSpans(TracerSpans):
     def _context_below(self, parent: Any, flags: TraceFlags) -> SpanContext:
         ids = self._tracer.id_generator
         if parent is None:
-            return SpanContext(ids.generate_trace_id(), ids.generate_span_id(), False, flags)
-        return SpanContext(parent[_TRACE_ID], ids.generate_span_id(), False, flags, parent[_TRACE_STATE])
+            return SpanContext(ids.generate_trace_id(), ids.generate_span_id(), False, flags, self._root_state)
+        state = parent[_TRACE_STATE]
+        if self._root_state is not None and state is not self._root_state:
+            state = RECORD_ALL.state_below(state)
+        return SpanContext(parent[_TRACE_ID], ids.generate_span_id(), False, flags, state)
 
     def _attributes(self, given: Mapping[str, Any]) -> BoundedAttributes:
         limits = self._limits
@@ -164,7 +170,7 @@ def _is_clean(attributes: Mapping[str, Any]) -> bool:
 
 def spans_of(tracer: trace.Tracer) -> TracerSpans:
     """Return an object that starts and writes spans of a tracer in the fastest way with the same result."""
-    if type(tracer) is sdk.Tracer and tracer.sampler is ALWAYS_ON:
+    if type(tracer) is sdk.Tracer and samples_all(tracer.sampler):
         try:
             model = _model_of(tracer)
         except (AttributeError, TypeError, ValueError):  # another version of the SDK

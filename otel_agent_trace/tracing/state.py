@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from opentelemetry import trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_agent_trace import semconv
 from otel_agent_trace.copies import Shared, missing_in, packed, present
@@ -36,6 +35,7 @@ from otel_agent_trace.tracing.provider_registry import (
     settings_of,
     user_policy_of,
 )
+from otel_agent_trace.tracing.record_all import samples_all
 from otel_agent_trace.tracing.sdk_spans import TracerSpans, spans_of
 from otel_agent_trace.tracing.write_policies import WritePolicies
 from otel_agent_trace.values import Limits
@@ -287,7 +287,7 @@ class TracerState(Shared):
             None
             if diverted_by is not None
             else guarded(self.diagnostics, "meter provider", self._meters_for, provider),
-            getattr(provider, "sampler", None) is not ALWAYS_ON,
+            not samples_all(getattr(provider, "sampler", None)),
             getattr(limits, "max_span_attribute_length", None) is not None,
             sys.maxsize if most is None else max(most - _OUR_ATTRIBUTES, 0),
             diverted_by,

@@ -94,8 +94,9 @@ ids = st.integers(1, 2**64 - 1)
 times = st.integers(1, 2**64 - 1)
 odd_times = st.sampled_from([0, -1, 1.5, 2**64, 2**70, True])
 odd_names = st.one_of(st.sampled_from([None, 5, Text("x"), Key.A]), texts())
+states = st.none() | st.sampled_from([[("ot", "th:0")], [("ot", "th:0"), ("vendor", '"100%\\')], []]).map(TraceState)
 contexts = st.builds(
-    SpanContext, st.integers(1, 2**128 - 1), ids, st.booleans(), st.integers(0, 255).map(TraceFlags), st.none()
+    SpanContext, st.integers(1, 2**128 - 1), ids, st.booleans(), st.integers(0, 255).map(TraceFlags), states
 )
 USUAL: dict[str, st.SearchStrategy[Any]] = {
     "parent": st.none() | contexts,
@@ -115,7 +116,6 @@ odd_attribute_maps = st.dictionaries(
     keys | st.sampled_from([Key.A, Text("b"), "\udcff"]) | texts(8), values | odd_values, min_size=1, max_size=3
 )
 ODD: dict[str, st.SearchStrategy[Any]] = {
-    "parent": st.just(SpanContext(1, 2, True, TraceFlags(1), TraceState([("vendor", "1")]))),
     "name": odd_names,
     "links": st.just([Link(SpanContext(1, 2, True), {"a": 1})]),
     "start": odd_times,

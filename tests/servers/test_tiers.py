@@ -14,6 +14,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,13 +22,22 @@ from urllib.parse import urlencode
 
 import pytest
 import yaml
+from msgspec.structs import replace
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otel_agent_trace import AgentTracer, InMemoryBackend
 from otel_agent_trace.formats import otlp_proto
+from otel_agent_trace.sampling import randomness_of, threshold_of
 from otel_agent_trace.span import SpanRecord
 from tests.support.processes import ROOT
-from tests.support.running_servers import COLLECTOR_CONFIG, RunningCollector, RunningJaeger, RunningServer, opened
+from tests.support.running_servers import (
+    COLLECTOR_CONFIG,
+    WITH_TRACE_STATE,
+    RunningCollector,
+    RunningJaeger,
+    RunningServer,
+    opened,
+)
 from tests.support.server_fixtures import StartCollector, StartJaeger
 from tests.support.waiting import DEADLOCK_S, wait_until
 
@@ -37,7 +47,8 @@ GATEWAY = ROOT / "examples" / "deploy" / "gateway.yaml"
 RUNS = 1_000
 STEPS = 10  # and the run itself: 11 spans
 SPANS = RUNS * (STEPS + 1)
-ONE_IN_FAILS = 20  # in one of its steps; the run itself goes well
+ONE_IN_FAILS = 20
+ONE_IN_FAILS_IN_A_STEP = 10  # while the run itself goes well
 WINDOW = 50  # runs at a time, whose spans are mixed
 SPANS_PER_REQUEST = 5  # so that the load lasts for seconds
 SENDERS = 4
@@ -138,7 +149,10 @@ def start_tiers(
         jaegers = [start_jaeger() for _ in range(2)]
         shared = {"COLLECTOR_STORES": "[otlp_grpc/jaeger]", "METRICS_OTLP_HTTP": metrics.url(), **env}
         gateways = [
-            start_collector(GATEWAY, {**shared, "JAEGER_OTLP_GRPC": jaeger.address("otlp_grpc")}) for jaeger in jaegers
+            start_collector(
+                GATEWAY, {**shared, "JAEGER_OTLP_GRPC": jaeger.address("otlp_grpc")}, options=[WITH_TRACE_STATE]
+            )
+            for jaeger in jaegers
         ]
         names = ", ".join(gateway.address("otlp_grpc") for gateway in gateways)
         agents.append(opened(RunningAgent(collector_binary, tmp_path / "agent", {"COLLECTOR_GATEWAYS": f"[{names}]"})))
@@ -198,20 +212,23 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
     backend = InMemoryBackend()
     with AgentTracer(backend=backend, agent_name="weather") as tracer:
         for run in range(RUNS):
-            trace(tracer, fails=run % ONE_IN_FAILS == 0)
+            with suppress(LookupError):
+                trace(tracer, run)
     spans = backend.spans()
     assert len(spans) == SPANS
     size = WINDOW * (STEPS + 1)
     return [random.Random(0).sample(spans[start : start + size], size) for start in range(0, SPANS, size)]
 
 
-def trace(tracer: AgentTracer, *, fails: bool) -> None:
+def trace(tracer: AgentTracer, number_of_run: int) -> None:
     with tracer.run(user_input="Which way?") as run:
         for number_ in range(STEPS):
             with run.step("search", {"n": number_}) as step:
                 step.output = "north"
-                if fails and number_ == STEPS // 2:
+                if number_of_run % ONE_IN_FAILS_IN_A_STEP == 1 and number_ == STEPS // 2:
                     step.error = LookupError("no such way")
+        if number_of_run % ONE_IN_FAILS == 0:
+            raise LookupError
 
 
 def sent(spans: Iterable[SpanRecord]) -> Spans:
@@ -331,19 +348,21 @@ def test_sampling_keeps_every_error_and_counts_every_span(start_tiers: StartTier
 
     spans = everything(windows)
     kept, whole = tiers.kept_by_all(), sent(spans)
-    failed = {each.trace_id for each in spans if each.status_code == ERROR}
-    assert len(failed) == RUNS // ONE_IN_FAILS
+    errors = [each for each in spans if each.status_code == ERROR]
+    failed = {each.trace_id for each in errors if each.parent_span_id is None}
+    assert (len(failed), len(errors)) == (RUNS // ONE_IN_FAILS, RUNS // ONE_IN_FAILS + RUNS // ONE_IN_FAILS_IN_A_STEP)
     assert kept == {trace_id: whole[trace_id] for trace_id in kept}
-    assert failed <= kept.keys()
-    assert 0.05 < (len(kept) - len(failed)) / (RUNS - len(failed)) < 0.16  # a tenth, give or take five deviations
+    tenth = threshold_of(0.1)
+    assert kept.keys() == failed | {trace_id for trace_id in whole if randomness_of(int(trace_id, 16)) >= tenth}
 
     wait_until(lambda: tiers.metrics.calls() >= SPANS, "the counts")
     assert tiers.metrics.calls() == SPANS
-    assert tiers.metrics.calls("status.code", "STATUS_CODE_ERROR") == len(failed)
+    assert tiers.metrics.calls("status.code", "STATUS_CODE_ERROR") == len(errors)
     assert tiers.metrics.calls("gen_ai.operation.name", "invoke_agent") == RUNS
 
     late = next(each for each in spans if each.trace_id not in kept)
-    post(tiers.agent, [like(late, "00000000000000e1", ERROR), like(late, "00000000000000e2", 0)])
+    below = like(late, "00000000000000e2", 0)
+    post(tiers.agent, [replace(like(late, "00000000000000e1", ERROR), parent_span_id=None), below])
     wait_until(lambda: late.trace_id in tiers.kept_by_all(), "the late error")
     assert tiers.kept_by_all() == {**kept, late.trace_id: {"00000000000000e1", "00000000000000e2"}}
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ from tests.support.waiting import wait_until
 
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 COLLECTOR_CONFIG = ROOT / "collector-config.yaml"
+WITH_TRACE_STATE = "--feature-gates=+processor.tailsamplingprocessor.usetracestate"
 JAEGER_CONFIG = ROOT / "examples" / "deploy" / "jaeger.yaml"
 
 # Below those that the kernel gives to outgoing connections: nobody takes the port of a server that is killed and
@@ -235,16 +236,22 @@ class RunningCollector(RunningServer):
     health = ("health", "/")
 
     def __init__(
-        self, program: Path, folder: Path, env: Mapping[str, str] | None = None, config: Path = COLLECTOR_CONFIG
+        self,
+        program: Path,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        config: Path = COLLECTOR_CONFIG,
+        options: Sequence[str] = (),
     ) -> None:
         super().__init__(program, folder, env)
         self.config = config
+        self.options = options
         self.file = folder / "otlp" / "traces.jsonl"
         self.queue = folder / "otlp-queue"
 
     def command(self) -> list[str]:
         """Run the configuration."""
-        return [str(self.program), "--config", str(self.config)]
+        return [str(self.program), "--config", str(self.config), *self.options]
 
     def environment(self) -> dict[str, str]:
         """What `collector-config.yaml` asks for; no Jaeger, unless the starter says which, even if one runs here."""

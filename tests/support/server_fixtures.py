@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +31,11 @@ class StartCollector(Protocol):
     """Start a Collector with a configuration, and what it needs beside its own addresses."""
 
     def __call__(
-        self, config: Path = COLLECTOR_CONFIG, env: Mapping[str, str] | None = None, folder: Path | None = None
+        self,
+        config: Path = COLLECTOR_CONFIG,
+        env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        options: Sequence[str] = (),
     ) -> RunningCollector: ...
 
 
@@ -88,10 +92,13 @@ def start_collector(collector_binary: Path, tmp_path: Path) -> Iterator[StartCol
     with ExitStack() as ends:
 
         def start(
-            config: Path = COLLECTOR_CONFIG, env: Mapping[str, str] | None = None, folder: Path | None = None
+            config: Path = COLLECTOR_CONFIG,
+            env: Mapping[str, str] | None = None,
+            folder: Path | None = None,
+            options: Sequence[str] = (),
         ) -> RunningCollector:
             home = folder or Path(tempfile.mkdtemp(prefix="collector-", dir=tmp_path))
-            server = opened(RunningCollector(collector_binary, home, env, config))
+            server = opened(RunningCollector(collector_binary, home, env, config, options))
             ends.callback(server.close)
             return server
 

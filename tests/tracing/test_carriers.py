@@ -134,7 +134,7 @@ def test_a_carrier_that_can_only_be_written(tracer: AgentTracer) -> None:
 
     with tracer.run() as run:
         tracer.inject(Writable())  # type: ignore[call-overload]
-    assert Writable.written == {"traceparent": f"00-{run.trace_id}-{run.span_id}-01"}
+    assert Writable.written == {"traceparent": f"00-{run.trace_id}-{run.span_id}-01", "tracestate": "ot=th:0"}
 
 
 def test_what_is_injected_is_extracted(tracer: AgentTracer) -> None:
@@ -161,7 +161,8 @@ def test_a_context_is_put_into_what_is_given(tracer: AgentTracer) -> None:
     with tracer.run() as run:
         assert inject(headers) is headers
         with run.step("s") as step:
-            assert tracer.inject(context=run) == inject(context=run.span) == {"traceparent": headers["traceparent"]}
+            written = {name: headers[name] for name in ("traceparent", "tracestate")}
+            assert tracer.inject(context=run) == inject(context=run.span) == written
             assert step.span_id in inject()["traceparent"]
     assert headers["traceparent"] == f"00-{run.trace_id}-{run.span_id}-01"
     assert headers["accept"] == "*/*"
@@ -172,7 +173,8 @@ def test_headers_that_are_used_again_keep_no_context_of_before(tracer: AgentTrac
     headers = kind({"Traceparent": PARENT, "tracestate": "stale=1", "Baggage": "stale=1", "accept": "*/*"})
     with tracer.run() as run:
         inject(headers)
-        assert dict(headers) == {"accept": "*/*", "traceparent": f"00-{run.trace_id}-{run.span_id}-01"}
+        parent = {"traceparent": f"00-{run.trace_id}-{run.span_id}-01", "tracestate": "ot=th:0"}
+        assert dict(headers) == {"accept": "*/*", **parent}
     assert dict(inject(headers)) == {"accept": "*/*"}
 
 
@@ -247,7 +249,7 @@ def test_what_is_extracted_or_given_replaces_session_and_user(tracer: AgentTrace
                 assert (run.session_id, run.user_id) == (None, None)
             assert "agentsession" not in inject(dict(sent), context=parent)
     with extract(sent), extract({"traceparent": PARENT}), tracer.run() as run:
-        assert (run.session_id, run.user_id, inject().keys()) == (None, None, {"traceparent"})
+        assert (run.session_id, run.user_id, inject().keys()) == (None, None, {"traceparent", "tracestate"})
 
 
 def test_no_plain_user_id_travels(memory: InMemoryBackend) -> None:
@@ -274,9 +276,9 @@ def test_no_plain_user_id_travels(memory: InMemoryBackend) -> None:
 )
 def test_a_session_that_is_none(tracer: AgentTracer, carrier: Any) -> None:
     with extract(carrier), tracer.run() as run:
-        assert (run.session_id, inject().keys()) == (None, {"traceparent"})
+        assert (run.session_id, inject().keys()) == (None, {"traceparent", "tracestate"})
     with tracer.run(session_id="x" * 3000):
-        assert inject().keys() == {"traceparent"}
+        assert inject().keys() == {"traceparent", "tracestate"}
 
 
 names = st.sampled_from(

@@ -448,7 +448,7 @@ def test_the_environment_of_a_child_has_no_stale_variables(run: Run) -> None:
         context.attach(baggage.set_baggage("user", "zo\u00eb"))
         with tools.tracer.run() as run:
             child = tools.child_environment({"TRACESTATE": "stale=1"})
-            assert child == {"TRACEPARENT": f"00-{run.trace_id}-{run.span_id}-01", "TRACESTATE": "a=1",
+            assert child == {"TRACEPARENT": f"00-{run.trace_id}-{run.span_id}-01", "TRACESTATE": "ot=th:0,a=1",
                              "BAGGAGE": "k=v,user=zo%C3%AB"} or print(child)
         """,
         TRACEPARENT=PARENT,

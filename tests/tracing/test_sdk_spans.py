@@ -16,9 +16,10 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased, Sampler
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TraceState
 
+from otel_agent_trace.tracing.record_all import RECORD_ALL
 from otel_agent_trace.tracing.sdk_spans import SdkSpans, TracerSpans, spans_of
 
 RESOURCE = Resource({"service.name": "tests"})
@@ -125,12 +126,13 @@ def silent_sdk() -> Iterator[None]:
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
 @example(parent_kind="none", attributes={"a": 1}, later={"b": 1, "c": 2}, again={"a": 2})
 @given(parent_kind=st.sampled_from(list(PARENTS)), attributes=ATTRIBUTES, later=ATTRIBUTES, again=ATTRIBUTES)
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, RECORD_ALL])
 def test_a_span_is_what_the_sdk_makes(
-    limits: SpanLimits | None, parent_kind: str, attributes: Any, later: Any, again: Any
+    sampler: Sampler, limits: SpanLimits | None, parent_kind: str, attributes: Any, later: Any, again: Any
 ) -> None:
     seen = []
     for starter in (TracerSpans, spans_of):
-        provider, heard = provider_with(limits), Heard()
+        provider, heard = provider_with(limits, sampler=sampler), Heard()
         parent = below(PARENTS[parent_kind](provider))
         provider.add_span_processor(heard)
         spans = starter(provider.get_tracer("agents", "1"))

@@ -15,6 +15,7 @@ from otel_agent_trace.query import INTERRUPTED, STATUSES, status_of
 from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.runs.resume import is_paused, may_be_linked
 from otel_agent_trace.runs.stitch import may_be_joined
+from otel_agent_trace.sampling import probability_in
 from otel_agent_trace.sources.index.scan import OwnSpan, Pair
 from otel_agent_trace.sources.index.schema import Link, joined
 from otel_agent_trace.span import SpanRecord
@@ -244,7 +245,7 @@ def _root_of(span: OwnSpan, shape: _Shape, used: int | None) -> _Root:
         _text_in(span, shape, semconv.CONVERSATION_ID),
         None if tags is None else joined(_texts_decoder.decode(tags)),
         used,
-        _number_in(span, shape, semconv.SAMPLING_PROBABILITY),
+        probability_in(span.trace_state, _number_in(span, shape, semconv.SAMPLING_PROBABILITY)),
         _preview_of_messages(span, shape, semconv.INPUT_MESSAGES, _QUESTION_CHARS),
         _preview_of_messages(span, shape, semconv.OUTPUT_MESSAGES, _ANSWER_CHARS),
         semconv.OUTPUT_MESSAGES in shape.places,
@@ -311,7 +312,13 @@ def _tokens_in(span: OwnSpan, shape: _Shape) -> int:
 
 def _number_in(span: OwnSpan, shape: _Shape, key: str) -> float | None:
     place = shape.places.get(key)
-    return None if place is None else span.attributes[place].value.double_value
+    if place is None:
+        return None
+    value = span.attributes[place].value
+    number = value.int_value if value.double_value is None else value.double_value
+    if number is None:  # it may be a text
+        raise _UnusualError
+    return float(number)
 
 
 def _has_word(pair: Pair, word: bytes) -> bool:

@@ -54,6 +54,7 @@ class OwnSpan(_Wire):
     end_time_unix_nano: int = 0
     attributes: list[Pair] = []
     status: Status | None = None
+    trace_state: str = ""
     service: str | None = None
     """Name of the service in its resource, which a line has before its spans."""
 

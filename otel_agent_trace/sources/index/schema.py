@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from otel_agent_trace.sources.index.choice import remove_database
 
-VERSION = 2
+VERSION = 3
 UNKNOWN = ""
 """Name that stands for any: of what is too long, or no text of SQLite."""
 
