@@ -25,6 +25,7 @@ from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import by_trace
 from otel_agent_trace.sources.addresses import Address, parse_address
 from otel_agent_trace.sources.http import Answer, HttpReader, TooLargeError
+from otel_agent_trace.sources.jaeger_changes import as_sent
 from otel_agent_trace.sources.windows import NS_PER_S, Found, TooMuchError, Traces, Windows
 from otel_agent_trace.span import Capabilities, Notice, Problem, SpanRecord
 
@@ -316,7 +317,7 @@ class _V3:
             records = [record for part in self._results(body) for record in self._records(part)]
         except (*_DECODE_ERRORS, otlp_json.OtlpJsonError):
             raise _unreadable(self._http, answer) from None
-        return _Received(by_trace(_without_format(record) for record in records), len(body))
+        return _Received(by_trace(map(as_sent, records)), len(body))
 
     def _results(self, body: bytes) -> list[bytes]:
         try:
@@ -462,17 +463,6 @@ def _otlp_results(http: HttpReader, body: bytes) -> Iterator[bytes]:
 
 
 _EMPTY_RESULTS = (b"{}", b"null", b'{"resourceSpans":null}')
-
-
-def _without_format(record: SpanRecord) -> SpanRecord:
-    """Return a record without the attribute ``internal.span.format``, which Jaeger adds."""
-    if _FORMAT not in record.attributes:
-        return record
-    own = {key: value for key, value in record.attributes.items() if key != _FORMAT}
-    return msgspec.structs.replace(record, attributes=own)
-
-
-_FORMAT = "internal.span.format"
 
 
 def _reason_in(http: HttpReader, answer: Answer) -> str:

@@ -1,9 +1,9 @@
 """Make the programs of others that the tests talk to, once, and print where each stands.
 
-    python tests/servers/build.py [collector|jaeger|mlflow|phoenix|all]
+    python tests/servers/build.py [collector|jaeger|mlflow|phoenix|all] [--older]
 
-The Collector and Jaeger are built with Go from their modules, MLflow and Phoenix are installed into virtual
-environments. What is made stands in the user's cache folder under the hash of its manifests, so each is made once, and
+The Collector and Jaeger are built with Go from their modules, with `--older` from the manifests in `older/`. MLflow and
+Phoenix are installed into virtual environments. What is made stands in the user's cache folder under the hash of its manifests, so each is made once, and
 again when its manifests change. Exit status 1, with the reason on stderr, if something cannot be made, or with
 `--made`, if something is not there yet.
 """
@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -43,15 +44,16 @@ class NotMadeError(CannotMakeError):
         super().__init__(f"{name} is not there yet; 'python tests/servers/build.py {name}' makes it, once")
 
 
-def collector(*, make: bool = True) -> Path:
+def collector(*, make: bool = True, manifests: Path = HERE) -> Path:
     """The Collector that `collector/builder.yaml` describes."""
-    return _built("otelcol", [HERE / "collector" / "builder.yaml"], _build_collector if make else _refuse("collector"))
+    manifest = manifests / "collector" / "builder.yaml"
+    return _built("otelcol", [manifest], partial(_build_collector, manifest) if make else _refuse("collector"))
 
 
-def jaeger(*, make: bool = True) -> Path:
+def jaeger(*, make: bool = True, manifests: Path = HERE) -> Path:
     """The Jaeger that `jaeger/go.mod` requires."""
-    manifests = [HERE / "jaeger" / "go.mod", HERE / "jaeger" / "go.sum"]
-    return _built("jaeger", manifests, _build_jaeger if make else _refuse("jaeger"))
+    files = [manifests / "jaeger" / "go.mod", manifests / "jaeger" / "go.sum"]
+    return _built("jaeger", files, partial(_build_jaeger, files) if make else _refuse("jaeger"))
 
 
 def mlflow(*, make: bool = True) -> Path:
@@ -76,6 +78,11 @@ PROGRAMS: dict[str, Callable[..., Path]] = {
     "jaeger": jaeger,
     "mlflow": mlflow,
     "phoenix": phoenix,
+}
+OLDER: dict[str, Callable[..., Path]] = {
+    **PROGRAMS,
+    "collector": partial(collector, manifests=HERE / "older"),
+    "jaeger": partial(jaeger, manifests=HERE / "older"),
 }
 
 
@@ -152,9 +159,9 @@ def _build_beside(program: Path, key: str, build: Callable[[Path], Path]) -> Non
         built.replace(program)
 
 
-def _build_collector(folder: Path) -> Path:
+def _build_collector(file: Path, folder: Path) -> Path:
     """Install the builder that is as old as the Collector, and let it build."""
-    manifest = (HERE / "collector" / "builder.yaml").read_text(encoding="utf-8")
+    manifest = file.read_text(encoding="utf-8")
     [version] = re.findall(r"^  version: (\S+)$", manifest, re.MULTILINE)
     builder = f"go.opentelemetry.io/collector/cmd/builder@v{version}"
     _run(["go", "install", builder], folder, "the Collector's builder", GOBIN=str(folder), GOWORK="off")
@@ -165,12 +172,12 @@ def _build_collector(folder: Path) -> Path:
     return folder / "source" / "otelcol-agent-trace"
 
 
-def _build_jaeger(folder: Path) -> Path:
+def _build_jaeger(files: list[Path], folder: Path) -> Path:
     """Build the tool of the module, with exactly the sums that are written down."""
-    for name in ("go.mod", "go.sum"):
-        shutil.copy(HERE / "jaeger" / name, folder)
+    for file in files:
+        shutil.copy(file, folder)
     package = "github.com/jaegertracing/jaeger/cmd/jaeger"
-    _run(["go", "build", "-mod=readonly", "-o", "jaeger", package], folder, "Jaeger", GOWORK="off")
+    _run(["go", "build", "-mod=readonly", "-ldflags=-s -w", "-o", "jaeger", package], folder, "Jaeger", GOWORK="off")
     return folder / "jaeger"
 
 
@@ -193,8 +200,10 @@ def _installed(name: str, python: str, *, make: bool) -> Path:
 def _install(folder: Path, python: str, requirements: Path) -> None:
     what = f"{requirements.stem} cannot be installed"
     _run([python, "-m", "venv", "--clear", str(folder)], HERE, what)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    _run([*pip, "install", "-q", "--no-input", "-r", str(requirements)], HERE, what)
+    program = str(folder / "bin" / "python")
+    uv = shutil.which("uv")
+    pip = [uv, "pip"] if uv else [program, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    _run([*pip, "install", "-q", *(["--python", program] if uv else []), "-r", str(requirements)], HERE, what)
     (folder / "whole").touch()
 
 
@@ -221,10 +230,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?", default="all", choices=[*PROGRAMS, "all"])
     parser.add_argument("--made", action="store_true", help="make nothing: only say where what is made stands")
+    parser.add_argument("--older", action="store_true", help="the Collector and Jaeger of `older/`")
     arguments = parser.parse_args()
     os.nice(NICENESS)
     failed = False
-    for name, make in PROGRAMS.items():
+    for name, make in (OLDER if arguments.older else PROGRAMS).items():
         if arguments.program in (name, "all"):
             try:
                 print(make(make=not arguments.made), flush=True)

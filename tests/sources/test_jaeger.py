@@ -32,6 +32,7 @@ SECOND_NS = 1_000_000_000
 INTERFACES = pytest.mark.parametrize("interfaces", [("v3",), ("legacy",)], ids=["v3", "legacy"])
 WAYS: dict[str, dict[str, Any]] = {
     "as 1.62": {},
+    "as 1.76": {"nothing_is_404": True},
     "new names only": {"names": "camel", "nothing_is_404": True},
     "a group for each span": {"a_group_each": True},
     "a line for each span": {"a_line_each": True},

@@ -19,6 +19,8 @@ START_METHODS = [
 ]
 """Those of multiprocessing."""
 STRICT = os.environ.get("OTEL_AGENT_TRACE_TEST_STRICT") == "1"  # read before any test clears the environment
+OLDER = os.environ.get("OTEL_AGENT_TRACE_TEST_SERVERS") == "older"
+"""Whether to talk to the Collector and the Jaeger of `tests/servers/older`."""
 
 
 def cannot_run(reason: str) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from tests.support.processes import ROOT
-from tests.support.requirements import STRICT, cannot_run
+from tests.support.requirements import OLDER, STRICT, cannot_run
 from tests.support.running_servers import (
     ALIVE,
     COLLECTOR_CONFIG,
@@ -55,7 +55,7 @@ def pytest_runtest_makereport(
 
 def _made(program: str) -> Path:
     """Where a program is; where all tests must run it is made, and the others who need it wait meanwhile."""
-    command = [sys.executable, str(BUILD), program, *([] if STRICT else ["--made"])]
+    command = [sys.executable, str(BUILD), program, *([] if STRICT else ["--made"]), *(["--older"] if OLDER else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         cannot_run(done.stderr.strip())
