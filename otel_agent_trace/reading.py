@@ -32,8 +32,8 @@ class ReadKeywords(QueryKeywords, frozen=True, kw_only=True):
     Args:
         strict: whether to raise a `BadRecordError` for the first record that cannot be read.
         on_problem: called with a `Problem` for each record that cannot be read; by default a warning is logged.
-        on_progress: called now and then with the bytes read and, where it is known, their total; for Jaeger with the
-            number of traces.
+        on_progress: called now and then with the bytes read and, where it is known, their total; for servers with
+            the number of traces.
     """
 
     strict: bool = False
@@ -56,16 +56,16 @@ class ReadCall(ReadKeywords, frozen=True):
 def iter_runs(call: ReadCall) -> Iterator[AgentRun]:
     """Yield the outermost runs of a source, each once and complete, as `AgentRun`s.
 
-    `source` is a path, a glob, a directory, the address of a Jaeger server, a backend that can be read, or a list of
+    `source` is a path, a glob, a directory, the address of a server, a backend that can be read, or a list of
     them. Runs are selected by the fields of `RunQuery`, as keywords, in a `query`, or both, where a keyword replaces the
     field of the query. Without an order, runs are yielded as they are completed while reading, in bounded memory. With
     `newest_first` or `sort` they are yielded in that order, and `limit` runs are held in memory (all of them without a
-    limit); Jaeger is then read only as far as needed for the newest.
+    limit); servers are then read only as far as needed for the newest.
 
     With `strict` the first record that cannot be read raises an error; otherwise `on_problem` is called with a `Problem`
     for each, or a warning is logged. A text that was repaired, such as invalid UTF-8, is read: that is a `Notice`, which
     `strict` does not raise. `on_progress` is called now and then with the bytes read and, where it is known,
-    their total; for Jaeger with the number of traces.
+    their total; for servers with the number of traces.
 
     Raises:
         SourceError: the source cannot be read at all.

@@ -96,7 +96,7 @@ class _Commands(click.Group):
 def _command(context: click.Context) -> None:
     """Read the traces of agents: list their runs, show them, walk through them, measure them.
 
-    SOURCE is a file, a directory or a glob of traces, or the address of a Jaeger server (http://HOST:16686); by default $OTEL_AGENT_TRACE_FILE, else traces.jsonl.
+    SOURCE is a file, a directory or a glob of traces, or the address of a Jaeger (http://HOST:16686) or ClickHouse server (clickhouse://HOST:8123/DATABASE); by default $OTEL_AGENT_TRACE_FILE, else traces.jsonl.
     RUN is a run id, the beginning of one, or "last"; SOURCE#RUN names both in one word.
     """
     if context.invoked_subcommand is None:

@@ -26,6 +26,8 @@ ENTRY_POINT_GROUP = "otel_agent_trace.sources"
 """Group of entry points that add sources: their name is the scheme of addresses, their object an `Opener`."""
 
 _OPENERS = {
+    "clickhouse": ("otel_agent_trace.sources.clickhouse", "ClickHouseSource"),
+    "clickhouses": ("otel_agent_trace.sources.clickhouse", "ClickHouseSource"),
     "http": ("otel_agent_trace.sources.jaeger", "JaegerSource"),
     "https": ("otel_agent_trace.sources.jaeger", "JaegerSource"),
 }

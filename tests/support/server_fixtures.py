@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Protocol
 
 import pytest
 
+from tests.support.clickhouse import ClickHouseDatabase, NoStatementsError, RunningClickHouse, exporter_templates
 from tests.support.processes import ROOT
-from tests.support.requirements import OLDER, STRICT, cannot_run
+from tests.support.requirements import OLDER, STRICT, cannot_run, need_package
 from tests.support.running_servers import (
     ALIVE,
     COLLECTOR_CONFIG,
@@ -152,3 +154,47 @@ def phoenix_server(phoenix_program: Path, tmp_path_factory: pytest.TempPathFacto
     server = opened(RunningPhoenix(phoenix_program, tmp_path_factory.mktemp("phoenix")))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClickHouse]:
+    """A ClickHouse that all tests share."""
+    need_package("chdb", "test")
+    need_package("clickhouse-connect", "test")
+    server = opened(RunningClickHouse(tmp_path_factory.mktemp("clickhouse")))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse_templates() -> dict[str, str]:
+    """The statements that make the exporter's tables."""
+    try:
+        return exporter_templates()
+    except NoStatementsError as error:
+        cannot_run(str(error))
+
+
+@pytest.fixture
+def clickhouse_databases(
+    clickhouse_server: RunningClickHouse, clickhouse_templates: dict[str, str]
+) -> Iterator[Callable[[], ClickHouseDatabase]]:
+    """Makes databases with the exporter's tables, without rows."""
+    with ExitStack() as ends:
+
+        def make() -> ClickHouseDatabase:
+            name = f"test_{uuid.uuid4().hex}"
+            default = ClickHouseDatabase(clickhouse_server, "default", clickhouse_templates)
+            default.run(f"CREATE DATABASE {name}")
+            ends.callback(default.run, f"DROP DATABASE {name}")
+            made = ClickHouseDatabase(clickhouse_server, name, clickhouse_templates)
+            made.make_tables()
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def clickhouse(clickhouse_databases: Callable[[], ClickHouseDatabase]) -> ClickHouseDatabase:
+    """A database of this test alone with the exporter's tables, without rows."""
+    return clickhouse_databases()
