@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         UnknownRunError,
     )
     from otel_agent_trace.export import ExportSummary, export_spans
-    from otel_agent_trace.metrics import MetricsReport, compute_metrics
+    from otel_agent_trace.metrics import MetricsComparison, MetricsReport, compare_metrics, compute_metrics
     from otel_agent_trace.model import (
         AgentRun,
         AgentStep,
@@ -83,7 +83,7 @@ _MODULES = {
         "UnknownRunError",
     ),
     "export": ("ExportSummary", "export_spans"),
-    "metrics": ("MetricsReport", "compute_metrics"),
+    "metrics": ("MetricsComparison", "MetricsReport", "compare_metrics", "compute_metrics"),
     "model": ("AgentRun", "AgentStep", "LogEntry", "Message", "RunStatus", "Score", "StepError", "StepKind", "Usage"),
     "pipeline": ("SpanSink",),
     "policies.presidio": ("PresidioMask",),
@@ -144,6 +144,7 @@ __all__ = [
     "Limits",
     "LogEntry",
     "Message",
+    "MetricsComparison",
     "MetricsReport",
     "Opaque",
     "PresidioMask",
@@ -171,6 +172,7 @@ __all__ = [
     "Usage",
     "__version__",
     "child_environment",
+    "compare_metrics",
     "compute_metrics",
     "configure",
     "current_run",

@@ -142,12 +142,19 @@ def score_condition(given: str) -> ScoreCondition:
     Raises:
         ConfigurationError: it is no such condition.
     """
-    found = _CONDITION.fullmatch(given.strip())
-    operand = None if found is None or found["value"] is None else _number_or_label(found["value"])
-    is_order_of_labels = found is not None and isinstance(operand, str) and found["sign"] not in ("=", "==", "!=")
-    if found is None or is_order_of_labels:
+    found = condition_in(given)
+    if found is None or (isinstance(found.operand, str) and found.sign not in ("=", "==", "!=")):
         msg = f'score must be like "helpful<0.5", "correct=true" or "verdict=pass", got {shown(given)}'
         raise ConfigurationError(msg)
+    return found
+
+
+def condition_in(given: str) -> ScoreCondition | None:
+    """Return the name, operator and operand in a text; None if it has another form."""
+    found = _CONDITION.fullmatch(given.strip())
+    if found is None:
+        return None
+    operand = None if found["value"] is None else _number_or_label(found["value"])
     return ScoreCondition(found["name"].strip(), found["sign"], operand)
 
 

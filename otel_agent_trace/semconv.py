@@ -21,6 +21,8 @@ FORMAT_NUMBER = 1
 
 OPERATION_NAME = "gen_ai.operation.name"
 PROVIDER_NAME = "gen_ai.provider.name"
+PROVIDERS = (PROVIDER_NAME, "gen_ai.system", "llm.provider", "llm.system")
+"""Attributes that name the provider of a model call, the present one first; the last two are OpenInference's."""
 AGENT_NAME = "gen_ai.agent.name"
 CONVERSATION_ID = "gen_ai.conversation.id"
 SESSION_IDS = (CONVERSATION_ID, "session.id", "conversation.id")
@@ -246,6 +248,13 @@ TOKENS_PER_CALL = {
 }
 """Attribute of the span → histogram."""
 MODALITY_UNKNOWN = "unknown"
+
+# ── metrics of our own ───────────────────────────────────────────────────────────────────────────────────────────────
+
+SPANS_KEPT = Metric("agent_trace.spans.kept", "{span}", "Spans that a backend has stored or sent.")
+LOSSES = Metric("agent_trace.losses", "{loss}", "What was dropped, or failed, by reason.")
+LOSS_SINK = "agent_trace.sink"
+LOSS_REASON = "agent_trace.reason"
 
 # ── span kinds and status codes as OTLP numbers them ─────────────────────────────────────────────────────────────────
 

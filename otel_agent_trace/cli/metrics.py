@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
+from typing import Any, TypeVar
 
 import click
 
@@ -10,13 +12,21 @@ from otel_agent_trace.cli.options import filter_options, json_option, source_arg
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stdout_console, write_json, write_message
-from otel_agent_trace.metrics import MetricsReport, compute_metrics
+from otel_agent_trace.metrics import MetricsComparison, MetricsReport, compute_metrics
+from otel_agent_trace.metrics.compute import compute_comparison
+from otel_agent_trace.metrics.conditions import FIGURES, FailCondition, fail_condition
 from otel_agent_trace.metrics.dropped import dropped_that_fit
 from otel_agent_trace.metrics.groups import KEYS
+from otel_agent_trace.metrics.sides import Sides, sides_of
+from otel_agent_trace.model import AgentRun, at_time
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources import name_of, open_source
 from otel_agent_trace.sources.census import Census
 from otel_agent_trace.sources.search import nothing_found_text, search
+
+M = TypeVar("M", MetricsReport, MetricsComparison)
+_OK, _FAILED = 0, 1
 
 
 @click.command("metrics")
@@ -30,26 +40,95 @@ from otel_agent_trace.sources.search import nothing_found_text, search
     help=f"Also figures for each group of runs, by {', '.join(KEYS)}; may be repeated.",
 )
 @click.option("--replays", is_flag=True, help="Count runs that are replays of others, too.")
+@click.option(
+    "--compare",
+    metavar="WHAT",
+    help="Compare two sets of runs: 7d (the last 7 days with the 7 days before) or KEY=BEFORE,AFTER for two groups of --by: version=1.2,1.3.",
+)
+@click.option(
+    "--fail-if",
+    metavar="CONDITION",
+    multiple=True,
+    help=f"Exit with status 1 where this holds, as 'success_rate<.95'; < or > after {', '.join(FIGURES)}; may be repeated.",
+)
 @json_option
 def command(
-    source: str | None, bucket: str | None, by: tuple[str, ...], *, as_json: bool, replays: bool, **filters: Any
-) -> None:
+    source: str | None,
+    bucket: str | None,
+    by: tuple[str, ...],
+    compare: str | None,
+    fail_if: tuple[str, ...],
+    *,
+    as_json: bool,
+    replays: bool,
+    **filters: Any,
+) -> int:
     """Measure success rate, latency, tokens, tools, models, scores and errors of the runs of SOURCE that match the filters."""
-    query, census = RunQuery.of(**filters).but(sort=None), Census()
-    report = _report(source_of(source), query, census, bucket=bucket, by=by, replays=replays)
+    conditions = [fail_condition(text) for text in fail_if]
+    query = RunQuery.of(**filters).but(sort=None)
+    if compare is None:
+        how: dict[str, Any] = {"bucket": bucket, "by": by, "replays": replays}
+        report = _measured(
+            source, query, lambda runs, dropped: compute_metrics(runs, dropped=dropped, **how), explain=not as_json
+        )
+        _write(report, as_json=as_json)
+        return _status(report, conditions)
+    if bucket is not None or by:
+        raise click.UsageError("--compare goes with neither --bucket nor --by", click.get_current_context())
+    sides, query = _sides(compare, query)
+    comparison = _measured(
+        source, query, lambda runs, _: compute_comparison(runs, sides, replays=replays), explain=not as_json
+    )
+    _write(comparison, as_json=as_json)
+    return _status(comparison.after, conditions)
+
+
+def _sides(compare: str, query: RunQuery) -> tuple[Sides, RunQuery]:
+    """Return what is compared, and the query that finds no other runs."""
+    until = datetime.now(timezone.utc) if query.until_ns is None else at_time(query.until_ns)
+    sides = sides_of(compare, until)
+    if sides.since is None:
+        return sides, query
+    if query.since_ns is not None:
+        msg = f"--compare {compare} goes with --until, at which its time ends, but not with --since"
+        raise click.UsageError(msg, click.get_current_context())
+    return sides, query.but(since=sides.since, until=until)
+
+
+def _measured(
+    source: str | None,
+    query: RunQuery,
+    measure: Callable[[Iterable[AgentRun], list[DroppedTraces]], M],
+    *,
+    explain: bool,
+) -> M:
+    """Return what a function measures of the runs that a query finds; with `explain`, write a message if there are none."""
+    name, census = source_of(source), Census()
+    with reporting_progress() as reporter, hints_on_error(name):
+        opened = open_source(name, on_progress=reporter.on_progress, media=False)
+        dropped = dropped_that_fit(opened.dropped(), query) if hasattr(opened, "dropped") else []
+        measured = measure(search(opened, query, reporter.on_problem, lambda found: found.run, census), dropped)
+    reports = (measured,) if isinstance(measured, MetricsReport) else (measured.before, measured.after)
+    if explain and not any(report.runs for report in reports):
+        write_message(nothing_found_text(query, name_of(name), census))
+    return measured
+
+
+def _write(measured: MetricsReport | MetricsComparison, *, as_json: bool) -> None:
     if as_json:
-        write_json(report.to_dict())
+        write_json(measured.to_dict())
         return
-    if not report.runs:
-        write_message(nothing_found_text(query, name_of(source_of(source)), census))
-    from otel_agent_trace.cli.printing import print_report  # noqa: PLC0415 - --json does without rich
+    from otel_agent_trace.cli import printing  # noqa: PLC0415 - --json does without rich
 
-    print_report(report, stdout_console())
+    if isinstance(measured, MetricsReport):
+        printing.print_report(measured, stdout_console())
+    else:
+        printing.print_comparison(measured, stdout_console())
 
 
-def _report(source: str, query: RunQuery, census: Census, **how: Any) -> MetricsReport:
-    with reporting_progress() as reporter, hints_on_error(source):
-        opened = open_source(source, on_progress=reporter.on_progress, media=False)
-        runs = search(opened, query, reporter.on_problem, lambda found: found.run, census)
-        counts = dropped_that_fit(opened.dropped(), query) if hasattr(opened, "dropped") else []
-        return compute_metrics(runs, dropped=counts, **how)
+def _status(report: MetricsReport, conditions: Sequence[FailCondition]) -> int:
+    """Write a line for each condition under which the report fails, and return the exit status."""
+    failures = [failure for condition in conditions if (failure := condition.failure(report)) is not None]
+    for failure in failures:
+        write_message(f"failed: {failure}")
+    return _FAILED if failures else _OK

@@ -14,11 +14,12 @@ from rich.console import Console
 from otel_agent_trace.cli.render import Rows, Wrapped, print_table, rich_tree, styled
 from otel_agent_trace.cli.side_by_side import Halves
 from otel_agent_trace.cli.streams import UNLIMITED
-from otel_agent_trace.metrics import MetricsReport
+from otel_agent_trace.metrics import MetricsComparison, MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.replay.diff import RunDiff
 from otel_agent_trace.runs.explain import RunExplanation
 from otel_agent_trace.sessions import AgentSession
+from otel_agent_trace.views.comparison import comparison_tables, comparison_title
 from otel_agent_trace.views.diff import (
     beginning_difference_rows,
     ending_difference_rows,
@@ -35,7 +36,7 @@ from otel_agent_trace.views.explanation import (
 )
 from otel_agent_trace.views.plan import plan_line, plan_table, refused_rows
 from otel_agent_trace.views.report import report_rows, report_tables, report_title
-from otel_agent_trace.views.rows import Cell, Row
+from otel_agent_trace.views.rows import Cell, Row, Table
 from otel_agent_trace.views.run_list import runs_table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title, status_cell
 from otel_agent_trace.views.sessions import (
@@ -136,7 +137,17 @@ def print_report(report: MetricsReport, console: Console) -> None:
     """Print the figures of all runs, then those of tools, models, agents, errors and time, where there are any."""
     console.print(styled(report_title(report)))
     console.print(Rows(report_rows(report)))
-    for table in report_tables(report):
+    _print_tables(report_tables(report), console)
+
+
+def print_comparison(comparison: MetricsComparison, console: Console) -> None:
+    """Print the two sets of runs, and the differences of their figures, of those of tools, models and scores too."""
+    console.print(styled(comparison_title(comparison)))
+    _print_tables(comparison_tables(comparison), console)
+
+
+def _print_tables(tables: Iterable[Table], console: Console) -> None:
+    for table in tables:
         console.print()
         if table.title:
             console.print(styled(Cell(table.title, "strong")))

@@ -3,10 +3,13 @@
 One pass and bounded memory are enough, and reports can be merged.
 """
 
+from otel_agent_trace.metrics.comparison import MetricsComparison, compare_metrics
 from otel_agent_trace.metrics.compute import compute_metrics
+from otel_agent_trace.metrics.differences import MetricsDifference
 from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
+    CallMetrics,
     ErrorMessage,
     GroupMetrics,
     Latency,
@@ -23,9 +26,12 @@ from otel_agent_trace.metrics.report import MetricsReport
 __all__ = [
     "AgentMetrics",
     "Bucket",
+    "CallMetrics",
     "ErrorMessage",
     "GroupMetrics",
     "Latency",
+    "MetricsComparison",
+    "MetricsDifference",
     "MetricsReport",
     "ModelMetrics",
     "Outcomes",
@@ -34,5 +40,6 @@ __all__ = [
     "Sizes",
     "Tokens",
     "ToolMetrics",
+    "compare_metrics",
     "compute_metrics",
 ]

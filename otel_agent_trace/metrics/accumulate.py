@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from otel_agent_trace import categories, semconv
+from otel_agent_trace.metrics.repeats import has_loop, retries_among
 from otel_agent_trace.metrics.series import bucket_start_ns
 from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import CallTally, Occurrences, OutcomeTally, RunTally, ScoreTally, normalised
@@ -23,21 +26,64 @@ _CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: cat
 
 def count_run(tally: RunTally, run: AgentRun, groups: Mapping[str, Iterable[str]] = MappingProxyType({})) -> None:
     """Count an outermost run with everything below it, in the groups with the given names by key too."""
-    tokens, scores = _token_counts(usage_of(run)), _scores_by_name(run)
+    tokens, scores, conduct = _token_counts(usage_of(run)), _scores_by_name(run), _conduct_of(run)
     agent = tally.agents.at(_name_or_unknown(run.agent_name))
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
-        _count_outcome(outcomes, run, tokens)
+        _count_outcome(outcomes, run, tokens, conduct)
     _count_scores(tally.scores, scores)
     for key, names in groups.items():
         for name in names:
             group = tally.groups[key].at(name)  # which the next name may drive out of the table
-            _count_outcome(group.outcomes, run, tokens)
+            _count_outcome(group.outcomes, run, tokens, conduct)
             _count_scores(group.scores, scores)
     if _is_finished(run):
         tally.steps.add(sum(len(part.steps) for part in run.walk()))
     _count_run_error(tally, run)
     for nested in run.walk():
         _count_steps(tally, nested)
+    _count_repeats(tally, conduct)
+
+
+class _Conduct(NamedTuple):
+    """Hold what is known of all calls of an outermost run together.
+
+    Attributes:
+        loops: the tools that were called again and again with the same input.
+        retries: the number of retries by kind and name of what was called, where there are any.
+        has_tool_errors: whether a call of a tool failed.
+    """
+
+    loops: frozenset[str]
+    retries: Mapping[tuple[StepKind, str], int]
+    has_tool_errors: bool
+
+
+def _conduct_of(run: AgentRun) -> _Conduct:
+    tools, models = defaultdict[str, list[AgentStep]](list), defaultdict[str, list[AgentStep]](list)
+    for part in run.walk():
+        for step in part.steps:
+            if step.kind is StepKind.TOOL:
+                tools[_name_or_unknown(step.name)].append(step)
+            elif step.kind is StepKind.MODEL:
+                models[model_name(step)].append(step)
+    by_kind = ((StepKind.TOOL, tools), (StepKind.MODEL, models))
+    return _Conduct(
+        loops=frozenset([name for name, calls in tools.items() if has_loop(calls)]),
+        retries={
+            (kind, name): number
+            for kind, by_name in by_kind
+            for name, calls in by_name.items()
+            if (number := retries_among(calls, _has_failed))
+        },
+        has_tool_errors=any(map(_has_failed, itertools.chain.from_iterable(tools.values()))),
+    )
+
+
+def _count_repeats(tally: RunTally, conduct: _Conduct) -> None:
+    for name in conduct.loops:
+        tally.tools.at(name).loops += 1
+    for (kind, name), number in conduct.retries.items():
+        (tally.tools if kind is StepKind.TOOL else tally.models).at(name).retries += number
 
 
 def _scores_by_name(run: AgentRun) -> Mapping[str, list[Score]]:
@@ -78,9 +124,16 @@ def _bucket_tallies(tally: RunTally, run: AgentRun) -> tuple[OutcomeTally, ...]:
     return (tally.series.at(bucket_start_ns(run.started_at_ns, tally.bucket_ns)),)
 
 
-def _count_outcome(outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str]) -> None:
-    outcomes.statuses[_outcome(run)] += 1
+def _count_outcome(outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str], conduct: _Conduct) -> None:
+    status = _outcome(run)
+    outcomes.statuses[status] += 1
     outcomes.tokens.update(tokens)
+    outcomes.token_squares += (tokens["input_tokens"] + tokens["output_tokens"]) ** 2
+    outcomes.loops += bool(conduct.loops)
+    outcomes.retries += sum(conduct.retries.values())
+    outcomes.success_with_tool_errors += status == RunStatus.SUCCESS.value and conduct.has_tool_errors
+    if run.first_chunk_at_ns is not None:
+        outcomes.first_chunk_ns.add(run.first_chunk_at_ns - run.started_at_ns)
     if _is_finished(run) and run.ended_at_ns is not None:
         outcomes.latency_ns.add(run.ended_at_ns - run.started_at_ns)
 
@@ -107,17 +160,32 @@ def _count_steps(tally: RunTally, run: AgentRun) -> None:
             _count_error(tally, error, _ONE_STEP)
     for step in counting_calls(run):
         if step.usage is not None:
-            tally.models.at(model_name(step)).tokens.update(_token_counts(step.usage))
+            _count_usage(tally.models.at(model_name(step)), step, step.usage)
 
 
 def _count_call(call: CallTally, step: AgentStep) -> None:
     call.calls += 1
-    call.errors += _step_error(step) is not None
+    call.errors += _has_failed(step)
     call.abandoned += step.abandoned
-    is_paused = _is_paused(step)
-    call.paused += is_paused
-    if step.ended_at_ns is not None and not step.abandoned and not is_paused:
-        call.latency_ns.add(step.ended_at_ns - step.started_at_ns)
+    call.paused += _is_paused(step)
+    if (duration_ns := _complete_ns(step)) is not None:
+        call.latency_ns.add(duration_ns)
+    if step.first_chunk_at_ns is not None:
+        call.first_chunk_ns.add(step.first_chunk_at_ns - step.started_at_ns)
+
+
+def _complete_ns(step: AgentStep) -> int | None:
+    """Return the duration of a call; None for one that was abandoned or paused, or has no end."""
+    if step.ended_at_ns is None or step.abandoned or _is_paused(step):
+        return None
+    return step.ended_at_ns - step.started_at_ns
+
+
+def _count_usage(call: CallTally, step: AgentStep, usage: Usage) -> None:
+    call.tokens.update(_token_counts(usage))
+    if (duration_ns := _complete_ns(step)) is not None and usage.output_tokens is not None:
+        call.timed_output_tokens += usage.output_tokens
+        call.output_ns += max(duration_ns, 0)
 
 
 def _step_error(step: AgentStep) -> StepError | None:
@@ -125,6 +193,10 @@ def _step_error(step: AgentStep) -> StepError | None:
     if step.abandoned or _is_paused(step):
         return None
     return step.run.error if step.error is None and step.run is not None else step.error
+
+
+def _has_failed(step: AgentStep) -> bool:
+    return (step.error is not None or step.run is not None) and _step_error(step) is not None
 
 
 def _is_paused(step: AgentStep) -> bool:

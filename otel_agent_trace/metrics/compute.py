@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from otel_agent_trace.metrics.accumulate import count_run
+from otel_agent_trace.metrics.comparison import MetricsComparison
 from otel_agent_trace.metrics.dropped import count_dropped
 from otel_agent_trace.metrics.groups import grouping
 from otel_agent_trace.metrics.report import MetricsReport
 from otel_agent_trace.metrics.series import bucket_width_ns
-from otel_agent_trace.metrics.strata import DROPPED, Strata, Weight, weight_of
+from otel_agent_trace.metrics.sides import Sides
+from otel_agent_trace.metrics.strata import DROPPED, WHOLE, Strata, Weight, weight_of
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.sampling import DroppedTraces
+
+_NO_GROUPS: Mapping[str, Callable[[AgentRun], list[str]]] = MappingProxyType({})
 
 
 def compute_metrics(
@@ -31,8 +36,8 @@ def compute_metrics(
         runs: the outermost runs; their sub-agents' runs are found below their steps.
         bucket: the width of the buckets of `MetricsReport.series`: ``"15m"``, ``"1h"``, ``"1d"`` (units s, m, h, d, w)
             or a timedelta; without it there is no series.
-        by: what the groups of `MetricsReport.by` are by, one key or several: ``agent``, ``model``, ``user_id``, ``session_id``,
-            ``service``, ``status``, ``tag``, ``prompt_name``, ``prompt_version``, ``environment``, ``metadata.KEY``,
+        by: what the groups of `MetricsReport.by` are by, one key or several: ``agent``, ``model``, ``provider``, ``tool``,
+            ``user_id`` (or ``user``), ``session_id`` (or ``session``), ``service``, ``version``, ``status``, ``tag``, ``prompt_name``, ``prompt_version``, ``environment``, ``metadata.KEY``,
             ``resource.KEY`` or ``score:NAME``; without it there are no groups.
         replays: whether runs that are replays of others count too.
         dropped: how many traces the sampler of these runs dropped, where it counted them: numbers of runs and rates are
@@ -47,15 +52,41 @@ def compute_metrics(
     for count in counts:
         count_dropped(strata.at(DROPPED), count)
     measured = (run for run in runs if replays or run.replay_of is None)
-    for (weight, _), of_cluster in itertools.groupby(measured, key=_cluster_of):
-        tally = strata.at(Weight(weight, 1.0 if counts else weight))
-        cluster = tally if weight == 1 else strata.new_tally()
-        for run in of_cluster:
-            count_run(cluster, run, {key: names(run) for key, names in names_of.items()})
-        if cluster is not tally:
-            cluster.close()
-            tally.absorb(cluster)
+    _count(measured, (strata,), names_of, are_dropped_counted=bool(counts))
     return MetricsReport(strata)
+
+
+def compute_comparison(runs: Iterable[AgentRun], sides: Sides, *, replays: bool = False) -> MetricsComparison:
+    """Count runs into the reports of two sets of them, in one pass, and return these with their differences.
+
+    A run that belongs to both sets counts in both.
+    """
+    both = Strata(), Strata()
+    _count((run for run in runs if replays or run.replay_of is None), both, sides_of=sides.of)
+    before, after = map(MetricsReport, both)
+    return MetricsComparison(before, after, sides.names)
+
+
+def _count(
+    runs: Iterable[AgentRun],
+    all_strata: Sequence[Strata],
+    names_of: Mapping[str, Callable[[AgentRun], list[str]]] = _NO_GROUPS,
+    *,
+    sides_of: Callable[[AgentRun], Iterable[bool]] = lambda _: (True,),
+    are_dropped_counted: bool = False,
+) -> None:
+    """Count runs into those of several strata of which `sides_of` returns True."""
+    for (weight, _), of_cluster in itertools.groupby(runs, key=_cluster_of):
+        clusters = [strata.at(WHOLE) if weight == 1 else strata.new_tally() for strata in all_strata]
+        for run in of_cluster:
+            names = {key: names(run) for key, names in names_of.items()}
+            for cluster, is_in in zip(clusters, sides_of(run), strict=True):
+                if is_in:
+                    count_run(cluster, run, names)
+        for strata, cluster in zip(all_strata, clusters, strict=True):
+            if weight != 1 and cluster.outcomes.runs:
+                cluster.close()
+                strata.at(Weight(weight, 1.0 if are_dropped_counted else weight)).absorb(cluster)
 
 
 def _cluster_of(run: AgentRun) -> tuple[float, object]:

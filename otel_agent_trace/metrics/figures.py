@@ -76,7 +76,10 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
-    """Represent the tokens of model calls. Cached tokens are part of the input, reasoning tokens part of the output."""
+    """Represent the tokens of model calls. Cached tokens are part of the input, reasoning tokens part of the output.
+
+    `cache_hit_share` is the share of the input that was read from a cache, from 0 to 1; None without any input.
+    """
 
     input_tokens: Count = 0
     output_tokens: Count = 0
@@ -84,13 +87,15 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     cache_read_input_tokens: Count = 0
     cache_write_input_tokens: Count = 0
     reasoning_output_tokens: Count = 0
+    cache_hit_share: float | None = None
 
 
-class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Represent the calls of one tool, those of sub-agents included.
+class CallMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Represent the calls of one tool or model, those of sub-agents included.
 
     `abandoned` calls never reported their end, `paused` ones were ended by a signal: they are no errors and have no
-    latency. `error_rate` is errors by calls, without the paused ones.
+    latency. `error_rate` is errors by calls, without the paused ones. `retries` are the calls before which the same call
+    had failed in the same run.
     """
 
     calls: Count = 0
@@ -99,6 +104,7 @@ class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
     paused: Count = 0
     error_rate: float | None = None
     error_rate_interval: Bounds | None = None
+    retries: Count = 0
     latency: Latency = Latency()
 
     @property
@@ -107,10 +113,22 @@ class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
         return self.paused
 
 
-class ModelMetrics(ToolMetrics, frozen=True, kw_only=True):
-    """Represent the calls of one model, those of sub-agents included, and their tokens."""
+class ToolMetrics(CallMetrics, frozen=True, kw_only=True):
+    """Represent the calls of one tool; `loops` are the runs in which it was called three times with the same input."""
+
+    loops: Count = 0
+
+
+class ModelMetrics(CallMetrics, frozen=True, kw_only=True):
+    """Represent the calls of one model, and their tokens.
+
+    `first_chunk` is the time from the start of a call to the first chunk of its answer, where that was streamed.
+    `tokens_per_s` are the output tokens of completed calls that reported some, by the whole durations of these calls.
+    """
 
     tokens: Tokens = Tokens()
+    first_chunk: Latency = Latency()
+    tokens_per_s: float | None = None
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +136,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
     `success_rate` is of the `finished` runs (all but the running ones and the paused ones), `success_interval` its 95 % Wilson interval
     (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
+    `first_chunk` is the time to the first chunk that a run streamed itself. `loops` are the runs in which a tool was
+    called three times with the same input, `retries` the calls before which the same call had failed in the same run,
+    `success_with_tool_errors` the runs that succeeded although a call of a tool failed.
 
     The success interval is of the agent's rate, in as many runs as one likes; in a sample, `sampling_interval` is of the
     rate of the runs that happened. `too_few` is whether it is a sample in which fewer than 30 runs were kept.
@@ -135,7 +156,11 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     sampling_interval: Bounds | None = None
     too_few: bool = False
     latency: Latency = Latency()
+    first_chunk: Latency = Latency()
     tokens: Tokens = Tokens()
+    loops: Count = 0
+    retries: Count = 0
+    success_with_tool_errors: Count = 0
 
     @property
     def interrupted(self) -> Count:
@@ -230,17 +255,27 @@ def sizes(counts: Sample[Distribution]) -> Sizes:
 def tokens(counts: Sample[Counter[str]]) -> Tokens:
     """Return the figures of tokens by kind."""
     sums = {name: counts.total(lambda counter: counter[name]) for name in TOKEN_FIELDS}  # noqa: B023 - called at once
-    return Tokens(total_tokens=sums["input_tokens"] + sums["output_tokens"], **sums)
+    return Tokens(
+        total_tokens=sums["input_tokens"] + sums["output_tokens"],
+        cache_hit_share=rate(sums["cache_read_input_tokens"], sums["input_tokens"]),
+        **sums,
+    )
 
 
 def tool(sample: Sample[CallTally]) -> ToolMetrics:
     """Return the figures of a tool."""
-    return ToolMetrics(**_call_figures(sample))
+    return ToolMetrics(**_call_figures(sample), loops=sample.total(attrgetter("loops")))
 
 
 def model(sample: Sample[CallTally]) -> ModelMetrics:
     """Return the figures of a model."""
-    return ModelMetrics(**_call_figures(sample), tokens=tokens(sample.of(lambda tally: tally.tokens)))
+    output_ns = sample.total(attrgetter("output_ns"))
+    return ModelMetrics(
+        **_call_figures(sample),
+        tokens=tokens(sample.of(lambda tally: tally.tokens)),
+        first_chunk=latency(sample.of(lambda tally: tally.first_chunk_ns)),
+        tokens_per_s=rate(sample.total(attrgetter("timed_output_tokens")) * _NS_PER_S, output_ns),
+    )
 
 
 def outcomes(sample: Sample[OutcomeTally]) -> Outcomes:
@@ -310,7 +345,7 @@ def bucket(start_ns: int | None, sample: Sample[OutcomeTally]) -> Bucket:
 
 
 def _call_figures(sample: Sample[CallTally]) -> dict[str, Any]:
-    counts = {name: sample.total(attrgetter(name)) for name in ("calls", "errors", "abandoned", "paused")}
+    counts = {name: sample.total(attrgetter(name)) for name in ("calls", "errors", "abandoned", "paused", "retries")}
     ended = counts["calls"] - counts["paused"]
     traces = sample.of(lambda tally: tally.traces)
     return {
@@ -326,7 +361,9 @@ def _outcome_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
         **_status_figures(sample.counted() if are_counts_of(sample) else sample.estimated()),
         "too_few": sample.is_sampled and sample.kept(lambda tally: tally.runs) < _FEWEST_KEPT,
         "latency": latency(sample.of(lambda tally: tally.latency_ns)),
+        "first_chunk": latency(sample.of(lambda tally: tally.first_chunk_ns)),
         "tokens": tokens(sample.of(lambda tally: tally.tokens)),
+        **{name: sample.total(attrgetter(name)) for name in ("loops", "retries", "success_with_tool_errors")},
     }
 
 

@@ -1,6 +1,7 @@
 """Find the groups to which a run belongs: those of its agent, of its user, of a score of it, and so on.
 
-A run belongs to one group, except where it has several tags, models, versions of prompts, or scores of one name.
+A run belongs to one group, except where it has several tags, models, providers, tools, versions of prompts, or scores
+of one name.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
 from otel_agent_trace.metrics.accumulate import model_name, shortened
-from otel_agent_trace.model import AgentRun, Score
+from otel_agent_trace.model import AgentRun, AgentStep, Score
 from otel_agent_trace.query import SCORE_PREFIX, score_name_in, status_of
 from otel_agent_trace.scores import LARGEST_EXACT, number_of, scores_called
 from otel_agent_trace.values import encode_text
@@ -22,6 +24,19 @@ NONE = "(none)"
 
 def _models_of(run: AgentRun) -> Iterable[Any]:
     return [model_name(step) for part in run.walk() for step in part.model_steps] or [run.model]
+
+
+def _providers_of(run: AgentRun) -> Iterable[Any]:
+    return [_provider_of(step) for part in run.walk() for step in part.model_steps]
+
+
+def _provider_of(step: AgentStep) -> Any:
+    """Return the provider of a model call by its present name, or by one of the names that it had before."""
+    return next((name for key in semconv.PROVIDERS if (name := step.attributes.get(key))), None)
+
+
+def _tools_of(run: AgentRun) -> Iterable[Any]:
+    return [step.name for part in run.walk() for step in part.tool_steps]
 
 
 def _of_prompt(field: str) -> Callable[[AgentRun], Iterable[Any]]:
@@ -38,15 +53,20 @@ def _of_prompt(field: str) -> Callable[[AgentRun], Iterable[Any]]:
 _FIELDS: dict[str, Callable[[AgentRun], Iterable[Any]]] = {
     "agent": lambda run: [run.agent_name],
     "model": _models_of,
+    "provider": _providers_of,
+    "tool": _tools_of,
     "user_id": lambda run: [run.user_id],
     "session_id": lambda run: [run.session_id],
     "service": lambda run: [run.service_name],
+    "version": lambda run: [run.service_version],
     "status": lambda run: [status_of(run)],
     "tag": lambda run: run.tags,
     "prompt_name": _of_prompt("prompt_name"),
     "prompt_version": _of_prompt("prompt_version"),
     "environment": lambda run: [run.environment],
 }
+_ALIASES = {"user": "user_id", "session": "session_id"}
+"""Names of keys as the options of the commands have them."""
 _MAPPINGS: dict[str, Callable[[AgentRun], dict[Any, Any]]] = {
     "metadata": lambda run: run.metadata,
     "resource": lambda run: run.resource,
@@ -57,6 +77,8 @@ KEYS = (*_FIELDS, *(f"{name}.KEY" for name in _MAPPINGS), f"{SCORE_PREFIX}NAME")
 
 def grouping(by: str) -> Callable[[AgentRun], list[str]]:
     """Return a function that returns the names of the groups of a run by one of `KEYS`, each once, at least one.
+
+    ``user`` and ``session`` stand for ``user_id`` and ``session_id``.
 
     Raises:
         ConfigurationError: it is no such key.
@@ -70,8 +92,9 @@ def grouping(by: str) -> Callable[[AgentRun], list[str]]:
 def _reader(by: Any) -> Callable[[AgentRun], Iterable[Any]] | None:
     if not isinstance(by, str):
         return None
-    if by in _FIELDS:
-        return _FIELDS[by]
+    field = _FIELDS.get(_ALIASES.get(by, by))
+    if field is not None:
+        return field
     score = score_name_in(by)
     if score is not None:
         return lambda run: map(_word_of, scores_called(run, score))

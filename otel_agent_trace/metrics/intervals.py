@@ -35,8 +35,21 @@ def wilson_interval(successes: float, trials: float) -> tuple[float, float] | No
     return low, high
 
 
-def t_quantile(degrees: int) -> float:
-    """Return the quantile of Student's t distribution at 0.975, within 0.2 %, for at least one degree of freedom."""
-    if degrees in _T_OF_FEW:
-        return _T_OF_FEW[degrees]
+def rank_interval(share: float, count: int) -> tuple[int, int]:
+    """Return the ranks, from 0 on, between whose values a quantile is with 95 % certainty; they may be out of range.
+
+    `share` is that of the values below the quantile. The normal distribution stands for the binomial one.
+    """
+    centre, margin = share * count, Z * math.sqrt(share * (1 - share) * count)
+    return math.floor(centre - margin) - 1, math.ceil(centre + margin) - 1
+
+
+def t_quantile(degrees: float) -> float:
+    """Return the quantile of Student's t distribution at 0.975, within 0.2 %, for at least one degree of freedom.
+
+    Below three degrees a fraction counts as the whole number below it.
+    """
+    of_few = _T_OF_FEW.get(math.floor(degrees))
+    if of_few is not None:
+        return of_few
     return math.fsum(term / float(degrees) ** power for power, term in enumerate(_T_TERMS))

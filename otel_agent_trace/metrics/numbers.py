@@ -14,14 +14,14 @@ from typing import TypeAlias
 
 from otel_agent_trace.metrics.intervals import t_quantile
 
-_PARTS = 1 << 1074
+PARTS = 1 << 1074
 """Units of a sum in 1; those of a sum of squares are the square of it."""
 _LARGEST = sys.float_info.max
 
 
 @dataclass(slots=True)
 class Numbers:
-    """Count finite numbers: their sum and that of their squares in units of `_PARTS`, the least and the greatest."""
+    """Count finite numbers: their sum and that of their squares in units of `PARTS`, the least and the greatest."""
 
     count: int = 0
     total: int = 0
@@ -32,12 +32,12 @@ class Numbers:
     def add(self, number: float) -> None:
         """Add one finite number."""
         numerator, denominator = number.as_integer_ratio()
-        parts = numerator * (_PARTS // denominator)
+        parts = numerator * (PARTS // denominator)
         plain = number + 0.0  # -0.0 is 0.0: which of two equal numbers is the least must not depend on their order
         self.absorb(Numbers(1, parts, parts * parts, plain, plain))
 
     def deviations(self, mean: Fraction) -> Fraction:
-        """Return the sum of the squares of the distances from `mean`, which is in units of `_PARTS`."""
+        """Return the sum of the squares of the distances from `mean`, which is in units of `PARTS`."""
         return self.squares - 2 * mean * self.total + mean**2 * self.count
 
     def absorb(self, other: Numbers) -> None:
@@ -58,7 +58,7 @@ Parts: TypeAlias = Sequence[tuple[float, Numbers]]
 def mean_of(parts: Parts) -> float | None:
     """Return the weighted mean; None without a number."""
     mean = _mean(parts)
-    return None if mean is None else mean.numerator / (mean.denominator * _PARTS)
+    return None if mean is None else mean.numerator / (mean.denominator * PARTS)
 
 
 def mean_interval_of(parts: Parts) -> tuple[float, float] | None:
@@ -77,8 +77,8 @@ def mean_interval_of(parts: Parts) -> tuple[float, float] | None:
     if degrees < 1:
         return None
     deviations = sum(Fraction(weight) ** 2 * numbers.deviations(mean) for weight, numbers in parts)
-    error = math.isqrt(int(deviations / total**2 * (degrees + 1) / degrees)) / _PARTS
-    centre, margin = mean.numerator / (mean.denominator * _PARTS), t_quantile(int(degrees)) * error
+    error = math.isqrt(int(deviations / total**2 * (degrees + 1) / degrees)) / PARTS
+    centre, margin = mean.numerator / (mean.denominator * PARTS), t_quantile(int(degrees)) * error
     return max(centre - margin, -_LARGEST), min(centre + margin, _LARGEST)
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.metrics import figures
+from otel_agent_trace.metrics import figures, frames
 from otel_agent_trace.metrics.dropped import COUNTED_KEYS, are_buckets_counted
 from otel_agent_trace.metrics.estimates import Bounds
 from otel_agent_trace.metrics.figures import (
@@ -33,6 +33,10 @@ from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY
 from otel_agent_trace.metrics.strata import Count, Sample, Strata
 from otel_agent_trace.metrics.table import Table, Tally
 from otel_agent_trace.metrics.tally import Occurrences, RunTally
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Tally)
@@ -86,7 +90,7 @@ class MetricsReport:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """Return all figures of the outermost runs together; the properties up to `tokens` are its own."""
+        """Return all figures of the outermost runs together; the properties up to `success_with_tool_errors` are its own."""
         return figures.outcomes(self._sample.of(lambda tally: tally.outcomes))
 
     @property
@@ -165,6 +169,26 @@ class MetricsReport:
     def tokens(self) -> Tokens:
         """Return the tokens of all runs and the runs below them, none counted twice."""
         return self.outcomes.tokens
+
+    @property
+    def first_chunk(self) -> Latency:
+        """Return the times to the first chunk of the runs that streamed chunks themselves, in seconds."""
+        return self.outcomes.first_chunk
+
+    @property
+    def loops(self) -> Count:
+        """Return the number of outermost runs in which a tool was called three times, or more, with the same input."""
+        return self.outcomes.loops
+
+    @property
+    def retries(self) -> Count:
+        """Return the number of calls of tools and models before which the same call had failed in the same run."""
+        return self.outcomes.retries
+
+    @property
+    def success_with_tool_errors(self) -> Count:
+        """Return the number of outermost runs that succeeded although a call of a tool failed."""
+        return self.outcomes.success_with_tool_errors
 
     @cached_property
     def steps_per_run(self) -> Sizes:
@@ -284,6 +308,26 @@ class MetricsReport:
         }
         plain: dict[str, Any] = json.loads(json.dumps(msgspec.to_builtins(data), allow_nan=False))  # lists, no tuples
         return plain
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a `pandas.DataFrame` of all figures but errors, with a row for each thing that has some.
+
+        The column ``table`` is ``total``, ``agents``, ``tools``, ``models``, ``scores``, ``by KEY``, ``scores by KEY`` or
+        ``series``; ``name``, ``score`` and ``start`` are the keys of its rows. The figures are columns of floats,
+        the same ones for every report.
+
+        Raises:
+            ConfigurationError: pandas is not installed.
+        """
+        return frames.to_pandas(self)
+
+    def to_arrow(self) -> pa.Table:
+        """Return a `pyarrow.Table` with the columns and rows of `to_pandas`.
+
+        Raises:
+            ConfigurationError: pyarrow is not installed.
+        """
+        return frames.to_arrow(self)
 
 
 def _shared(setting: str, one: MetricsReport, other: MetricsReport, text_of: Callable[[MetricsReport], str]) -> Any:

@@ -14,6 +14,8 @@ from ddsketch.ddsketch import BaseDDSketch
 from ddsketch.mapping import LogarithmicMapping
 from ddsketch.store import DenseStore
 
+from otel_agent_trace.metrics.intervals import rank_interval
+
 RELATIVE_ACCURACY = 0.01
 """Greatest distance of a quantile from the true one, as a share of the true one."""
 
@@ -84,7 +86,24 @@ class Distribution:
 
     def percentile(self, percent: int) -> float | None:
         """Return the least value that `percent` % of the values do not exceed, within 1 %; None without a value."""
-        rank = max(-(-percent * self.count // 100) - 1, 0)
+        return self._at_rank(max(-(-percent * self.count // 100) - 1, 0))
+
+    def percentile_interval(self, percent: int) -> tuple[float, float] | None:
+        """Return the 95 % interval (low, high) of a percentile of whatever the values are a sample of.
+
+        It goes from one value to another, by ranks that follow from the binomial distribution of the number of values
+        below the percentile, and is widened by what quantiles are off; None if there are too few values for one of the two.
+        """
+        low, high = rank_interval(percent / 100, self.count)
+        if low < 0 or high >= self.count:
+            return None
+        least, greatest = self._at_rank(low), self._at_rank(high)
+        if least is None or greatest is None:
+            return None
+        return least / (1 + RELATIVE_ACCURACY), greatest / (1 - RELATIVE_ACCURACY)
+
+    def _at_rank(self, rank: int) -> float | None:
+        """Return the value of a rank from 0 on, within 1 %; None without a value."""
         share = (rank + 0.5) / max(self.count - 1, 1)  # ddsketch takes a share, and rounds down between two ranks
         estimate = self._sketch.get_quantile_value(min(share, 1.0))
         if estimate is None or self.minimum is None or self.maximum is None:

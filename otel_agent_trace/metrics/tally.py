@@ -61,12 +61,19 @@ def _by_name(new: type[V], limit: int = NAMES) -> Table[str, V]:
 class OutcomeTally:
     """Count outermost runs by status (or ``paused``), the durations of the finished ones (ns), and the tokens by kind.
 
+    `token_squares` is the sum of the squares of the runs' numbers of tokens, input and output together. `loops` are the runs in which a tool looped, `retries` the calls in them that were retries, and
+    `success_with_tool_errors` the runs that succeeded although a call of a tool failed.
     `traces` are of a sample: the successes by finished runs.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
     latency_ns: Distribution = field(default_factory=Distribution)
     tokens: Counter[str] = field(default_factory=Counter)
+    first_chunk_ns: Distribution = field(default_factory=Distribution)
+    token_squares: int = 0
+    loops: int = 0
+    retries: int = 0
+    success_with_tool_errors: int = 0
     traces: Moments = field(default_factory=Moments)
 
     @property
@@ -88,12 +95,18 @@ class OutcomeTally:
         """Take the runs for those of one trace."""
         self.traces.add(self.success, self.finished)
         self.latency_ns.close()
+        self.first_chunk_ns.close()
 
     def absorb(self, other: OutcomeTally) -> None:
         """Add the counts of another tally."""
         self.statuses.update(other.statuses)
         self.latency_ns.absorb(other.latency_ns)
         self.tokens.update(other.tokens)
+        self.first_chunk_ns.absorb(other.first_chunk_ns)
+        self.token_squares += other.token_squares
+        self.loops += other.loops
+        self.retries += other.retries
+        self.success_with_tool_errors += other.success_with_tool_errors
         self.traces.absorb(other.traces)
 
 
@@ -118,6 +131,8 @@ class AgentTally:
 class CallTally:
     """Count the calls of one tool or model, the durations of the completed ones (ns), and a model's tokens by kind.
 
+    `retries` are calls, `loops` the runs in which the tool looped. `timed_output_tokens` are the output tokens of the
+    completed calls that reported some, `output_ns` the durations of the same calls.
     `traces` are of a sample: the errors by calls that were not paused.
     """
 
@@ -127,12 +142,18 @@ class CallTally:
     paused: int = 0
     latency_ns: Distribution = field(default_factory=Distribution)
     tokens: Counter[str] = field(default_factory=Counter)
+    loops: int = 0
+    retries: int = 0
+    first_chunk_ns: Distribution = field(default_factory=Distribution)
+    timed_output_tokens: int = 0
+    output_ns: int = 0
     traces: Moments = field(default_factory=Moments)
 
     def close(self) -> None:
         """Take the calls for those of one trace."""
         self.traces.add(self.errors, self.calls - self.paused)
         self.latency_ns.close()
+        self.first_chunk_ns.close()
 
     def absorb(self, other: CallTally) -> None:
         """Add the counts of another tally."""
@@ -142,6 +163,11 @@ class CallTally:
         self.paused += other.paused
         self.latency_ns.absorb(other.latency_ns)
         self.tokens.update(other.tokens)
+        self.loops += other.loops
+        self.retries += other.retries
+        self.first_chunk_ns.absorb(other.first_chunk_ns)
+        self.timed_output_tokens += other.timed_output_tokens
+        self.output_ns += other.output_ns
         self.traces.absorb(other.traces)
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from otel_agent_trace import sdk  # noqa: F401 - first, as it imports the SDK with an invalid environment too
 from otel_agent_trace.pipeline.data_policies import DataOptions, DataPolicies, data_policies
 from otel_agent_trace.pipeline.gate import Gate
-from otel_agent_trace.pipeline.pipeline import DROPPED_BY_A_POLICY, Pipeline, checked_policies, policies_without_gate
+from otel_agent_trace.pipeline.pipeline import (
+    DROPPED_BY_A_POLICY,
+    Pipeline,
+    checked_policies,
+    name_of,
+    policies_without_gate,
+)
 from otel_agent_trace.pipeline.sinks import SpanSink
 from otel_agent_trace.pipeline.spans import PipelineSpan, Policies, Policy, StartedSpan
 
@@ -22,5 +28,6 @@ __all__ = [
     "StartedSpan",
     "checked_policies",
     "data_policies",
+    "name_of",
     "policies_without_gate",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -187,10 +187,11 @@ class Pipeline:
         """Return whether `release` has something to do."""
         return self._held is not None or not all(sink.releases_itself for sink in self.sinks)
 
-    def release(self) -> None:
+    def release(self, note_sink: Callable[[SpanSink, Mapping[str, int]], None] | None = None) -> None:
         """Decide what the gate holds, flush every sink, and release those to which nothing else refers.
 
-        It is for a pipeline that nobody uses any more, and may take as long as `close`.
+        It is for a pipeline that nobody uses any more, and may take as long as `close`. `note_sink` is called with each
+        sink and its last counts.
         """
         self.flush()
         sinks = list(self.sinks)
@@ -200,14 +201,24 @@ class Pipeline:
             sink = sinks.pop()
             if not is_shared(sink, 1):
                 guarded(self._diagnostics, f"{name_of(sink)}.release", sink.release)
+            if note_sink is not None:
+                note_sink(sink, self.counts_of(sink))
 
     def stats(self) -> dict[str, int]:
         """Return the number of spans dropped and failed here, by reason, and the `stats` of each sink after its name."""
         counts = Counter(self._diagnostics.counts())
         for sink in self.sinks:
-            own = guarded(self._diagnostics, f"{name_of(sink)}.stats", sink.stats) or {}
-            counts.update({f"{name_of(sink)}: {reason}": number for reason, number in own.items()})
+            counts.update({f"{name_of(sink)}: {reason}": number for reason, number in self.counts_of(sink).items()})
         return dict(counts)
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """Return what counts the spans dropped and failed here."""
+        return self._diagnostics
+
+    def counts_of(self, sink: SpanSink) -> Mapping[str, int]:
+        """Return the `stats` of a sink; nothing if they raise."""
+        return guarded(self._diagnostics, f"{name_of(sink)}.stats", sink.stats) or {}
 
     # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -23,6 +23,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.model import StepKind
 from otel_agent_trace.tracing.contexts import current_context
+from otel_agent_trace.tracing.losses import Losses
 from otel_agent_trace.tracing.provider_registry import ProviderRegistry
 from otel_agent_trace.version import __version__
 
@@ -78,6 +79,8 @@ class Meters:
         self._tokens_used = {key: _counter(meter, metric) for key, metric in semconv.TOKENS_USED.items()}
         self._serially = SerialExecutor()
         self._tokens_per_call = {key: _histogram(meter, metric) for key, metric in semconv.TOKENS_PER_CALL.items()}
+        self.losses = Losses(meter)
+        """Counters of what tracers and backends have kept and lost."""
 
     def ended(
         self,

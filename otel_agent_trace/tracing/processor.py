@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from otel_agent_trace.tracing.log_intake import LogIntake
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+_NoteSink = Callable[[SpanSink, Mapping[str, int]], None]
 _SAMPLED = int(TraceFlags.SAMPLED)
 _FLAGS = 3
 """Index of the flags in a `SpanContext`: it is a tuple, whose properties are slower, being written in Python."""
@@ -79,13 +81,18 @@ class AgentSpanProcessor(SpanProcessor):
         self._open: dict[int, SpanContext] = {}  # by identity, which is faster than by ids
         self._inherited: dict[int, SpanContext] = {}
         self._is_closed = False
+        self.note_sink: _NoteSink | None = None
+        """Function that is called with each backend and its last counts, after the processor was dropped."""
         renewed_in_children(self)
         shut_down_at_end_of_worker(self)
 
     def __del__(self) -> None:
         """Release the backends of a tracer that was dropped, in another thread: a collection must not wait for them."""
+        note_sink: _NoteSink | None = getattr(self, "note_sink", None)
         if not getattr(self, "_is_closed", True) and self.pipeline.needs_release:
-            CLOSER.call_soon(self.pipeline.release)
+            CLOSER.call_soon(partial(self.pipeline.release, note_sink))
+        elif note_sink is not None:
+            CLOSER.call_soon(partial(_note_sinks, self.pipeline, note_sink))
 
     def renew(self) -> None:
         """Note, in a forked child, the spans that the parent process is going to end."""
@@ -159,6 +166,11 @@ class AgentSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush the backends within `timeout_millis` in all; return whether all succeeded."""
         return self.pipeline.flush(timeout_millis / 1000)
+
+
+def _note_sinks(pipeline: Pipeline, note_sink: _NoteSink) -> None:
+    for sink in pipeline.sinks:
+        note_sink(sink, pipeline.counts_of(sink))
 
 
 def as_backends(given: Any) -> list[Any]:

@@ -120,7 +120,8 @@ def configure(
             let through is not recorded. None for no logs, or for those of an earlier call.
         logger_provider: a logger provider of the SDK. Its log records pass the policies before its own processors get
             them; nothing else happens to them, `logs` alone decides what is recorded here.
-        meter_provider: the meter provider for the metrics of the GenAI conventions; without one, nothing is measured.
+        meter_provider: the meter provider for the metrics of the GenAI conventions, and of what is lost; without one,
+            nothing is measured.
             Tracers use it from the first run that they record after this call.
         resource: attributes of the program, in addition to ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
         threads: whether `threading.Thread`, `threading.Timer` and `ThreadPoolExecutor` carry the current context, in the

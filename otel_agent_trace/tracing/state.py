@@ -296,7 +296,11 @@ class TracerState(Shared):
 
     def _meters_for(self, provider: trace.TracerProvider) -> Meters | None:
         given = self._meter_provider if self._meter_provider is not None else settings_of(provider).meter_provider
-        return None if given is None else meters_of(given)
+        if given is None:
+            return None
+        meters = meters_of(given)
+        meters.losses.watch(self)
+        return meters
 
     def _write_policies_for(
         self, provider: trace.TracerProvider, diverted_by: Interceptor | None

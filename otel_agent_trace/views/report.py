@@ -13,6 +13,7 @@ from otel_agent_trace import semconv
 from otel_agent_trace.metrics import (
     AgentMetrics,
     Bucket,
+    CallMetrics,
     ErrorMessage,
     GroupMetrics,
     Latency,
@@ -23,6 +24,7 @@ from otel_agent_trace.metrics import (
     Tokens,
     ToolMetrics,
 )
+from otel_agent_trace.views.conduct import conduct_rows, count_column, speed_columns
 from otel_agent_trace.views.figures import (
     UNKNOWN,
     count_text,
@@ -69,6 +71,8 @@ def report_rows(report: MetricsReport) -> Iterator[Row]:
     yield Row("status", ", ".join(f"{round(count):,} {word}" for count, word in counts if count) or UNKNOWN)
     yield from sample_rows(report)
     yield Row("latency", _latency_text(report.latency))
+    if report.first_chunk.count:
+        yield Row("first chunk", _latency_text(report.first_chunk))
     steps = report.steps_per_run
     if steps.mean is not None:
         yield Row("steps", f"mean {steps.mean:.1f}, p50 {steps.p50:g}, p95 {steps.p95:g}, max {steps.max:,} per run")
@@ -78,6 +82,7 @@ def report_rows(report: MetricsReport) -> Iterator[Row]:
         yield Row("run errors", _counts_text(report.run_errors))
     if report.step_errors:
         yield Row("step errors", _counts_text(report.step_errors))
+    yield from conduct_rows(report)
 
 
 def report_tables(report: MetricsReport) -> Iterator[Table]:
@@ -115,7 +120,8 @@ def _latency_text(latency: Latency) -> str:
 
 def _tokens_text(tokens: Tokens) -> str:
     cached, thought = tokens.cache_read_input_tokens, tokens.reasoning_output_tokens
-    sent = f"{round(tokens.input_tokens):,} in" + (f" ({round(cached):,} cached)" if cached else "")
+    share = f" ({round(cached):,} cached, {share_text(tokens.cache_hit_share)})" if cached else ""
+    sent = f"{round(tokens.input_tokens):,} in{share}"
     return f"{sent}, {round(tokens.output_tokens):,} out" + (f" ({round(thought):,} reasoning)" if thought else "")
 
 
@@ -135,17 +141,23 @@ def _name_column(title: str, names: Sequence[str]) -> Column:
     return Column(one_line(title), texts, "left", max_width=_NAME_WIDTH, least_width=_LEAST_NAME_WIDTH)
 
 
-def _tool_columns(tools: Sequence[ToolMetrics]) -> list[Column]:
+def _call_columns(calls: Sequence[CallMetrics]) -> list[Column]:
     return [
-        Column("calls", cells(count_text(tool.calls) for tool in tools)),
-        Column("errors", [_errors_cell(tool.errors, tool.error_rate) for tool in tools]),
-        *error_rate_columns(tools),
-        *_latency_columns([tool.latency for tool in tools]),
+        Column("calls", cells(count_text(each.calls) for each in calls)),
+        Column("errors", [_errors_cell(each.errors, each.error_rate) for each in calls]),
+        *error_rate_columns(calls),
+        *count_column("retries", [each.retries for each in calls]),
+        *_latency_columns([each.latency for each in calls]),
     ]
 
 
+def _tool_columns(tools: Sequence[ToolMetrics]) -> list[Column]:
+    return [*_call_columns(tools), *count_column("loops", [tool.loops for tool in tools])]
+
+
 def _model_columns(models: Sequence[ModelMetrics]) -> list[Column]:
-    return [*_tool_columns(models), *_token_columns([model.tokens for model in models])]
+    tokens = _token_columns([model.tokens for model in models])
+    return [*_call_columns(models), *tokens, *speed_columns(models)]
 
 
 def _agent_columns(agents: Sequence[AgentMetrics]) -> list[Column]:
@@ -153,6 +165,7 @@ def _agent_columns(agents: Sequence[AgentMetrics]) -> list[Column]:
         Column("runs", cells(count_text(agent.runs) for agent in agents)),
         Column("nested", cells(count_text(agent.nested_runs) for agent in agents), rank=5),
         Column("success", [_success_cell(agent) for agent in agents]),
+        *count_column("loops", [agent.loops for agent in agents]),
         *_latency_columns([agent.latency for agent in agents]),
         *_token_columns([agent.tokens for agent in agents]),
     ]
@@ -184,6 +197,7 @@ def _group_columns(groups: Sequence[GroupMetrics]) -> list[Column]:
         Column("runs", cells(count_text(group.runs) for group in groups)),
         Column("success", [_success_cell(group) for group in groups]),
         Column("95% sure", cells(map(_success_interval_text, groups)), rank=1),
+        *count_column("loops", [group.loops for group in groups]),
         *_latency_columns([group.latency for group in groups]),
         *_token_columns([group.tokens for group in groups]),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from otel_agent_trace.metrics import MetricsReport, Outcomes, ToolMetrics
+from otel_agent_trace.metrics import CallMetrics, MetricsReport, Outcomes
 from otel_agent_trace.views.figures import UNKNOWN, duration_text, plural, share_text
 from otel_agent_trace.views.rows import Column, Row, cells
 
@@ -21,7 +21,7 @@ def sample_rows(report: MetricsReport) -> Iterator[Row]:
         yield Row("", f"95% took no longer than {_bounds_text(report.latency.p95_interval_s, duration_text)}")
 
 
-def error_rate_columns(tools: Sequence[ToolMetrics]) -> list[Column]:
+def error_rate_columns(tools: Sequence[CallMetrics]) -> list[Column]:
     """Return a column of the intervals of the error rates of tools or models, if it is a sample."""
     intervals = [tool.error_rate_interval for tool in tools]
     if not any(intervals):

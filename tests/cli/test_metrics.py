@@ -1,5 +1,7 @@
 import json
+import re
 
+import msgspec
 import pytest
 
 from otel_agent_trace.metrics import compute_metrics
@@ -168,3 +170,141 @@ def test_numbers_are_exact_where_the_sampler_counted(run_command, sampled_runs, 
     assert runs("--since", "2026-11-23T23:00:01Z") == 410
     assert runs("--tool", "search") == 400
     assert runs("--agent", "weather", "--until", "2026-11-23T23:00:00Z") == 0
+
+
+@pytest.fixture
+def busy_runs(write_runs, make_run, make_step):
+    """One run that loops, retries, streams, and reads a cache."""
+    usage = Usage(input_tokens=100, output_tokens=20, cache_read_input_tokens=50)
+    steps = [
+        make_step(0, StepKind.TOOL, "search", 0, 10, input={"q": "rain"}, error=StepError(type="TimeoutError")),
+        make_step(1, StepKind.TOOL, "search", 20, 10, input={"q": "rain"}),
+        make_step(2, StepKind.TOOL, "search", 40, 10, input={"q": "rain"}),
+    ]
+    model = make_step(3, StepKind.MODEL, "gpt-4o", 60, 500, model="gpt-4o", usage=usage)
+    streamed = msgspec.structs.replace(model, first_chunk_at_ns=model.started_at_ns + 250_000_000)
+    return write_runs([make_run("busy", steps=(*steps, streamed), resource={"service.version": "1.2"})])
+
+
+def test_what_runs_did_over_and_over_is_shown(run_command, busy_runs):
+    """Loops, retries, errors that were overcome, cached input, first chunks and tokens per second have rows and columns."""
+    shown = run_command("metrics", "--by", "version", "--by", "tool").out
+    for text in (
+        "in 1 run: 3 calls or more",
+        "retries",
+        "in 1 run that succeeded",
+        "50%",
+        "250ms",
+        "first chunk",
+        "40",
+    ):
+        assert text in shown
+
+
+def test_what_did_not_happen_is_not_shown(run_command, mixed_runs):
+    """Ordinary runs have no rows and columns for it."""
+    shown = run_command("metrics").out
+    assert not any(word in shown for word in ("loops", "retries", "first chunk", "cached"))
+
+
+# ── comparisons and conditions ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def two_versions(write_runs, make_run, make_step):
+    """Forty runs of each of two versions, a day apart, of which the newer fails more often."""
+    tool = make_step(0, StepKind.TOOL, "search", 0, 250)
+    return write_runs(
+        [
+            make_run(
+                f"{version} {number}",
+                number + (86_400 if version == "1.3" else 0),
+                status=RunStatus.ERROR if number < failed else RunStatus.SUCCESS,
+                steps=(tool,),
+                scores=(Score(name="helpful", value=0.25),),
+                resource={"service.version": version},
+            )
+            for version, failed in (("1.2", 2), ("1.3", 20))
+            for number in range(40)
+        ]
+    )
+
+
+def test_versions_are_compared(run_command, two_versions):
+    """The figures of both stand beside each other, with the difference and its interval."""
+    shown = run_command("metrics", "--compare", "version=1.2,1.3").out
+    assert shown.startswith("version 1.2: 40 runs  ->  version 1.3: 40 runs")
+    for line in (
+        r"success +95% +50% +-45% +-60\.\d% to -26\.\d%",
+        r"p50 +1\.00s +1\.00s +0ms",
+        r"search +errors +0% +0%",
+    ):
+        assert re.search(line, shown)
+    data = json.loads(run_command("metrics", "--compare", "version=1.2,1.3", "--json").out)
+    assert data["differences"]["success_rate"]["difference"] == pytest.approx(-0.45)
+    assert (data["before"]["runs"], data["after"]["runs"]) == (40, 40)
+
+
+def test_windows_are_compared(run_command, two_versions):
+    """They end at --until, and filters apply to both."""
+    compare = ("metrics", "--compare", "1d", "--until", "2026-11-26T00:00:00+01:00", "--json")
+    data = json.loads(run_command(*compare).out)
+    assert [data[side]["runs"] for side in ("before", "after")] == [40, 40]
+    data = json.loads(run_command(*compare, "--status", "error").out)
+    assert [data[side]["runs"] for side in ("before", "after")] == [2, 20]
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_comparisons_fit_every_width(run_command, two_versions, monkeypatch, width):
+    """No line is longer than the terminal is wide."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert max(map(len, run_command("metrics", "--compare", "version=1.2,1.3").out.splitlines())) <= width
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--compare", "version"], 'compare must be a time like "7d"'),
+        (["--compare", "7d", "--since", "30d"], "not with --since"),
+        (["--compare", "7d", "--by", "model"], "neither --bucket nor --by"),
+        (["--compare", "colour=1,2"], "by must be one of agent"),
+        (["--fail-if", "speed<3"], "success_rate, cost, p95, score:NAME"),
+        (["--fail-if", "success_rate<=3"], "with < or >"),
+        (["--fail-if", "success_rate<high"], "with < or >"),
+        (["--fail-if", "score:<1"], "with < or >"),
+        (["--fail-if", "p95"], "with < or >"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_read(run_command, options, message):
+    """The exit status is 2, and the source, which does not exist, is not looked at."""
+    result = run_command("metrics", "nowhere.jsonl", *options)
+    assert result.code == 2
+    assert message in result.err
+    assert "nowhere" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("conditions", "failures"),
+    [
+        (["success_rate<.7"], []),
+        (["success_rate<.95"], ["failed: success_rate<.95: it is 0.725"]),
+        (
+            ["success_rate < .95 ", "p95>0.5", "p95 > 30"],
+            ["failed: success_rate < .95: it is 0.725", "failed: p95>0.5: it is 1"],
+        ),
+        (["score:helpful<0.5"], ["failed: score:helpful<0.5: it is 0.25"]),
+        (["score:helpful>0.5"], []),
+        (["score:unheard<0.5"], ["failed: score:unheard<0.5: nothing to measure"]),
+    ],
+)
+def test_conditions_decide_the_exit_status(run_command, two_versions, conditions, failures):
+    """Each that holds, or has nothing to measure, is a line on standard error; the report is printed all the same."""
+    result = run_command("metrics", "--json", *(word for text in conditions for word in ("--fail-if", text)))
+    assert (result.code, result.err.splitlines()) == (1 if failures else 0, failures)
+    assert json.loads(result.out)["runs"] == 80
+
+
+def test_conditions_of_a_comparison_are_about_the_second_set(run_command, two_versions):
+    """The older version may fail as it likes."""
+    assert run_command("metrics", "--compare", "version=1.2,1.3", "--fail-if", "success_rate<.95").code == 1
+    assert run_command("metrics", "--compare", "version=1.3,1.2", "--fail-if", "success_rate<.95").code == 0

@@ -235,6 +235,7 @@ def test_models_count_calls_and_every_kind_of_tokens() -> None:
         cache_read_input_tokens=8,
         cache_write_input_tokens=6,
         reasoning_output_tokens=4,
+        cache_hit_share=0.4,
     )
     assert models["unknown"].tokens.total_tokens == 2
     assert models["unknown"].latency.max_s == 0.5
@@ -575,6 +576,8 @@ def test_every_public_figure_is_in_the_dictionary() -> None:
     report = full_report()
     public = {name for name in dir(report) if not name.startswith("_")} - {
         "to_dict",
+        "to_pandas",
+        "to_arrow",
         "outcomes",
         "sample",
         "interrupted",

@@ -294,7 +294,10 @@ def test_a_wrong_key_is_refused(by: Any) -> None:
     """The error lists the keys, and nothing is read."""
     with pytest.raises(ConfigurationError) as caught:
         compute_metrics(iter([]), by=by)
-    listed = "agent, model, user_id, session_id, service, status, tag, prompt_name, prompt_version, environment"
+    listed = (
+        "agent, model, provider, tool, user_id, session_id, service, version, status, tag, prompt_name, "
+        "prompt_version, environment"
+    )
     assert str(caught.value) == f"by must be one of {listed}, metadata.KEY, resource.KEY, score:NAME, got {by!r}"
 
 

@@ -89,7 +89,9 @@ class Measured:
         return [scope for resource in data.resource_metrics for scope in resource.scope_metrics] if data else []
 
     def metrics(self) -> dict[str, Any]:
-        return {metric.name: metric for scope in self.scopes() for metric in scope.metrics}
+        """Those of the conventions."""
+        of_all = (metric for scope in self.scopes() for metric in scope.metrics)
+        return {metric.name: metric for metric in of_all if metric.name.startswith("gen_ai.")}
 
     def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
         metric = self.metrics().get(name)
@@ -818,6 +820,7 @@ class Broken:
         ("get_meter", {"failed: meter provider": 1}),
         ("create_histogram", {"failed: meter provider": 1}),
         ("create_counter", {"failed: meter provider": 1}),
+        ("create_observable_counter", {"failed: meter provider": 1}),
         ("record", {"failed: metrics": 8}),
         ("add", {"failed: metrics": 2}),
         ("nothing", {}),
@@ -859,7 +862,8 @@ def test_a_forked_child(run_python: Callable[..., Any]) -> None:
         def counts_now():
             (resource,) = reader.get_metrics_data().resource_metrics
             (scope,) = resource.scope_metrics
-            return {metric.name: metric.data.data_points[0].count for metric in scope.metrics}
+            of_runs = [metric for metric in scope.metrics if metric.name.startswith("gen_ai.")]
+            return {metric.name: metric.data.data_points[0].count for metric in of_runs}
 
         with tracer.run():
             pass
@@ -890,7 +894,7 @@ class Locked:
     def get_meter(self, *args, **kwargs):
         return self
 
-    create_histogram = create_counter = get_meter
+    create_histogram = create_counter = create_observable_counter = get_meter
 
     def record(self, *args):
         with self.lock:

@@ -1,0 +1,65 @@
+"""Read what two sets of runs are to be compared: two windows of time, as ``7d``, or two groups, as ``version=1.2,1.3``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.keywords import shown
+from otel_agent_trace.metrics.groups import grouping
+from otel_agent_trace.metrics.series import bucket_width_ns
+from otel_agent_trace.model import AgentRun
+
+
+class Sides(NamedTuple):
+    """Hold two sets of runs.
+
+    Attributes:
+        names: the names of the sets.
+        of: a function that returns for a run whether it belongs to the first set, and to the second.
+        since: the time before which no run belongs to either; None without one.
+    """
+
+    names: tuple[str, str]
+    of: Callable[[AgentRun], tuple[bool, bool]]
+    since: datetime | None = None
+
+
+def sides_of(given: str, until: datetime) -> Sides:
+    """Return the sets that a text stands for; windows of time end at `until`.
+
+    Raises:
+        ConfigurationError: it is no such text, or the groups are by no known key.
+    """
+    key, sign, names = given.partition("=")
+    sides = _groups(key.strip(), names) if sign else _windows(given.strip(), until)
+    if sides is None:
+        raise ConfigurationError(
+            'compare must be a time like "7d" (the last 7 days with the 7 days before), or two groups like '
+            f'"version=1.2,1.3", got {shown(given)}'
+        )
+    return sides
+
+
+def _groups(key: str, names: str) -> Sides | None:
+    groups_of = grouping(key)
+    before, *others = (name.strip() for name in names.split(","))
+    if len(others) != 1 or not before or not others[0] or before == others[0]:
+        return None
+    after = others[0]
+    return Sides((f"{key} {before}", f"{key} {after}"), lambda run: (before in groups_of(run), after in groups_of(run)))
+
+
+def _windows(width: str, until: datetime) -> Sides | None:
+    try:
+        width_s = (bucket_width_ns(width) or 0) / 1_000_000_000
+        middle, since = (until - timedelta(seconds=times * width_s) for times in (1, 2))
+    except (ConfigurationError, OverflowError):
+        return None
+
+    def side_of(run: AgentRun) -> tuple[bool, bool]:
+        return since <= run.started_at < middle, middle <= run.started_at < until
+
+    return Sides((f"the {width} before", f"the last {width}"), side_of, since)
