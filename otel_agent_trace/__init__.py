@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from otel_agent_trace.pipeline import SpanSink
     from otel_agent_trace.policies.presidio import PresidioMask
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
+    from otel_agent_trace.prices import Prices, RunCost, run_cost
     from otel_agent_trace.query import RunQuery
     from otel_agent_trace.reading import explain_run, iter_runs, load_run, load_runs, runs_from_spans
     from otel_agent_trace.redaction.redactor import Redactor
@@ -88,6 +89,7 @@ _MODULES = {
     "pipeline": ("SpanSink",),
     "policies.presidio": ("PresidioMask",),
     "policies.user_ids": ("pseudonymize_user_id",),
+    "prices": ("Prices", "RunCost", "run_cost"),
     "query": ("RunQuery",),
     "reading": ("explain_run", "iter_runs", "load_run", "load_runs", "runs_from_spans"),
     "redaction.redactor": ("Redactor",),
@@ -148,11 +150,13 @@ __all__ = [
     "MetricsReport",
     "Opaque",
     "PresidioMask",
+    "Prices",
     "Problem",
     "Raises",
     "Redactor",
     "RemoteContext",
     "ReplayDivergence",
+    "RunCost",
     "RunDiff",
     "RunExplanation",
     "RunNotFoundError",
@@ -194,6 +198,7 @@ __all__ = [
     "pseudonymize_user_id",
     "register_type",
     "replay_run",
+    "run_cost",
     "run_to_spans",
     "runs_from_spans",
 ]

@@ -20,6 +20,7 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import check_keywords, shown
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind
 from otel_agent_trace.policies.user_ids import known_forms
+from otel_agent_trace.prices import Prices, PricesGiven, RunCosts
 from otel_agent_trace.scores import ScoreCondition, score_condition, value_called
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode, same
@@ -29,7 +30,7 @@ Time: TypeAlias = datetime | date | timedelta | str | float
 Duration: TypeAlias = str | float | timedelta
 """Type of a duration: seconds, a timedelta, or a text like "200ms", "1.5s", "2m"."""
 Sort: TypeAlias = str
-"""Type of an order: "time", "duration", "steps", "tokens", or "score:NAME"."""
+"""Type of an order: "time", "duration", "steps", "tokens", "cost", or "score:NAME"."""
 
 INTERRUPTED = "interrupted"
 PAUSED = "paused"
@@ -37,6 +38,7 @@ LAST = "last"
 STATUSES = (*(status.value for status in RunStatus), PAUSED, INTERRUPTED)
 """Values of the filter `status`, and all that `status_of` returns."""
 ANY_TOOL = "*"
+COST = "cost"
 SCORE_PREFIX = "score:"
 """Beginning of what names a score where other things can be named, as in ``sort="score:helpful"``."""
 
@@ -78,9 +80,11 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
             inputs, outputs or messages of the run or of sub-agents: in texts, keys and numbers, however deep.
         run_id: the run's id or a trace id of it, or the beginning of one; that of a sub-agent's run selects the run
             which it is part of. "last" is the newest run.
-        sort: time (the newest first), or the longest duration, the most steps (of sub-agents too) or the most tokens
-            first; or score:NAME: the largest value of that score first (the mean where several sources gave one), runs
-            without one last.
+        sort: time (the newest first), or the longest duration, the most steps (of sub-agents too), the most tokens or the
+            highest cost first; or score:NAME: the largest value of that score first (the mean where several sources
+            gave one). Runs without a cost, or that score, come last.
+        prices: what model calls cost, for ``sort="cost"``, and for what a source keeps of it: as `compute_metrics` takes
+            them.
         newest_first: the same as ``sort="time"``; `sort` takes precedence.
         limit: the most runs to return: the first ones in the given order.
 
@@ -107,10 +111,13 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
     sort: Sort | None = None
     newest_first: bool = False
     limit: int | None = None
+    prices: PricesGiven = None
 
     def __post_init__(self) -> None:
         _ = self._filters
-        if self.sort is not None and _order_of(self.sort) is None:
+        if self.sort == COST:
+            self.costs.prices.check()
+        if self.sort not in (None, COST) and _order_of(self.sort) is None:
             msg = f"sort must be one of {', '.join(SORTS)}, got {shown(self.sort)}"
             raise ConfigurationError(msg)
         if self.limit is not None and type(self.limit) is not int:
@@ -172,7 +179,19 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True, repr_omit_d
     @property
     def order(self) -> Callable[[AgentRun], tuple[Any, ...]] | None:
         """Return the key by which the first runs are the largest; None where no order is given."""
+        if self.sort == COST:
+            return lambda run: (_cost_or_none(self.costs, run), *age(run))
         return None if self.order_name is None else _order_of(self.order_name)
+
+    @functools.cached_property
+    def costs(self) -> RunCosts:
+        """Return what runs cost, by the prices of the query."""
+        return RunCosts(Prices.of(self.prices))
+
+    @property
+    def needs_costs(self) -> bool:
+        """Return whether whoever made the query asks for the cost of runs."""
+        return self.prices is not None or self.sort == COST
 
     @property
     def order_name(self) -> str | None:
@@ -489,6 +508,11 @@ def _duration_or_none_ns(run: AgentRun) -> int:
     return -1 if run.ended_at_ns is None else run.ended_at_ns - run.started_at_ns
 
 
+def _cost_or_none(costs: RunCosts, run: AgentRun) -> int:
+    cost = costs.of(run)
+    return cost.pico_usd if cost.priced_calls else -1
+
+
 _SORTS: dict[str, Callable[[AgentRun], tuple[Any, ...]]] = {
     "time": age,
     "duration": lambda run: (_duration_or_none_ns(run), *age(run)),
@@ -496,7 +520,7 @@ _SORTS: dict[str, Callable[[AgentRun], tuple[Any, ...]]] = {
     "tokens": lambda run: (run.usage.total_tokens if run.usage else 0, *age(run)),
 }
 """`RunQuery.sort` → the key of which the largest come first."""
-SORTS = (*_SORTS, f"{SCORE_PREFIX}NAME")
+SORTS = (*_SORTS, COST, f"{SCORE_PREFIX}NAME")
 """Values of `RunQuery.sort`."""
 
 

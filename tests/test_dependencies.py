@@ -81,7 +81,9 @@ def _imported() -> dict[str, set[str]]:
 def test_what_is_imported_is_declared() -> None:
     """Also what comes with another dependency today, which may do without it tomorrow."""
     extras = {
-        name for extra in ("openai", "pytest", "threads", "personal-data", "clickhouse") for name in _section(extra)
+        name
+        for extra in ("openai", "pytest", "threads", "personal-data", "clickhouse", "cost", "parquet", "pandas")
+        for name in _section(extra)
     }
     allowed = _dependencies() | extras | {f"nobody's: {name}" for name in NOT_HERE}
     assert {name: files for name, files in _imported().items() if name not in allowed} == {}

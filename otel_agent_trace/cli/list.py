@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from otel_agent_trace.cli.options import filter_options, json_option, limit_option, source_argument
+from otel_agent_trace.cli.options import filter_options, json_option, limit_option, prices_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stderr_console, stdout_console, write_json, write_message
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import name_of, open_source
 from otel_agent_trace.sources.census import Census
@@ -24,10 +25,11 @@ _LIMIT = 20
 @source_argument
 @filter_options
 @limit_option("runs", _LIMIT)
+@prices_option
 @json_option
-def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) -> None:
+def command(source: str | None, limit: int, *, as_json: bool, prices: str | None, **filters: Any) -> None:
     """List the runs of SOURCE, newest first."""
-    query = RunQuery.of(**filters)
+    query = RunQuery.of(**filters, prices=Prices.of(prices))
     census = Census()
     summaries = _summaries(source_of(source), query.but(limit=limit or None, newest_first=True), census)
     if as_json:
@@ -47,4 +49,12 @@ def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) ->
 def _summaries(source: str, query: RunQuery, census: Census) -> list[RunSummary]:
     with reporting_progress() as reporter, hints_on_error(source):
         opened = open_source(source, on_progress=reporter.on_progress, media=False)
-        return [*search(opened, query, reporter.on_problem, lambda found: summary_of(found.run), census)]
+        return [
+            *search(
+                opened,
+                query,
+                reporter.on_problem,
+                lambda found: summary_of(found.run, query.costs.of(found.run)),
+                census,
+            )
+        ]

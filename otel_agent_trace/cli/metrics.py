@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from otel_agent_trace.cli.options import filter_options, json_option, source_argument
+from otel_agent_trace.cli.options import filter_options, json_option, prices_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stdout_console, write_json, write_message
@@ -51,6 +51,7 @@ _OK, _FAILED = 0, 1
     multiple=True,
     help=f"Exit with status 1 where this holds, as 'success_rate<.95'; < or > after {', '.join(FIGURES)}; may be repeated.",
 )
+@prices_option
 @json_option
 def command(
     source: str | None,
@@ -61,13 +62,14 @@ def command(
     *,
     as_json: bool,
     replays: bool,
+    prices: str | None,
     **filters: Any,
 ) -> int:
-    """Measure success rate, latency, tokens, tools, models, scores and errors of the runs of SOURCE that match the filters."""
+    """Measure success rate, latency, tokens, cost, tools, models, scores and errors of the runs of SOURCE that match the filters."""
     conditions = [fail_condition(text) for text in fail_if]
     query = RunQuery.of(**filters).but(sort=None)
     if compare is None:
-        how: dict[str, Any] = {"bucket": bucket, "by": by, "replays": replays}
+        how: dict[str, Any] = {"bucket": bucket, "by": by, "replays": replays, "prices": prices}
         report = _measured(
             source, query, lambda runs, dropped: compute_metrics(runs, dropped=dropped, **how), explain=not as_json
         )
@@ -77,7 +79,10 @@ def command(
         raise click.UsageError("--compare goes with neither --bucket nor --by", click.get_current_context())
     sides, query = _sides(compare, query)
     comparison = _measured(
-        source, query, lambda runs, _: compute_comparison(runs, sides, replays=replays), explain=not as_json
+        source,
+        query,
+        lambda runs, _: compute_comparison(runs, sides, replays=replays, prices=prices),
+        explain=not as_json,
     )
     _write(comparison, as_json=as_json)
     return _status(comparison.after, conditions)

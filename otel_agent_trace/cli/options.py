@@ -96,6 +96,12 @@ source_argument = click.argument("source", required=False)
 run_argument = click.argument("run", required=False)
 service_option = click.option("--service", metavar="NAME", help="Look only at traces in which this service takes part.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+prices_option = click.option(
+    "--prices",
+    type=click.Path(exists=False),
+    metavar="FILE",
+    help='Prices of your own, as JSON: {"[PROVIDER/]MODEL": {"input": 3, "output": 15}}, dollars a million tokens.',
+)
 full_option = click.option("--full", is_flag=True, help="Show every step and every value whole.")
 
 

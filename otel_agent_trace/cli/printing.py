@@ -16,6 +16,7 @@ from otel_agent_trace.cli.side_by_side import Halves
 from otel_agent_trace.cli.streams import UNLIMITED
 from otel_agent_trace.metrics import MetricsComparison, MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep
+from otel_agent_trace.prices import NO_COST, RunCost
 from otel_agent_trace.replay.diff import RunDiff
 from otel_agent_trace.runs.explain import RunExplanation
 from otel_agent_trace.sessions import AgentSession
@@ -69,10 +70,10 @@ def print_runs(summaries: Sequence[RunSummary], console: Console, now: datetime)
     )
 
 
-def print_run(run: AgentRun, console: Console, *, full: bool) -> None:
+def print_run(run: AgentRun, console: Console, *, full: bool, cost: RunCost = NO_COST) -> None:
     """Print the facts of a run, its question, its steps as a tree, and its answer or error."""
     console.print(styled(run_title(run)))
-    for rows in (fact_rows(run, full=full), question_rows(run, full=full)):
+    for rows in (fact_rows(run, full=full, cost=cost), question_rows(run, full=full)):
         console.print(Rows(rows, least_label_width=LABEL_WIDTH))
         console.print()
     console.print(rich_tree(steps_tree(run, full=full)))
@@ -156,9 +157,11 @@ def _print_tables(tables: Iterable[Table], console: Console) -> None:
             console.print(styled(Cell(f"{' ' * INDENT}… {table.left_out:,} more (--json lists them)", "faint")))
 
 
-def print_diff(diff: RunDiff, console: Console, *, full: bool) -> None:
+def print_diff(
+    diff: RunDiff, console: Console, *, full: bool, costs: tuple[RunCost, RunCost] = (NO_COST, NO_COST)
+) -> None:
     """Print two runs side by side: their titles, the question, the steps with what differs in them, and the answer."""
-    titles, steps = list(title_pairs(diff)), list(step_pairs(diff, full=full))
+    titles, steps = list(title_pairs(diff, costs)), list(step_pairs(diff, full=full))
     halves = Halves([*titles, *steps], console)
     for pair in titles:
         halves.print(pair)

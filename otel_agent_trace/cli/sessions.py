@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from otel_agent_trace.cli.options import filter_options, json_option, limit_option, source_argument
+from otel_agent_trace.cli.options import filter_options, json_option, limit_option, prices_option, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stderr_console, stdout_console, write_json, write_message
 from otel_agent_trace.errors import RunNotFoundError
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sessions import AgentSession, load_sessions
 from otel_agent_trace.sources import name_of
@@ -25,13 +26,14 @@ _MOST_COMPARED, _COMPARED_CHARS = 10_000, 200
 @source_argument
 @filter_options
 @limit_option("sessions", _LIMIT)
+@prices_option
 @json_option
-def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) -> None:
+def command(source: str | None, limit: int, *, as_json: bool, prices: str | None, **filters: Any) -> None:
     """List the sessions of SOURCE, newest first: the conversations whose turns its runs are.
 
     Filters select runs; a session is listed with those of its runs that match.
     """
-    query = RunQuery.of(**filters)
+    query = RunQuery.of(**filters, prices=Prices.of(prices))
     name = source_of(source)
     sessions = _sessions(name, query.but(limit=limit or None, newest_first=True))
     if as_json:
@@ -49,13 +51,13 @@ def command(source: str | None, limit: int, *, as_json: bool, **filters: Any) ->
         stderr_console().print(f"(the {which} {limit}; --limit 0 lists all)", style="dim")
 
 
-def session_called(session_id: str, source: str, service: str | None) -> AgentSession:
+def session_called(session_id: str, source: str, service: str | None, prices: Prices) -> AgentSession:
     """Return one session of a source.
 
     Raises:
         RunNotFoundError: there is no run of it; the message names the session with the closest id.
     """
-    found = _sessions(source, RunQuery(session_id=session_id, service=service))
+    found = _sessions(source, RunQuery(session_id=session_id, service=service, prices=prices))
     if not found:
         raise RunNotFoundError(_unknown_text(session_id, source, service))
     return found[0]

@@ -10,6 +10,7 @@ from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
     CallMetrics,
+    Cost,
     ErrorMessage,
     GroupMetrics,
     Latency,
@@ -20,6 +21,7 @@ from otel_agent_trace.metrics.figures import (
     Sizes,
     Tokens,
     ToolMetrics,
+    UnpricedModel,
 )
 from otel_agent_trace.metrics.report import MetricsReport
 
@@ -27,6 +29,7 @@ __all__ = [
     "AgentMetrics",
     "Bucket",
     "CallMetrics",
+    "Cost",
     "ErrorMessage",
     "GroupMetrics",
     "Latency",
@@ -40,6 +43,7 @@ __all__ = [
     "Sizes",
     "Tokens",
     "ToolMetrics",
+    "UnpricedModel",
     "compare_metrics",
     "compute_metrics",
 ]

@@ -1,4 +1,4 @@
-"""Count one run into a tally; tokens as `runs.usage` sums them."""
+"""Count one run into a tally; tokens as `usage` sums them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from otel_agent_trace import categories, semconv
+from otel_agent_trace import categories
 from otel_agent_trace.metrics.repeats import has_loop, retries_among
 from otel_agent_trace.metrics.series import bucket_start_ns
 from otel_agent_trace.metrics.table import Table
-from otel_agent_trace.metrics.tally import CallTally, Occurrences, OutcomeTally, RunTally, ScoreTally, normalised
+from otel_agent_trace.metrics.tally import (
+    CallTally,
+    CostTally,
+    Occurrences,
+    OutcomeTally,
+    RunTally,
+    ScoreTally,
+    normalised,
+)
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
+from otel_agent_trace.prices import PricedPart, Prices, RunCost, cost_of, model_called, priced_parts
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
-from otel_agent_trace.runs.usage import counting_calls, usage_of
 from otel_agent_trace.scores import number_of, scores_in
+from otel_agent_trace.usage import counted_parts, sum_of
 
 UNKNOWN = "unknown"
 _NAME_CHARACTERS = 200
@@ -24,17 +33,24 @@ _ONE_RUN, _ONE_STEP = Occurrences(runs=1), Occurrences(steps=1)
 _CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: categories.TIMEOUT}
 
 
-def count_run(tally: RunTally, run: AgentRun, groups: Mapping[str, Iterable[str]] = MappingProxyType({})) -> None:
+def count_run(
+    tally: RunTally, run: AgentRun, prices: Prices, groups: Mapping[str, Iterable[str]] = MappingProxyType({})
+) -> None:
     """Count an outermost run with everything below it, in the groups with the given names by key too."""
-    tokens, scores, conduct = _token_counts(usage_of(run)), _scores_by_name(run), _conduct_of(run)
+    counted = counted_parts(run)
+    conduct = _conduct_of(run)
+    tokens, scores = _token_counts(sum_of(counted, run)), _scores_by_name(run)
+    parts = priced_parts(counted, prices)
+    cost = cost_of(parts)
     agent = tally.agents.at(_name_or_unknown(run.agent_name))
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
-        _count_outcome(outcomes, run, tokens, conduct)
+        _count_outcome(outcomes, run, tokens, cost, conduct)
     _count_scores(tally.scores, scores)
+    _count_usage(tally, parts, cost)
     for key, names in groups.items():
         for name in names:
             group = tally.groups[key].at(name)  # which the next name may drive out of the table
-            _count_outcome(group.outcomes, run, tokens, conduct)
+            _count_outcome(group.outcomes, run, tokens, cost, conduct)
             _count_scores(group.scores, scores)
     if _is_finished(run):
         tally.steps.add(sum(len(part.steps) for part in run.walk()))
@@ -124,10 +140,29 @@ def _bucket_tallies(tally: RunTally, run: AgentRun) -> tuple[OutcomeTally, ...]:
     return (tally.series.at(bucket_start_ns(run.started_at_ns, tally.bucket_ns)),)
 
 
-def _count_outcome(outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str], conduct: _Conduct) -> None:
+def _count_usage(tally: RunTally, parts: Iterable[PricedPart], cost: RunCost) -> None:
+    """Count tokens and cost for the model of each call, and the cost for each tool around it, once if it calls itself."""
+    for part, around, pico_usd in parts:
+        one = None if pico_usd is None else CostTally(1, pico_usd)
+        if isinstance(part, AgentStep) and part.usage is not None:
+            model = tally.models.at(model_name(part))
+            _count_tokens(model, part, part.usage)
+            if one is not None:
+                model.cost.absorb(one)
+        if one is not None and around:
+            for name in {_name_or_unknown(step.name) for step in around if step.kind is StepKind.TOOL}:
+                tally.tools.at(name).cost.absorb(one)
+    for name, calls in cost.unpriced.items():
+        tally.unpriced.at(shortened(name)).count += calls
+
+
+def _count_outcome(
+    outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str], cost: RunCost, conduct: _Conduct
+) -> None:
     status = _outcome(run)
     outcomes.statuses[status] += 1
     outcomes.tokens.update(tokens)
+    outcomes.cost.absorb(CostTally(cost.priced_calls, cost.pico_usd))
     outcomes.token_squares += (tokens["input_tokens"] + tokens["output_tokens"]) ** 2
     outcomes.loops += bool(conduct.loops)
     outcomes.retries += sum(conduct.retries.values())
@@ -158,9 +193,6 @@ def _count_steps(tally: RunTally, run: AgentRun) -> None:
         error = _step_error(step)
         if error is not None:
             _count_error(tally, error, _ONE_STEP)
-    for step in counting_calls(run):
-        if step.usage is not None:
-            _count_usage(tally.models.at(model_name(step)), step, step.usage)
 
 
 def _count_call(call: CallTally, step: AgentStep) -> None:
@@ -181,7 +213,7 @@ def _complete_ns(step: AgentStep) -> int | None:
     return step.ended_at_ns - step.started_at_ns
 
 
-def _count_usage(call: CallTally, step: AgentStep, usage: Usage) -> None:
+def _count_tokens(call: CallTally, step: AgentStep, usage: Usage) -> None:
     call.tokens.update(_token_counts(usage))
     if (duration_ns := _complete_ns(step)) is not None and usage.output_tokens is not None:
         call.timed_output_tokens += usage.output_tokens
@@ -220,8 +252,7 @@ def model_name(step: AgentStep) -> str:
 
     A call that failed has the requested model only, so that "gpt-4o" and "gpt-4o-2024-08-06" are one name.
     """
-    requested = step.attributes.get(semconv.REQUEST_MODEL)
-    return _name_or_unknown(requested if isinstance(requested, str) and requested else step.model)
+    return shortened(model_called(step))
 
 
 def _name_or_unknown(name: str | None) -> str:

@@ -148,7 +148,7 @@ def _token_sums(outcomes: OutcomeTally) -> Sums:
 
 
 def _cost_per_run(report: MetricsReport) -> Estimate:
-    total = getattr(getattr(report, "cost", None), "total_usd", None)
+    total = report.cost.total_usd
     return Estimate(None if total is None or not report.runs else total / report.runs)
 
 

@@ -17,6 +17,7 @@ from otel_agent_trace.metrics.series import bucket_width_ns
 from otel_agent_trace.metrics.sides import Sides
 from otel_agent_trace.metrics.strata import DROPPED, WHOLE, Strata, Weight, weight_of
 from otel_agent_trace.model import AgentRun
+from otel_agent_trace.prices import Prices, PricesGiven
 from otel_agent_trace.sampling import DroppedTraces
 
 _NO_GROUPS: Mapping[str, Callable[[AgentRun], list[str]]] = MappingProxyType({})
@@ -29,6 +30,7 @@ def compute_metrics(
     by: str | Iterable[str] | None = None,
     replays: bool = False,
     dropped: Iterable[DroppedTraces] = (),
+    prices: PricesGiven = None,
 ) -> MetricsReport:
     """Count runs, one after the other, in memory that does not grow with their number.
 
@@ -42,27 +44,34 @@ def compute_metrics(
         replays: whether runs that are replays of others count too.
         dropped: how many traces the sampler of these runs dropped, where it counted them: numbers of runs and rates are
             then exact, while everything else is estimated from the runs that were kept.
+        prices: what model calls cost, where that is not, or not only, as ``genai-prices`` has it (extra ``cost``):
+            ``{"[provider/]model": {"input": 3.0, "output": 15.0, "cache_read": 0.3}}`` in dollars a million tokens, or
+            the path of a JSON file with such; by default that in ``OTEL_AGENT_TRACE_PRICES``.
 
     Raises:
-        ConfigurationError: `bucket` is not a positive width, or `by` is no such key.
+        ConfigurationError: `bucket` is not a positive width, `by` is no such key, or `prices` are none.
     """
+    known_prices = Prices.of(prices)
     names_of = {key: grouping(key) for key in _keys(by)}
     strata = Strata(bucket_ns=bucket_width_ns(bucket), by=tuple(names_of))
     counts = [*dropped]
     for count in counts:
         count_dropped(strata.at(DROPPED), count)
     measured = (run for run in runs if replays or run.replay_of is None)
-    _count(measured, (strata,), names_of, are_dropped_counted=bool(counts))
+    _count(measured, (strata,), known_prices, names_of, are_dropped_counted=bool(counts))
     return MetricsReport(strata)
 
 
-def compute_comparison(runs: Iterable[AgentRun], sides: Sides, *, replays: bool = False) -> MetricsComparison:
+def compute_comparison(
+    runs: Iterable[AgentRun], sides: Sides, *, replays: bool = False, prices: PricesGiven = None
+) -> MetricsComparison:
     """Count runs into the reports of two sets of them, in one pass, and return these with their differences.
 
     A run that belongs to both sets counts in both.
     """
     both = Strata(), Strata()
-    _count((run for run in runs if replays or run.replay_of is None), both, sides_of=sides.of)
+    measured = (run for run in runs if replays or run.replay_of is None)
+    _count(measured, both, Prices.of(prices), sides_of=sides.of)
     before, after = map(MetricsReport, both)
     return MetricsComparison(before, after, sides.names)
 
@@ -70,6 +79,7 @@ def compute_comparison(runs: Iterable[AgentRun], sides: Sides, *, replays: bool 
 def _count(
     runs: Iterable[AgentRun],
     all_strata: Sequence[Strata],
+    prices: Prices,
     names_of: Mapping[str, Callable[[AgentRun], list[str]]] = _NO_GROUPS,
     *,
     sides_of: Callable[[AgentRun], Iterable[bool]] = lambda _: (True,),
@@ -82,7 +92,7 @@ def _count(
             names = {key: names(run) for key, names in names_of.items()}
             for cluster, is_in in zip(clusters, sides_of(run), strict=True):
                 if is_in:
-                    count_run(cluster, run, names)
+                    count_run(cluster, run, prices, names)
         for strata, cluster in zip(all_strata, clusters, strict=True):
             if weight != 1 and cluster.outcomes.runs:
                 cluster.close()

@@ -13,7 +13,7 @@ from otel_agent_trace.scores import condition_in
 
 _FIGURES: dict[str, Callable[[MetricsReport], float | None]] = {
     "success_rate": lambda report: report.success_rate,
-    "cost": lambda report: getattr(getattr(report, "cost", None), "total_usd", None),
+    "cost": lambda report: report.cost.total_usd,
     "p95": lambda report: report.latency.p95_s,
 }
 FIGURES = (*_FIGURES, "score:NAME")

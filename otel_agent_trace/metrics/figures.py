@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from otel_agent_trace.metrics.estimates import Bounds, agent_interval, are_counts_of, share_interval
+from otel_agent_trace.metrics.estimates import Bounds, agent_interval, are_counts_of, share_interval, total_interval
 from otel_agent_trace.metrics.intervals import rate
 from otel_agent_trace.metrics.numbers import Numbers, mean_interval_of, mean_of
 from otel_agent_trace.metrics.quantiles import Quantiles
@@ -23,13 +23,16 @@ from otel_agent_trace.metrics.strata import Count, Sample, Weight
 from otel_agent_trace.metrics.tally import (
     AgentTally,
     CallTally,
+    CostTally,
     GroupTally,
     Occurrences,
     OutcomeTally,
     ScoreTally,
     Texts,
+    Times,
 )
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus, at_time
+from otel_agent_trace.prices import PICO_USD_PER_USD
 from otel_agent_trace.query import PAUSED
 
 T = TypeVar("T")
@@ -90,12 +93,32 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     cache_hit_share: float | None = None
 
 
+class UnpricedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Represent the calls of a model that have tokens, but whose price is not known."""
+
+    model: str
+    calls: Count = 0
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """Represent what all model calls cost in dollars: the sum of those that have a price, None where none has one.
+
+    `unpriced` lists the models of the others, the most called first. `total_interval_usd` is the 95 % interval (low, high) of
+    the sum over all runs of which these are a sample; None where they are no sample.
+    """
+
+    total_usd: float | None = None
+    total_interval_usd: tuple[float, float] | None = None
+    unpriced: tuple[UnpricedModel, ...] = ()
+
+
 class CallMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Represent the calls of one tool or model, those of sub-agents included.
 
     `abandoned` calls never reported their end, `paused` ones were ended by a signal: they are no errors and have no
     latency. `error_rate` is errors by calls, without the paused ones. `retries` are the calls before which the same call
-    had failed in the same run.
+    had failed in the same run. `cost_usd` is what the model
+    calls below a call of the tool, or the calls of the model, cost in dollars; None where none of them has a price.
     """
 
     calls: Count = 0
@@ -106,6 +129,7 @@ class CallMetrics(msgspec.Struct, frozen=True, kw_only=True):
     error_rate_interval: Bounds | None = None
     retries: Count = 0
     latency: Latency = Latency()
+    cost_usd: float | None = None
 
     @property
     def interrupted(self) -> Count:
@@ -120,7 +144,7 @@ class ToolMetrics(CallMetrics, frozen=True, kw_only=True):
 
 
 class ModelMetrics(CallMetrics, frozen=True, kw_only=True):
-    """Represent the calls of one model, and their tokens.
+    """Represent the calls of one model, their tokens, and what these cost (`cost_usd`).
 
     `first_chunk` is the time from the start of a call to the first chunk of its answer, where that was streamed.
     `tokens_per_s` are the output tokens of completed calls that reported some, by the whole durations of these calls.
@@ -135,7 +159,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """Represent how outermost runs ended.
 
     `success_rate` is of the `finished` runs (all but the running ones and the paused ones), `success_interval` its 95 % Wilson interval
-    (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them.
+    (low, high); `latency` is of the finished ones whose end is known. `tokens` are of all runs, with those below them; so
+    is `cost_usd`, what their model calls cost in dollars, None where none has a price.
     `first_chunk` is the time to the first chunk that a run streamed itself. `loops` are the runs in which a tool was
     called three times with the same input, `retries` the calls before which the same call had failed in the same run,
     `success_with_tool_errors` the runs that succeeded although a call of a tool failed.
@@ -161,6 +186,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     loops: Count = 0
     retries: Count = 0
     success_with_tool_errors: Count = 0
+    cost_usd: float | None = None
 
     @property
     def interrupted(self) -> Count:
@@ -262,6 +288,25 @@ def tokens(counts: Sample[Counter[str]]) -> Tokens:
     )
 
 
+def cost_usd(sample: Sample[CostTally]) -> float | None:
+    """Return what calls cost in dollars; None where none has a price."""
+    is_priced = any(tally.calls for _, tally in sample.parts)
+    return sample.total(lambda tally: tally.pico_usd) / PICO_USD_PER_USD if is_priced else None
+
+
+def cost(costs: Sample[CostTally], unpriced: dict[str, Sample[Times]]) -> Cost:
+    """Return the figures of what calls cost, given those without a price by model."""
+    calls = by_name(unpriced, lambda times: times.total(lambda tally: tally.count), float)
+    total_usd, bounds = cost_usd(costs), total_interval(costs.of(lambda tally: tally.traces))
+    if bounds is not None:
+        bounds = bounds[0] / PICO_USD_PER_USD, bounds[1] / PICO_USD_PER_USD
+    return Cost(
+        total_usd=total_usd,
+        total_interval_usd=None if total_usd is None else bounds,
+        unpriced=tuple([UnpricedModel(model=name, calls=count) for name, count in calls.items()]),
+    )
+
+
 def tool(sample: Sample[CallTally]) -> ToolMetrics:
     """Return the figures of a tool."""
     return ToolMetrics(**_call_figures(sample), loops=sample.total(attrgetter("loops")))
@@ -353,6 +398,7 @@ def _call_figures(sample: Sample[CallTally]) -> dict[str, Any]:
         "error_rate": rate(counts["errors"], ended),
         "error_rate_interval": share_interval(traces, counts["errors"], ended, if_all_failed=1.0),
         "latency": latency(sample.of(lambda tally: tally.latency_ns)),
+        "cost_usd": cost_usd(sample.of(lambda tally: tally.cost)),
     }
 
 
@@ -364,6 +410,7 @@ def _outcome_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
         "first_chunk": latency(sample.of(lambda tally: tally.first_chunk_ns)),
         "tokens": tokens(sample.of(lambda tally: tally.tokens)),
         **{name: sample.total(attrgetter(name)) for name in ("loops", "retries", "success_with_tool_errors")},
+        "cost_usd": cost_usd(sample.of(lambda tally: tally.cost)),
     }
 
 

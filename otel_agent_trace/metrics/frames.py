@@ -55,7 +55,7 @@ def to_pandas(report: MetricsReport) -> pd.DataFrame:
     try:
         import pandas as pd  # noqa: PLC0415 - of the program
     except ImportError as error:
-        msg = f"to_pandas needs pandas: pip install pandas ({error})"
+        msg = f'to_pandas needs pandas: pip install "otel-agent-trace[pandas]" ({error})'
         raise ConfigurationError(msg) from error
     rows = list(_rows(report))
     texts = {name: pd.Series([row.get(name) for row in rows], dtype="object") for name in _TEXTS}

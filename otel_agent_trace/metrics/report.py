@@ -18,6 +18,7 @@ from otel_agent_trace.metrics.estimates import Bounds
 from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
+    Cost,
     ErrorMessage,
     GroupMetrics,
     Latency,
@@ -191,6 +192,12 @@ class MetricsReport:
         return self.outcomes.success_with_tool_errors
 
     @cached_property
+    def cost(self) -> Cost:
+        """Return what the model calls of all runs and of the runs below them cost, and which calls have no price."""
+        costs = self._sample.of(lambda tally: tally.outcomes.cost)
+        return figures.cost(costs, self._sample.by_key(lambda tally: tally.unpriced))
+
+    @cached_property
     def steps_per_run(self) -> Sizes:
         """Return how many steps the finished runs had, those of sub-agents included, as `list` counts them."""
         return figures.sizes(self._sample.of(lambda tally: tally.steps))
@@ -288,10 +295,13 @@ class MetricsReport:
         not listed.
         """
         listed, left_out = self.error_messages[:error_messages], self.error_messages[error_messages:]
+        outcomes = msgspec.structs.asdict(self.outcomes)
+        del outcomes["cost_usd"]  # it is the total of `cost`
         data = {
             "relative_accuracy": RELATIVE_ACCURACY,
             **({"sample": self.sample} if self.sample else {}),
-            **msgspec.structs.asdict(self.outcomes),
+            **outcomes,
+            "cost": self.cost,
             "steps_per_run": self.steps_per_run,
             "tools": dict(self.tools),
             "models": dict(self.models),

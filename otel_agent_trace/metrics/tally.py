@@ -58,8 +58,27 @@ def _by_name(new: type[V], limit: int = NAMES) -> Table[str, V]:
 
 
 @dataclass(slots=True)
+class CostTally:
+    """Count the model calls that have a price, and sum what they cost, in 1e-12 dollars; `traces` are of a sample."""
+
+    calls: int = 0
+    pico_usd: int = 0
+    traces: Moments = field(default_factory=Moments)
+
+    def close(self) -> None:
+        """Take the calls for those of one trace."""
+        self.traces.add(self.pico_usd)
+
+    def absorb(self, other: CostTally) -> None:
+        """Add the counts of another tally."""
+        self.calls += other.calls
+        self.pico_usd += other.pico_usd
+        self.traces.absorb(other.traces)
+
+
+@dataclass(slots=True)
 class OutcomeTally:
-    """Count outermost runs by status (or ``paused``), the durations of the finished ones (ns), and the tokens by kind.
+    """Count outermost runs by status (or ``paused``), the durations of the finished ones (ns), tokens by kind, and cost.
 
     `token_squares` is the sum of the squares of the runs' numbers of tokens, input and output together. `loops` are the runs in which a tool looped, `retries` the calls in them that were retries, and
     `success_with_tool_errors` the runs that succeeded although a call of a tool failed.
@@ -74,6 +93,7 @@ class OutcomeTally:
     loops: int = 0
     retries: int = 0
     success_with_tool_errors: int = 0
+    cost: CostTally = field(default_factory=CostTally)
     traces: Moments = field(default_factory=Moments)
 
     @property
@@ -96,6 +116,7 @@ class OutcomeTally:
         self.traces.add(self.success, self.finished)
         self.latency_ns.close()
         self.first_chunk_ns.close()
+        self.cost.close()
 
     def absorb(self, other: OutcomeTally) -> None:
         """Add the counts of another tally."""
@@ -108,6 +129,7 @@ class OutcomeTally:
         self.retries += other.retries
         self.success_with_tool_errors += other.success_with_tool_errors
         self.traces.absorb(other.traces)
+        self.cost.absorb(other.cost)
 
 
 @dataclass(slots=True)
@@ -129,7 +151,7 @@ class AgentTally:
 
 @dataclass(slots=True)
 class CallTally:
-    """Count the calls of one tool or model, the durations of the completed ones (ns), and a model's tokens by kind.
+    """Count the calls of one tool or model, the durations of the completed ones (ns), a model's tokens by kind, and cost.
 
     `retries` are calls, `loops` the runs in which the tool looped. `timed_output_tokens` are the output tokens of the
     completed calls that reported some, `output_ns` the durations of the same calls.
@@ -147,6 +169,7 @@ class CallTally:
     first_chunk_ns: Distribution = field(default_factory=Distribution)
     timed_output_tokens: int = 0
     output_ns: int = 0
+    cost: CostTally = field(default_factory=CostTally)
     traces: Moments = field(default_factory=Moments)
 
     def close(self) -> None:
@@ -169,6 +192,7 @@ class CallTally:
         self.timed_output_tokens += other.timed_output_tokens
         self.output_ns += other.output_ns
         self.traces.absorb(other.traces)
+        self.cost.absorb(other.cost)
 
 
 @dataclass(slots=True)
@@ -290,6 +314,7 @@ class RunTally:
     models: Table[str, CallTally] = field(default_factory=partial(_by_name, CallTally))
     agents: Table[str, AgentTally] = field(default_factory=partial(_by_name, AgentTally))
     scores: Table[str, ScoreTally] = field(default_factory=partial(_by_name, ScoreTally))
+    unpriced: Table[str, Times] = field(default_factory=partial(_by_name, Times))
     groups: dict[str, Table[str, GroupTally]] = field(default_factory=dict)
     categories: Table[str, Occurrences] = field(default_factory=partial(_by_name, Occurrences))
     error_types: Table[str, Texts] = field(default_factory=partial(_by_name, Texts, ERROR_TYPES))
@@ -315,6 +340,7 @@ class RunTally:
         self.models.absorb(other.models)
         self.agents.absorb(other.agents)
         self.scores.absorb(other.scores)
+        self.unpriced.absorb(other.unpriced)
         for key, groups in other.groups.items():
             self.groups[key].absorb(groups)
         self.categories.absorb(other.categories)

@@ -10,6 +10,7 @@ from typing import Any
 from otel_agent_trace.keywords import called_with
 from otel_agent_trace.query import RunQuery, score_name_in
 from otel_agent_trace.reading import ReadCall, problem_reporter
+from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.scores import mean_of
 from otel_agent_trace.sessions.runs import SessionReader, SessionRuns
 from otel_agent_trace.sessions.session import AgentSession, session_of
@@ -26,7 +27,8 @@ def iter_sessions(call: ReadCall) -> Iterator[AgentSession]:
     Takes the arguments of `iter_runs`, and raises the same errors. Filters select runs, and those without a `session_id`
     are left out. Order and `limit` are those of sessions: without an order the session whose last run began first comes
     first, with `newest_first` or ``sort="time"`` the one whose last run began last, with another `sort` the longest from
-    start to end, or the one with the most steps, the most tokens, or the largest mean of a score.
+    start to end, or the one with the most steps, the most tokens, the highest cost, or the largest mean of a score. With
+    `prices` or ``sort="cost"`` the sessions have their `cost`.
 
     The whole source is read at once, and a few facts of each run are held. Runs are read again when they are asked for,
     and then only `strict` has an effect: problems were reported by the first reading.
@@ -61,9 +63,11 @@ def _turns_by_session(given: Any, query: RunQuery, call: ReadCall) -> dict[str, 
     found = defaultdict[str, list[SessionTurn]](list)
     on_problem = problem_reporter(call.strict, call.on_problem)
     unordered = query.but(sort=None, newest_first=False, limit=None)
-    for session_id, turn in search(
-        source, unordered, on_problem, lambda each: (each.run.session_id, turn_of(each.run))
-    ):
+
+    def kept(each: Assembled) -> tuple[str | None, SessionTurn]:
+        return each.run.session_id, turn_of(each.run, query.costs.of(each.run) if query.needs_costs else None)
+
+    for session_id, turn in search(source, unordered, on_problem, kept):
         if session_id:
             found[session_id].append(turn)
     return found
@@ -110,6 +114,7 @@ _SORTS: dict[str, Callable[[AgentSession], Any]] = {
     "time": _last_start,
     "duration": _duration_or_none_ns,
     "steps": lambda session: sum(turn.steps for turn in session.turns),
+    "cost": lambda session: session.cost.pico_usd if session.cost and session.cost.priced_calls else -1,
     "tokens": lambda session: session.usage.total_tokens if session.usage else 0,
 }
 """`RunQuery.sort` → the key of which the largest come first."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.model import AgentRun, RunStatus, Score, Timed, Usage
+from otel_agent_trace.prices import RunCost
 from otel_agent_trace.scores import current_scores, mean_of
 from otel_agent_trace.sessions.turn import SessionTurn
 
@@ -71,6 +72,12 @@ class AgentSession(Timed, msgspec.Struct, frozen=True, kw_only=True, eq=False, g
         """Return the ids of runs that continue an interrupted one → the id of that one."""
         return {turn.run_id: turn.continues for turn in self.turns if turn.continues is not None}
 
+    @property
+    def cost(self) -> RunCost | None:
+        """Return what all runs cost; None where no prices were given."""
+        costs = [turn.cost for turn in self.turns if turn.cost is not None]
+        return sum(costs[1:], costs[0]) if costs else None
+
     def scores_by_name(self) -> dict[str, tuple[Score, ...]]:
         """Return the scores that count by name: of each run the newest of each source, the runs in order."""
         by_name: dict[str, list[Score]] = {}
@@ -97,6 +104,8 @@ class AgentSession(Timed, msgspec.Struct, frozen=True, kw_only=True, eq=False, g
             "continued": self.continued,
             "input_tokens": self.usage.input_tokens if self.usage else None,
             "output_tokens": self.usage.output_tokens if self.usage else None,
+            "cost_usd": None if self.cost is None else self.cost.usd,
+            "unpriced_calls": None if self.cost is None else self.cost.unpriced_calls,
             "mean_scores": {name: mean_of(scores) for name, scores in self.scores_by_name().items()},
             "runs": [turn.to_dict() for turn in self.turns],
         }

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.model import AgentRun, RunStatus, Score, Timed, Usage
+from otel_agent_trace.prices import RunCost
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
-from otel_agent_trace.runs.usage import usage_of
+from otel_agent_trace.usage import usage_of
 from otel_agent_trace.values import encode
 
 _STATUS_OF = {PAUSED: RunStatus.SUCCESS, INTERRUPTED: RunStatus.RUNNING}
@@ -20,7 +21,8 @@ class SessionTurn(Timed, msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `status` is that of `RunQuery`, which has "paused" and "interrupted" beside those of `RunStatus`. `steps` counts the
     steps, and `usage` the tokens, of sub-agents too; `usage` is None where none were reported. `scores` are those of the
-    run itself, in the order in which they were given. `continues` is the id of the interrupted run that it resumes.
+    run itself, in the order in which they were given. `continues` is the id of the interrupted run that it resumes. `cost` is
+    that of the run and of sub-agents; None where no prices were given.
     """
 
     run_id: str
@@ -34,6 +36,7 @@ class SessionTurn(Timed, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage: Usage | None = None
     scores: tuple[Score, ...] = ()
     continues: str | None = None
+    cost: RunCost | None = None
 
     @property
     def run_status(self) -> RunStatus:
@@ -65,6 +68,7 @@ class SessionTurn(Timed, msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "input_tokens": self.usage.input_tokens if self.usage else None,
             "output_tokens": self.usage.output_tokens if self.usage else None,
             "scores": [_score_dict(score) for score in self.scores],
+            "cost_usd": None if self.cost is None else self.cost.usd,
             "continues": self.continues,
         }
 
@@ -73,7 +77,7 @@ def _score_dict(score: Score) -> dict[str, Any]:
     return {**msgspec.structs.asdict(score), "value": encode(score.value).data}
 
 
-def turn_of(run: AgentRun) -> SessionTurn:
+def turn_of(run: AgentRun, cost: RunCost | None = None) -> SessionTurn:
     """Return the facts of a run."""
     return SessionTurn(
         run_id=run.run_id,
@@ -87,4 +91,5 @@ def turn_of(run: AgentRun) -> SessionTurn:
         usage=usage_of(run) or None,
         scores=run.scores,
         continues=run.continues,
+        cost=cost,
     )

@@ -8,10 +8,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from otel_agent_trace.model import AgentRun, AgentStep
+from otel_agent_trace.prices import RunCost
 from otel_agent_trace.replay.comparison import Difference
 from otel_agent_trace.replay.diff import RunDiff, StepDiff
 from otel_agent_trace.views.differences import LABELS, difference_rows, value_rows
-from otel_agent_trace.views.figures import plural, usage_text
+from otel_agent_trace.views.figures import cost_text, dollars_text, plural, usage_text
 from otel_agent_trace.views.rows import Cell, Line, Row
 from otel_agent_trace.views.runs import run_title
 from otel_agent_trace.views.steps import step_title
@@ -43,13 +44,25 @@ class SideBySide(NamedTuple):
     depth: int = 0
 
 
-def title_pairs(diff: RunDiff) -> Iterator[SideBySide]:
-    """Yield the titles of both runs, their ids and their tokens."""
+def title_pairs(diff: RunDiff, costs: tuple[RunCost, RunCost]) -> Iterator[SideBySide]:
+    """Yield the titles of both runs, their ids, their tokens, and what they cost, if that is known."""
     changed = {difference.field for difference in diff.differences}
     yield _pair(run_title(diff.a), run_title(diff.b), is_same=changed.isdisjoint({"agent_name", "status"}))
     yield _pair(_faint(f"run {diff.a.run_id}"), _faint(f"run {diff.b.run_id}"), is_same=True)
     if diff.a.usage or diff.b.usage:
         yield _pair(_tokens(diff.a), _tokens(diff.b), is_same="usage" not in changed)
+    left, right = costs
+    if left.usd is not None or right.usd is not None:
+        lines = _faint(f"cost {cost_text(left)}"), _faint(f"cost {cost_text(right)}{_more_text(left, right)}")
+        yield _pair(*lines, is_same=left == right)
+
+
+def _more_text(left: RunCost, right: RunCost) -> str:
+    """Return how much more or less the run on the right cost; empty where that is not known, or nothing."""
+    if left.usd is None or right.usd is None or left.unpriced or right.unpriced or left.usd == right.usd:
+        return ""
+    more = right.usd - left.usd
+    return f" ({'+' if more > 0 else '-'}{dollars_text(abs(more))})"
 
 
 def beginning_difference_rows(diff: RunDiff, *, full: bool) -> Iterator[Row]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from datetime import datetime
 
 from otel_agent_trace.model import Usage, at_time
+from otel_agent_trace.prices import RunCost
+from otel_agent_trace.views.values_text import one_line
 
 UNKNOWN = "-"
+_SHOWN_MODELS = 3
 
 
 def duration_text(seconds: float | None) -> str:
@@ -39,6 +44,33 @@ def count_text(count: float | None) -> str:
             scaled = count / (1000 if unit == "k" else size)
             return f"{scaled:.1f}{unit}" if scaled < 99.95 else f"{scaled:.0f}{unit}"
     return str(round(count))
+
+
+def dollars_text(usd: float | None, *, is_least: bool = False) -> str:
+    """Return dollars to four decimals, or to two digits that count; ``-`` for None; `is_least` marks a lower bound."""
+    if usd is None:
+        return UNKNOWN
+    text = f"{usd:,.4f}" if usd >= 0.001 or usd == 0 else f"{usd:.2g}"
+    return f"{'≥' if is_least else ''}${text}"
+
+
+def cost_text(cost: RunCost) -> str:
+    """Return what a run cost in dollars, which is the least it can be where calls have no price."""
+    return dollars_text(cost.usd, is_least=bool(cost.unpriced))
+
+
+def whole_cost_text(cost: RunCost) -> str:
+    """Return what a run cost in dollars, and which models have no price."""
+    return f"{cost_text(cost)}{unpriced_text(cost.unpriced)}"
+
+
+def unpriced_text(calls: Mapping[str, float]) -> str:
+    """Return a remark about calls without a price, given their number by model; empty without any."""
+    if not calls:
+        return ""
+    names = [f"{one_line(model)} ({round(count):,})" for model, count in itertools.islice(calls.items(), _SHOWN_MODELS)]
+    more = len(calls) - len(names)
+    return f", without calls of {', '.join(names)}{f' and {more:,} more' if more else ''}, whose price is not known"
 
 
 def number_text(number: float | None) -> str:

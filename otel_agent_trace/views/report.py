@@ -14,6 +14,7 @@ from otel_agent_trace.metrics import (
     AgentMetrics,
     Bucket,
     CallMetrics,
+    Cost,
     ErrorMessage,
     GroupMetrics,
     Latency,
@@ -28,11 +29,13 @@ from otel_agent_trace.views.conduct import conduct_rows, count_column, speed_col
 from otel_agent_trace.views.figures import (
     UNKNOWN,
     count_text,
+    dollars_text,
     duration_text,
     local_minute_text,
     number_text,
     plural,
     share_text,
+    unpriced_text,
 )
 from otel_agent_trace.views.rows import Cell, Column, Line, Row, Table, cells
 from otel_agent_trace.views.sample import error_rate_columns, sample_rows, too_few_text
@@ -78,6 +81,8 @@ def report_rows(report: MetricsReport) -> Iterator[Row]:
         yield Row("steps", f"mean {steps.mean:.1f}, p50 {steps.p50:g}, p95 {steps.p95:g}, max {steps.max:,} per run")
     if report.tokens.total_tokens:
         yield Row("tokens", _tokens_text(report.tokens))
+    if report.cost.total_usd is not None:
+        yield Row("cost", _cost_text(report.cost))
     if report.run_errors:
         yield Row("run errors", _counts_text(report.run_errors))
     if report.step_errors:
@@ -125,6 +130,11 @@ def _tokens_text(tokens: Tokens) -> str:
     return f"{sent}, {round(tokens.output_tokens):,} out" + (f" ({round(thought):,} reasoning)" if thought else "")
 
 
+def _cost_text(cost: Cost) -> str:
+    text = dollars_text(cost.total_usd, is_least=bool(cost.unpriced))
+    return text + unpriced_text({each.model: each.calls for each in cost.unpriced})
+
+
 def _counts_text(counts: Mapping[str, float]) -> str:
     return ", ".join(f"{round(count):,} {_error_name(name)}" for name, count in counts.items())
 
@@ -148,6 +158,7 @@ def _call_columns(calls: Sequence[CallMetrics]) -> list[Column]:
         *error_rate_columns(calls),
         *count_column("retries", [each.retries for each in calls]),
         *_latency_columns([each.latency for each in calls]),
+        *_cost_columns([each.cost_usd for each in calls]),
     ]
 
 
@@ -168,6 +179,7 @@ def _agent_columns(agents: Sequence[AgentMetrics]) -> list[Column]:
         *count_column("loops", [agent.loops for agent in agents]),
         *_latency_columns([agent.latency for agent in agents]),
         *_token_columns([agent.tokens for agent in agents]),
+        *_cost_columns([agent.cost_usd for agent in agents]),
     ]
 
 
@@ -200,6 +212,7 @@ def _group_columns(groups: Sequence[GroupMetrics]) -> list[Column]:
         *count_column("loops", [group.loops for group in groups]),
         *_latency_columns([group.latency for group in groups]),
         *_token_columns([group.tokens for group in groups]),
+        *_cost_columns([group.cost_usd for group in groups]),
     ]
 
 
@@ -251,6 +264,7 @@ def _bucket_columns(buckets: Sequence[Bucket]) -> list[Column]:
         Column("success", [_success_cell(bucket) for bucket in buckets]),
         *_latency_columns([bucket.latency for bucket in buckets]),
         *_token_columns([bucket.tokens for bucket in buckets]),
+        *_cost_columns([bucket.cost_usd for bucket in buckets]),
         Column("", [_bar(bucket, most) for bucket in buckets], "left", rank=6),
     ]
 
@@ -270,6 +284,12 @@ def _token_columns(tokens: Sequence[Tokens]) -> list[Column]:
         Column("tokens in", cells(count_text(item.input_tokens) for item in tokens), rank=4),
         Column("tokens out", cells(count_text(item.output_tokens) for item in tokens), rank=4),
     ]
+
+
+def _cost_columns(costs: Sequence[float | None]) -> list[Column]:
+    if all(usd is None for usd in costs):
+        return []
+    return [Column("cost", cells(map(dollars_text, costs)), rank=1)]
 
 
 def _errors_table(messages: Sequence[ErrorMessage]) -> Table:

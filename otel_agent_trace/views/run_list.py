@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.views.figures import UNKNOWN, count_text, duration_text, when_text
+from otel_agent_trace.views.figures import UNKNOWN, cost_text, count_text, duration_text, when_text
 from otel_agent_trace.views.rows import Cell, Column, Table, cells
 from otel_agent_trace.views.runs import status_cell
 from otel_agent_trace.views.summaries import RunSummary, short_ids
@@ -57,9 +57,16 @@ def runs_table(
         Column("steps", cells(count_text(item.steps) for item in summaries), rank=3),
         Column("errors", [_errors_cell(item.errors) for item in summaries], rank=4),
         Column("tokens", cells(_tokens_text(item.run) for item in summaries), rank=6),
+        *_cost_columns(summaries),
         Column("question", cells(item.user_input for item in summaries), "left", least_width=_LEAST_QUESTION_WIDTH),
     ]
     return Table(columns, last_width=_QUESTION_WIDTH)
+
+
+def _cost_columns(summaries: Sequence[RunSummary]) -> list[Column]:
+    if all(item.cost.usd is None for item in summaries):
+        return []
+    return [Column("cost", cells(cost_text(item.cost) for item in summaries), rank=6)]
 
 
 def _errors_cell(count: int) -> Cell:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from otel_agent_trace.model import AgentRun
+from otel_agent_trace.prices import NO_COST, RunCost
 from otel_agent_trace.query import status_of
-from otel_agent_trace.views.figures import duration_text, time_text, usage_text
+from otel_agent_trace.views.figures import duration_text, time_text, usage_text, whole_cost_text
 from otel_agent_trace.views.metadata import metadata_rows
 from otel_agent_trace.views.rows import Cell, Line, Row
 from otel_agent_trace.views.steps import (
@@ -44,12 +45,14 @@ def status_cell(run: AgentRun) -> Cell:
     return Cell(status, status)
 
 
-def fact_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:
-    """Yield a row for each recorded fact of a run but its steps, question, answer and error."""
+def fact_rows(run: AgentRun, *, full: bool, cost: RunCost = NO_COST) -> Iterator[Row]:
+    """Yield a row for each recorded fact of a run but its steps, question, answer and error, and one for its cost."""
     bounds = bounds_of(full=full)
     for label, text in _run_facts(run):
         if text:
             yield Row(label, one_line(text))
+    if cost.usd is not None:
+        yield Row("cost", whole_cost_text(cost))
     yield from metadata_rows("metadata", run.metadata, full=full)
     if run.config:
         yield Row("config", value_text(run.config, bounds))

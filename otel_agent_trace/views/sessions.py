@@ -8,16 +8,19 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from otel_agent_trace.model import AgentRun, RunStatus, Score
+from otel_agent_trace.prices import NO_COST
 from otel_agent_trace.scores import mean_of
 from otel_agent_trace.sessions import AgentSession
 from otel_agent_trace.views.figures import (
     UNKNOWN,
+    cost_text,
     count_text,
     duration_text,
     second_text,
     time_text,
     usage_text,
     when_text,
+    whole_cost_text,
 )
 from otel_agent_trace.views.rows import Cell, Column, Line, Row, Table, cells
 from otel_agent_trace.views.runs import answer_rows, question_rows, status_cell
@@ -49,6 +52,7 @@ def sessions_table(sessions: Sequence[AgentSession], now: datetime) -> Table:
         Column("started", cells(when_text(each.started_at_ns, now) for each in sessions), "left", 1),
         Column("took", [_duration_cell(each) for each in sessions]),
         Column("tokens", cells(_tokens_text(each) for each in sessions), rank=4),
+        *_cost_columns(sessions),
         Column("scores", cells(_means_text(each) for each in sessions), "left", 6, 40, _SCORES_WIDTH),
     ]
     return Table(columns)
@@ -111,11 +115,18 @@ def totals_rows(session: AgentSession) -> Iterator[Row]:
     yield Row("duration", duration_text(session.duration_s))
     if session.usage:
         yield Row("tokens", usage_text(session.usage))
+    if session.cost is not None and session.cost.usd is not None:
+        yield Row("cost", whole_cost_text(session.cost))
     for number, text in enumerate(_score_texts(session)):
         yield Row("" if number else "scores", text)
     if session.first_failed is not None:
         turn = session.turns[session.first_failed]
         yield Row("first failed", f"turn {session.first_failed + 1:,}, run {one_line(turn.run_id)}", "failed")
+
+
+def _cost_columns(sessions: Sequence[AgentSession]) -> list[Column]:
+    costs = [each.cost or NO_COST for each in sessions]
+    return [Column("cost", cells(map(cost_text, costs)), rank=4)] if any(cost.priced_calls for cost in costs) else []
 
 
 def _duration_cell(session: AgentSession) -> Cell:

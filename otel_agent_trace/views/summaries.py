@@ -10,6 +10,7 @@ import msgspec
 
 from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.prices import NO_COST, RunCost
 from otel_agent_trace.views.values_text import shared_length, shortened
 
 _QUESTION_CHARS = 200
@@ -21,7 +22,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a run without its steps and large values, and counts of them, those of its sub-agents included.
 
     `steps` and `errors` count steps and failed steps, `tools` the calls by name of the tool; `user_input` is the
-    beginning of the question on one line; so is `run.interrupted_for` of its value.
+    beginning of the question on one line; so is `run.interrupted_for` of its value. `cost` is that of the model calls.
     """
 
     run: AgentRun
@@ -29,6 +30,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     errors: int
     tools: dict[str, int]
+    cost: RunCost = NO_COST
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON-able data; times are ISO 8601, durations seconds."""
@@ -46,6 +48,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
             "tools": self.tools,
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None,
+            **cost_data(self.cost),
             "error": str(run.error) if run.error is not None else None,
             "user_input": self.user_input,
             "user_id": run.user_id,
@@ -61,7 +64,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def summary_of(run: AgentRun) -> RunSummary:
+def cost_data(cost: RunCost) -> dict[str, Any]:
+    """Return a cost as JSON-able data: dollars, None where no call was priced, and how many calls were not."""
+    return {"cost_usd": cost.usd, "unpriced_calls": cost.unpriced_calls}
+
+
+def summary_of(run: AgentRun, cost: RunCost = NO_COST) -> RunSummary:
     """Return the summary of a run, small enough to keep many."""
     steps = _all_steps(run)
     return RunSummary(
@@ -80,6 +88,7 @@ def summary_of(run: AgentRun) -> RunSummary:
         steps=len(steps),
         errors=sum(step.error is not None for step in steps),
         tools=dict(Counter(step.name for step in steps if step.kind is StepKind.TOOL)),
+        cost=cost,
     )
 
 

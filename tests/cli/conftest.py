@@ -14,6 +14,7 @@ import pytest
 
 from otel_agent_trace.cli import main
 from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.prices import table
 from tests.support.export_command import Result
 from tests.support.processes import ROOT
 from tests.support.sample_runs import write_runs_to
@@ -31,6 +32,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setattr(table, "installed_version", lambda: None)  # what is printed depends on no published price
+    monkeypatch.setattr(table, "published_model", lambda provider, name: None)
     time.tzset()
     yield
     monkeypatch.undo()

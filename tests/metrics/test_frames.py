@@ -96,7 +96,7 @@ def test_arrow_has_the_same_rows(report: MetricsReport) -> None:
 @pytest.mark.parametrize(
     ("package", "method", "advice"),
     [
-        ("pandas", "to_pandas", "pip install pandas"),
+        ("pandas", "to_pandas", r"otel-agent-trace\[pandas\]"),
         ("pyarrow", "to_arrow", r'pip install "otel-agent-trace\[parquet\]"'),
     ],
 )

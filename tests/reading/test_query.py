@@ -572,8 +572,8 @@ HUGE = 10**6000
 @pytest.mark.parametrize(
     ("filters", "expected_message"),
     [
-        ({"sort": "size"}, "sort must be one of time, duration, steps, tokens, score:NAME, got 'size'"),
-        ({"sort": "score:"}, "sort must be one of time, duration, steps, tokens, score:NAME, got 'score:'"),
+        ({"sort": "size"}, "sort must be one of time, duration, steps, tokens, cost, score:NAME, got 'size'"),
+        ({"sort": "score:"}, "sort must be one of time, duration, steps, tokens, cost, score:NAME, got 'score:'"),
         ({"score": 5}, "score must be a string, got 5"),
         *(({"score": wrong}, f'score must be like "helpful<0.5", "correct=true" or "verdict=pass", got {wrong!r}')
           for wrong in ["", "<0.5", "helpful<", "a<>5", "a=>5", "verdict<pass", "a<nan", "a<0.5\nb"]),
@@ -694,7 +694,7 @@ def test_list_takes_each_filter(listed: Callable[..., list[str]], words: list[st
         (["--where", "tenant"], "'tenant' must be like metadata.tenant=acme"),
         (["--where", "=x"], "'=x' must be like metadata.tenant=acme"),
         (["--min-duration", "long"], "got 'long'"),
-        (["--sort", "size"], "sort must be one of time, duration, steps, tokens, score:NAME, got 'size'"),
+        (["--sort", "size"], "sort must be one of time, duration, steps, tokens, cost, score:NAME, got 'size'"),
         (["--score", "helpful<"], "got 'helpful<'"),
         (["--status", "great"], "'great'"),
     ],

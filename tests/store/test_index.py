@@ -19,16 +19,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_agent_trace import AgentRun, SpanRecord, explain_run, load_runs, semconv
+from otel_agent_trace import RunQuery, SpanRecord, explain_run, load_runs, semconv
 from otel_agent_trace.cli.commands import main
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.forgetting import forget
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.model import Score
+from otel_agent_trace.query import age
+from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.scores import event_of
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.sources.index import build, choice, schema
 from otel_agent_trace.sources.index.source import IndexedSource, build_index
+from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import LogRecord, Scope
 from otel_agent_trace.store.frames import FrameWriter
 from otel_agent_trace.store.liveness import header
@@ -150,10 +153,16 @@ def for_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "LEAST_BYTES", 0)
 
 
-def answer(source: Any, query: dict[str, Any], problems: list[str]) -> list[AgentRun] | str:
-    """The runs, or the error of a source that cannot be read."""
+def answer(source: Any, query: dict[str, Any], problems: list[str]) -> list[Any] | str:
+    """The runs, and with prices what they cost, as commands read it, or the error of a source that cannot be read."""
+    given = RunQuery(**query)
+
+    def kept(found: Assembled) -> Any:
+        return (found.run, given.costs.of(found.run)) if given.prices is not None else found.run
+
     try:
-        return load_runs(source, **query, on_problem=lambda problem: problems.append(str(problem)))
+        found = [*search(source, given, lambda problem: problems.append(str(problem)), kept)]
+        return found if given.order is not None else sorted(found, key=age)
     except SourceError as error:
         return str(error)
 
@@ -172,6 +181,8 @@ def assert_same_answers(path: Path, queries: Any = QUERIES) -> None:
         there, everywhere = list[str](), list[str]()
         expected = answer(plain, query, everywhere)
         assert answer(indexed, query, there) == expected, query
+        if "prices" in query:
+            assert answer(indexed, query, []) == expected, query  # what was kept of the costs
         assert {text for text in there if ".jsonl" in text} - {*everywhere} == set(), (query, there, everywhere)
 
 
@@ -242,6 +253,7 @@ def newest(path: Path) -> list[str]:
     return [run.run_id for run in load_runs(path, newest_first=True, limit=3)]
 
 
+PRICED: dict[str, Any] = {"sort": "cost", "prices": {"m": {"input": 1, "output": 0}}, "limit": 3}
 IDS = [f"{number:032x}" for number in (10, 9, 8)]
 
 
@@ -299,6 +311,9 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "a path out of the store": lambda path: change_index(path, "UPDATE segment SET name='../../../../etc/passwd'"),
     "a negative size": lambda path: change_index(path, "UPDATE segment SET indexed=-5"),
     "a text as a size": lambda path: change_index(path, "UPDATE segment SET indexed='x'"),
+    "texts for costs": lambda path: change_index(path, "UPDATE run SET cost='x'"),
+    "lists for costs": lambda path: change_index(path, "UPDATE run SET unpriced='[1]'"),
+    "runs of no trace": lambda path: change_index(path, "UPDATE run SET trace=trace+50"),
     "a folder": folder,
     "a FIFO": fifo,
     "a symbolic link": symbolic_link,
@@ -310,7 +325,10 @@ def test_an_index_that_is_not_ours_is_thrown_away(
     path: Path, case: str, tmp_path_factory: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    costs: Any = answer(open_source(path), PRICED, [])
+    assert [cost.usd for _, cost in costs] == [9e-6, 8e-6, 7e-6]
     HOSTILE[case](path)
+    assert answer(open_source(path), PRICED, []) == costs
     assert newest(path) == IDS
     assert newest(path) == IDS
     append(path, b"".join(lines_of(of_ours(make_run(10)))))

@@ -57,6 +57,11 @@ QUERIES: tuple[dict[str, Any], ...] = (
     {"run_id": "order-1"},
     {"run_id": "last"},
     {"run_id": "r-1"},
+    {"sort": "cost", "prices": {"m": {"input": 3, "output": 5}}, "limit": 2},
+    {"sort": "cost", "prices": {"m-1": {"input": 3, "output": 5}}, "limit": 3},
+    {"sort": "cost", "prices": {"m": {"input": 3, "output": 5}}, "agent": "weather"},
+    {"newest_first": True, "prices": {"m": {"input": 1, "output": 5}}, "limit": 3},
+    {"sort": "tokens", "prices": {"m": {"input": 3, "output": 5}}, "tool": "search"},
 )
 
 

@@ -63,7 +63,8 @@ class Index:
         """Scores that name only a run, as records of the traces of these: read with the spans."""
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """Write in the block all or nothing."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -120,7 +121,7 @@ class Index:
         known = self._known_segments()
         states = {(each.name, each.identity, each.size, each.mtime_ns) for each in known.values()}
         if states != {(os.path.basename(file.path), *file[1:]) for file in self.files}:
-            with self._transaction():
+            with self.transaction():
                 known = self._known_segments()
                 packed = {segment for (segment,) in self.connection.execute("SELECT DISTINCT segment FROM frame")}
                 by_identity = {segment.identity: segment for segment in known.values()}
@@ -173,13 +174,13 @@ class Index:
                 if not known:
                     segment = segment._replace(indexed=end)
             if known:
-                with self._transaction():
+                with self.transaction():
                     rows = [(segment.id, *frame) for frame in known]
                     self.connection.executemany("INSERT OR IGNORE INTO frame VALUES(?,?,?)", rows)
                     self._move(segment, segment.size, path)
         except (UnusualError, SourceError):
             self._traces.forget()
-            with self._transaction():
+            with self.transaction():
                 self.connection.execute("UPDATE segment SET is_usual=0 WHERE id=?", (segment.id,))
 
     def _move(self, segment: Segment, end: int, path: str) -> None:
@@ -189,7 +190,7 @@ class Index:
     def _add(self, segment: Segment, chunk: Chunk, end: int, path: str) -> bool:
         """Add the traces in some lines, and return whether the file was indexed up to there when it was locked."""
         found = self._traces.scan(chunk)
-        with self._transaction():
+        with self.transaction():
             now = self.connection.execute(
                 "SELECT 1 FROM segment WHERE id=? AND indexed=? AND identity=?",
                 (segment.id, segment.indexed, segment.identity),
@@ -214,23 +215,24 @@ class Index:
         ).fetchall():
             numbers = {trace_id.lower(): number for number, trace_id in found}
             last = found[-1][0]
-            before = self._place_counts(numbers.values())
+            before = self.place_counts(numbers.values())
             try:
                 traces = self.read([*numbers.values()], lambda problem: None)
                 rows = {spans[0].trace_id: rows_of(spans) for spans in traces if spans[0].trace_id in numbers}
             except StaleError:
                 return  # a file was replaced at this moment: they stay unknown until the next time
-            with self._transaction():
-                if before != self._place_counts(numbers.values()):
+            with self.transaction():
+                if before != self.place_counts(numbers.values()):
                     continue
                 for trace_id, number in numbers.items():
                     runs, link = rows.get(trace_id, ([], Link.NONE))
                     self._traces.replace_runs(number, link, runs)
 
-    def _place_counts(self, numbers: object) -> list[tuple[int, int]]:
+    def place_counts(self, numbers: Iterable[int]) -> list[tuple[int, int]]:
+        """Return how many places traces have, and their bytes: they change when lines are added."""
         return [
             self.connection.execute("SELECT count(*), total(size) FROM place WHERE trace=?", (number,)).fetchone()
-            for number in numbers  # type: ignore[attr-defined]
+            for number in numbers
         ]
 
     def linked(self, *, with_linked: bool) -> set[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_agent_trace.policies.user_ids import key_id_of
-from otel_agent_trace.query import ANY_TOOL, RunQuery
+from otel_agent_trace.query import ANY_TOOL, COST, RunQuery
 from otel_agent_trace.sources.index.rows import status_numbers
 from otel_agent_trace.sources.index.schema import UNKNOWN, session_number, within
 
@@ -21,6 +21,7 @@ _ORDERS = {
     "duration": "coalesce(end_ns-start_ns,-1)",
     "steps": "steps",
     "tokens": "tokens",
+    COST: "CASE WHEN priced_calls>0 THEN cost ELSE -1 END",
 }
 """`RunQuery.sort` → the value of a row that it goes by; of other orders, such as by a score, all rows are read."""
 _LARGEST = (1 << 63) - 1

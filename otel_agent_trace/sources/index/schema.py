@@ -2,7 +2,8 @@
 
 `segment` has the files, `place` where the lines of each trace are in them, `run` a row for each outermost run, with numbers
 of `name` for what repeats, and `run_id` the ids of runs that do not begin with the id of their trace. Several names of one
-run, such as those of its tools, are one name (`joined`).
+run, such as those of its tools, are one name (`joined`). What a run costs is kept with the number of the version of the
+prices (`costs`), and is null until it is asked for.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _TABLES = (
     """CREATE TABLE run(trace INTEGER, number INTEGER, start_ns INTEGER NOT NULL, end_ns INTEGER, status INTEGER NOT NULL,
     agent INTEGER, user INTEGER, session INTEGER, services INTEGER, tools INTEGER, failed_tools INTEGER, models INTEGER,
     tags INTEGER, steps INTEGER NOT NULL, errors INTEGER NOT NULL, tokens INTEGER NOT NULL, probability REAL,
-    question TEXT, answer TEXT, PRIMARY KEY(trace, number)) WITHOUT ROWID""",
+    question TEXT, answer TEXT, prices INTEGER, cost INTEGER, priced_calls INTEGER, unpriced TEXT,
+    PRIMARY KEY(trace, number)) WITHOUT ROWID""",
     "CREATE INDEX trace_link ON trace(link) WHERE link > 0",
     "CREATE INDEX run_start ON run(start_ns)",
     *(

@@ -11,11 +11,12 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.query import RunQuery
+from otel_agent_trace.query import COST, RunQuery
 from otel_agent_trace.runs.assemble import assemble
 from otel_agent_trace.sources.files import FilesSource, ScannedJournal, read_journals, traces_in_lines
 from otel_agent_trace.sources.index.build import MOST_DAMAGED, Index
 from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, remove_database, store_at
+from otel_agent_trace.sources.index.costs import KeptCosts
 from otel_agent_trace.sources.index.query import is_narrowed, selection_of
 from otel_agent_trace.sources.index.schema import UnusableIndexError, open_database
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
@@ -101,6 +102,9 @@ class IndexedSource(FilesSource):
         files = self.files()
         journals = read_journals(file for file in files if is_journal(file))
         index.refresh([file for file in files if not is_journal(file)], self._on_progress)
+        kept = KeptCosts(index, query.costs) if query.needs_costs and query.costs.prices.version else None
+        if kept is not None and query.order_name == COST:
+            kept.fill()
         index.connection.execute("BEGIN")  # one state of it for all that follows
         tails = [*index.tails()]
         open_ids = {trace_id for tail in tails for trace_id in tail.trace_ids()} | _trace_ids_in(journals)
@@ -113,10 +117,18 @@ class IndexedSource(FilesSource):
         wanted = index.trace_ids(always) | open_ids
         read = index.read([NO_TRACE, *always], on_problem, tails, journals, has_media=self._has_media)
         yield from (spans for spans in read if spans[0].trace_id in wanted)
-        yield from self._candidates(index, query, always, on_problem)
+        yield from self._candidates(index, query, always, on_problem, kept)
+        if kept is not None:
+            index.connection.execute("COMMIT")
+            kept.write()
 
     def _candidates(
-        self, index: Index, query: RunQuery, always: Collection[int], on_problem: Callable[[Problem], None]
+        self,
+        index: Index,
+        query: RunQuery,
+        always: Collection[int],
+        on_problem: Callable[[Problem], None],
+        kept: KeptCosts | None,
     ) -> Iterator[list[SpanRecord]]:
         """Yield the traces that a query may select, but those that are always read; in its order as far as its limit."""
         selection = selection_of(query, index.connection)
@@ -133,14 +145,18 @@ class IndexedSource(FilesSource):
             numbers = {row[0] for row in batch} - seen
             seen |= numbers
             wanted = index.trace_ids(numbers)
+            without_cost = {} if kept is None else kept.note(numbers)
             for spans in index.read(numbers, on_problem, has_media=self._has_media) if numbers else ():
                 if spans[0].trace_id not in wanted:
                     continue
                 wanted.discard(spans[0].trace_id)
+                runs = assemble(spans) if limit is not None or without_cost else []
+                if kept is not None and spans[0].trace_id in without_cost:
+                    kept.compute(without_cost[spans[0].trace_id], runs)
                 yield spans
                 if limit is not None and query.order is not None:
-                    runs = (run for run in assemble(spans) if query.matches(run, spans))
-                    found += [query.order(run)[: len(batch[0]) - 1] for run in runs]
+                    order = query.order
+                    found += [order(run)[: len(batch[0]) - 1] for run in runs if query.matches(run, spans)]
             if wanted:
                 raise WrongIndexError(str(wanted))
             size = min(2 * size, _LARGEST_BATCH)
