@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from otel_agent_trace.pipeline import SpanSink
     from otel_agent_trace.policies.presidio import PresidioMask
+    from otel_agent_trace.policies.tail_sampling import TailSampling
     from otel_agent_trace.policies.user_ids import pseudonymize_user_id
     from otel_agent_trace.prices import Prices, RunCost, run_cost
     from otel_agent_trace.query import RunQuery
@@ -88,6 +89,7 @@ _MODULES = {
     "model": ("AgentRun", "AgentStep", "LogEntry", "Message", "RunStatus", "Score", "StepError", "StepKind", "Usage"),
     "pipeline": ("SpanSink",),
     "policies.presidio": ("PresidioMask",),
+    "policies.tail_sampling": ("TailSampling",),
     "policies.user_ids": ("pseudonymize_user_id",),
     "prices": ("Prices", "RunCost", "run_cost"),
     "query": ("RunQuery",),
@@ -169,6 +171,7 @@ __all__ = [
     "SpanSource",
     "StepError",
     "StepKind",
+    "TailSampling",
     "TracedExecutor",
     "TracerBackend",
     "Truncated",

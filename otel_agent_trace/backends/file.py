@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.backends.exporting import ExportingSink
+from otel_agent_trace.backends.held_lines import HeldLines
 from otel_agent_trace.backends.span_lines import Frame, SpanLines, too_long
 from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.keywords import fields_among, lists_keywords, takes_fields
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.pipeline import DataOptions, Gate, PipelineSpan, Policy, StartedSpan
+from otel_agent_trace.pipeline import DataOptions, Decided, Gate, PipelineSpan, Policy, StartedSpan
+from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.journal import Journal
@@ -80,7 +82,8 @@ class FileBackend(ExportingSink):
             or a variable of the environment, is not valid.
     """
 
-    journals = True
+    journals = keeps_held = True
+    holds_in_memory = False
 
     @lists_keywords  # of the environment's configuration file, too
     @takes_fields(FileOptions)
@@ -113,6 +116,7 @@ class FileBackend(ExportingSink):
             self._file.check()
         self._outside: Outside | None = None
         self._lines = SpanLines(self._media, partial(self._lose, 1), self._diagnostics)
+        self._held = HeldLines(self._files, self._journal, self._append, self._maintenance.soon, self._diagnostics)
         self._closed = self._has_begun = False
         self._unjournaled: str | None = None
         """Reason why the journal could not be written, until that is logged."""
@@ -126,11 +130,33 @@ class FileBackend(ExportingSink):
 
     def on_hold(self, span: PipelineSpan) -> None:
         """Keep a span in the journal that has ended, and whose trace the gate holds."""
-        self._keep(*_ids(span)[:2], self._lines.ended(span), None)
+        trace_id, span_id = _ids(span)[:2]
+        self._hold(trace_id, span_id, self._lines.ended(span))
 
     def on_hold_log(self, log: LogRecord) -> None:
         """Keep a log record in the journal whose trace the gate holds."""
-        self._keep(int(log.trace_id, 16), -id(log), _log_line(log), None)
+        self._hold(int(log.trace_id, 16), self._held.next_number(), _log_line(log))
+
+    def _hold(self, trace_id: int, number: int, line: bytes) -> None:
+        if not self._keep(trace_id, number, line, None, is_held=True):
+            self._held.add(trace_id, line)
+
+    def on_decided(self, decided: Decided) -> None:
+        """Append what is held of a trace, or forget it, with what the journal has of it."""
+        try:
+            self._held.decide(decided, sync=self._needs_sync is not None)
+        except OSError as error:
+            if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
+                raise
+            self._miss_in_journal("end", error)
+
+    def sample_by(self, policy: TailSampling) -> None:
+        """Write the policy into the journal, so that whoever folds that after a kill decides by it."""
+        self._journal.sample_by(str(policy))
+
+    def decision_elsewhere(self, trace_id: int) -> bool | None:
+        """Return what another process with this file has decided about a trace; None where that is not known."""
+        return self._held.decision_elsewhere(trace_id)
 
     def on_end(self, span: PipelineSpan) -> None:
         """Append a span; a failure is counted by its reason, and logged once."""
@@ -153,10 +179,6 @@ class FileBackend(ExportingSink):
         """Forget the start of a span that a policy dropped."""
         self._forget(self._journal.drop, _ids(span)[_SPAN_ID])
 
-    def on_drop(self, trace_id: str) -> None:
-        """Forget the spans of a trace that the gate has dropped."""
-        self._forget(self._journal.drop_trace, int(trace_id, 16))
-
     def _forget(self, forget: Callable[[int], None], number: int) -> None:
         """Remove from the journal what is not kept; a failure is counted by its reason."""
         try:
@@ -166,10 +188,15 @@ class FileBackend(ExportingSink):
                 raise
             self._miss_in_journal("end", error)
 
-    def _keep(self, trace_id: int, number: int, line: bytes, frame: Frame | None) -> None:
-        """Write a line into the journal, of the span with that id or of another record; a failure is counted by its reason."""
+    def _keep(self, trace_id: int, number: int, line: bytes, frame: Frame | None, *, is_held: bool = False) -> bool:
+        """Write a line into the journal, of the span with that id or of another record, and return whether that succeeded.
+
+        A failure is counted by its reason.
+        """
+        is_kept = False
         try:
-            self._journal.add(number, trace_id, line, frame)
+            self._journal.add(number, trace_id, line, frame, is_held=is_held)
+            is_kept = True
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
                 raise
@@ -178,8 +205,11 @@ class FileBackend(ExportingSink):
             self._release_media()
         if not self._has_begun:
             self._has_begun = True
-            if self.settings.maintains or len(self._files.journals()) > 1:  # perhaps of a process that was killed
+            if (
+                self.settings.maintains or len(self._files.journals()) > 1 or self._files.counts()
+            ):  # of processes that are gone
                 self._maintenance.soon()
+        return is_kept
 
     def _miss_in_journal(self, what: str, error: OSError) -> None:
         self._unjournaled = reason = error.strerror or str(error)
@@ -206,8 +236,6 @@ class FileBackend(ExportingSink):
         is_kept = self._append(_log_line(log), 0)
         if is_kept:
             self._diagnostics.count(LOGS_KEPT)
-        if self._journal.holds(-id(log)):  # the gate, which has held it until now, passes on the same object
-            self._forget(self._journal.remove if is_kept else self._journal.drop, -id(log))
 
     def _append(self, lines: bytes, number: int, sync: bool = False) -> bool:
         """Append lines with `number` spans in one write, and return whether that succeeded."""
@@ -280,6 +308,7 @@ class FileBackend(ExportingSink):
         self._closed = True
         self._journal.close()
         self._file.close()
+        self._held.close()
         self._maintenance.wait(_COMPACTION_S)
 
 

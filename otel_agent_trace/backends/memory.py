@@ -12,7 +12,8 @@ from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import guarded
 from otel_agent_trace.keywords import takes_fields
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.pipeline import DataOptions, Gate, PipelineSpan, Policy, StartedSpan
+from otel_agent_trace.pipeline import DataOptions, Decided, Gate, PipelineSpan, Policy, StartedSpan, with_sampling
+from otel_agent_trace.sampling import NEVER
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord, with_logs
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class InMemoryBackend(ExportingSink):
     Raises:
         ConfigurationError: `max_runs` is not a positive integer, or an argument for policies is not valid.
     """
+
+    journals = keeps_held = True
 
     @takes_fields(DataOptions)
     def __init__(
@@ -58,6 +61,7 @@ class InMemoryBackend(ExportingSink):
         """Begin with an empty store, in a forked child: the parent process has its spans."""
         self._lock = threading.RLock()
         self._ended: dict[int, list[PipelineSpan]] = {}
+        self._held: dict[int, list[PipelineSpan]] = {}
         self._open: dict[int, StartedSpan] = {}
         self._logs: dict[str, list[LogRecord]] = {}
 
@@ -74,6 +78,28 @@ class InMemoryBackend(ExportingSink):
             self._kept += 1
             if self._max_runs is not None and len(self._ended) > self._max_runs:
                 self._drop_oldest()
+
+    def on_hold(self, span: PipelineSpan) -> None:
+        """Keep a span that has ended until it is decided whether its trace is kept; `runs` has it meanwhile."""
+        trace_id, span_id = span.context[:2]
+        with self._lock:
+            self._held.setdefault(trace_id, []).append(span)
+            self._open.pop(span_id, None)
+
+    def on_hold_log(self, log: LogRecord) -> None:
+        """Keep a log record likewise."""
+        self.on_log(log)
+
+    def on_decided(self, decided: Decided) -> None:
+        """Keep or forget the spans and log records of a trace."""
+        threshold = decided.threshold
+        with self._lock:
+            held = self._held.pop(decided.trace_id, ())
+            if threshold == NEVER:
+                self._logs.pop(f"{decided.trace_id:032x}", None)
+                return
+            for span in held:
+                self.on_end(span if threshold is None else with_sampling(span, threshold))
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Keep spans that have ended, except those that cannot be kept."""
@@ -106,7 +132,9 @@ class InMemoryBackend(ExportingSink):
 
     def spans(self) -> list[SpanRecord]:
         """Return the spans that have ended, in the order of their ends."""
-        return self._in_order(self._snapshot()[1])
+        with self._lock:
+            ended = [span for spans in list(self._ended.values()) for span in spans]
+        return self._in_order(ended)
 
     def logs(self) -> list[LogRecord]:
         """Return the log records, by trace."""
@@ -119,7 +147,8 @@ class InMemoryBackend(ExportingSink):
         In spite of the lock, a signal handler may trace meanwhile; its spans may be included or not.
         """
         with self._lock:
-            return list(self._open.values()), [span for spans in list(self._ended.values()) for span in spans]
+            ended = [*self._ended.values(), *self._held.values()]
+            return list(self._open.values()), [span for spans in ended for span in list(spans)]
 
     def _in_order(self, ended: list[PipelineSpan]) -> list[SpanRecord]:
         return sorted(self._read(map(_record_of, ended)), key=lambda record: record.end_ns or 0)
@@ -153,6 +182,7 @@ class InMemoryBackend(ExportingSink):
         """Forget everything, open spans too."""
         with self._lock:
             self._ended.clear()
+            self._held.clear()
             self._open.clear()
             self._logs.clear()
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from otel_agent_trace import semconv
-from otel_agent_trace.cli.sampling_policy import TailSampling
+from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.query import duration_ns
 
 _VARIABLE = "OTEL_AGENT_TRACE_SAMPLING"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from otel_agent_trace import sdk  # noqa: F401 - first, as it imports the SDK with an invalid environment too
 from otel_agent_trace.pipeline.data_policies import DataOptions, DataPolicies, data_policies
-from otel_agent_trace.pipeline.gate import Gate
+from otel_agent_trace.pipeline.outlet import Decided
 from otel_agent_trace.pipeline.pipeline import (
     DROPPED_BY_A_POLICY,
     Pipeline,
@@ -12,13 +12,16 @@ from otel_agent_trace.pipeline.pipeline import (
     name_of,
     policies_without_gate,
 )
+from otel_agent_trace.pipeline.sampled import with_sampling
 from otel_agent_trace.pipeline.sinks import SpanSink
 from otel_agent_trace.pipeline.spans import PipelineSpan, Policies, Policy, StartedSpan
+from otel_agent_trace.policies.gate import Gate
 
 __all__ = [
     "DROPPED_BY_A_POLICY",
     "DataOptions",
     "DataPolicies",
+    "Decided",
     "Gate",
     "Pipeline",
     "PipelineSpan",
@@ -30,4 +33,5 @@ __all__ = [
     "data_policies",
     "name_of",
     "policies_without_gate",
+    "with_sampling",
 ]

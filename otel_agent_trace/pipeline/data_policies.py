@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypedDict
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
 from otel_agent_trace.keywords import shown
-from otel_agent_trace.pipeline.gate import Gate
 from otel_agent_trace.pipeline.spans import Policy
 from otel_agent_trace.policies.content import ContentMode, ContentPolicy, check_content, content_of_environment
+from otel_agent_trace.policies.gate import Gate
 from otel_agent_trace.policies.masking import Mask, MaskPolicy, is_asynchronous
 from otel_agent_trace.policies.redaction import RedactionPolicy
 from otel_agent_trace.policies.user_ids import UserIdPolicy, UserIds

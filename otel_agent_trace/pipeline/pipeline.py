@@ -13,16 +13,18 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_agent_trace.closer import is_shared
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import Diagnostics, failed, guarded
-from otel_agent_trace.pipeline.gate import Gate, HeldTraces
+from otel_agent_trace.pipeline.held_traces import HeldTraces
+from otel_agent_trace.pipeline.outlet import Listener, Listeners
 from otel_agent_trace.pipeline.sinks import SpanSink
 from otel_agent_trace.pipeline.spans import PipelineSpan, Policies, Policy, StartedSpan
 from otel_agent_trace.pipeline.suppression import is_in_a_sink, suppress_instrumentation
+from otel_agent_trace.policies.gate import Gate
+from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord
 
 DROPPED_BY_A_POLICY = "dropped: by a policy"
-_METHODS = ("on_start", "on_end", "on_discard", "on_log", "on_hold", "on_hold_log", "on_drop")
-_Listeners = dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]
+_METHODS = ("on_start", "on_end", "on_discard", "on_log", "on_hold", "on_hold_log", "on_decided", "on_drop")
 
 
 def checked_policies(policies: Iterable[Policy | Gate]) -> tuple[Policy | Gate, ...]:
@@ -83,11 +85,16 @@ class Pipeline:
         self.sinks = tuple(sinks)
         self._diagnostics = diagnostics or Diagnostics()
         self._all = _listeners(self.sinks)
-        self._journals = _listeners(sink for sink in self.sinks if sink.journals)
+        self.journals = _listeners(sink for sink in self.sinks if sink.journals)
         self._others = _listeners(sink for sink in self.sinks if not sink.journals)
+        self._keepers = _listeners(sink for sink in self.sinks if sink.keeps_held)
+        self._without_keepers = _listeners(sink for sink in self.sinks if not sink.keeps_held)
         gate = given[-1] if given and isinstance(given[-1], Gate) else None
         self._policies = Policies((policy for policy in given if not isinstance(policy, Gate)), self._diagnostics)
         self._held = None if gate is None else HeldTraces(gate, self, self._diagnostics)
+        if isinstance(gate, TailSampling):
+            for sink in self.sinks:
+                guarded(self._diagnostics, name_of(sink), sink.sample_by, gate)
         self._starts, self._ends = self._all["on_start"], self._all["on_end"]
         self.needs_starts = bool(self._starts) or self._held is not None
         """True if `on_start` has to be called."""
@@ -98,7 +105,7 @@ class Pipeline:
         """Pass on a span that has started and has ids."""
         if not self._starts:  # no sink reads it, so that policies need not be applied
             if self._held is not None:
-                self._held.on_start(span.context.trace_id, None)
+                self._held.on_start(span, None)
             return
         interrupts: list[BaseException] = []  # a name for one would keep it and this frame until garbage collection
         try:
@@ -106,7 +113,7 @@ class Pipeline:
         except BaseException as error:  # noqa: BLE001 - a signal handler's
             interrupts[:], started = [error], self._policies.admit(span, StartedSpan)
         if self._held is not None:
-            self._held.on_start(span.context.trace_id, started)
+            self._held.on_start(span, started)
         elif started is not None:
             for name, listen in self._starts:
                 try:
@@ -165,10 +172,13 @@ class Pipeline:
             self.deliver("on_log", admitted)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Decide what the gate holds and flush every sink; return whether all succeeded within `timeout_s` seconds."""
+        """Decide what the gate holds and flush every sink; return whether all succeeded within `timeout_s` seconds.
+
+        Sampling decides about traces whose root span has ended only.
+        """
         deadline = time.monotonic() + timeout_s
         if self._held is not None:
-            self._held.decide_all()
+            self._held.flush()
         flushed = [
             guarded(self._diagnostics, f"{name_of(sink)}.flush", sink.flush, max(0.0, deadline - time.monotonic()))
             for sink in self.sinks
@@ -193,10 +203,12 @@ class Pipeline:
         It is for a pipeline that nobody uses any more, and may take as long as `close`. `note_sink` is called with each
         sink and its last counts.
         """
+        if self._held is not None:
+            self._held.close()
         self.flush()
         sinks = list(self.sinks)
         self.sinks, self._starts, self._ends = (), (), ()
-        self._all = self._journals = self._others = _listeners(())
+        self._all = self.journals = self._others = self._keepers = self._without_keepers = _listeners(())
         while sinks:
             sink = sinks.pop()
             if not is_shared(sink, 1):
@@ -224,15 +236,43 @@ class Pipeline:
 
     def deliver(self, what: str, thing: Any) -> None:
         """Call the method `what` of every sink that overrides it."""
-        self._deliver(self._all[what], thing)
+        self.call(self._all[what], thing)
 
     def deliver_to_others(self, what: str, thing: Any) -> None:
         """Call it for sinks without a journal only."""
-        self._deliver(self._others[what], thing)
+        self.call(self._others[what], thing)
 
     def deliver_to_journals(self, what: str, thing: Any) -> None:
         """Call it for sinks with a journal only."""
-        self._deliver(self._journals[what], thing)
+        self.call(self.journals[what], thing)
+
+    def deliver_to_keepers(self, what: str, thing: Any) -> None:
+        """Call it for sinks only that keep what is held themselves."""
+        self.call(self._keepers[what], thing)
+
+    def deliver_held(self, what: str, thing: Any) -> None:
+        """Call it for sinks that do not keep what is held themselves."""
+        self.call(self._without_keepers[what], thing)
+
+    def has_held(self, what: str) -> bool:
+        """Return whether `deliver_held` has anything to call."""
+        return bool(self._without_keepers[what])
+
+    @property
+    def holds_in_memory(self) -> bool:
+        """Return whether what is held takes memory: at least one sink has no journal on disk."""
+        return bool(self._without_keepers["on_end"]) or any(
+            sink.holds_in_memory for sink in self.sinks if sink.keeps_held
+        )
+
+    def decision_elsewhere(self, trace_id: int) -> bool | None:
+        """Return what another process has decided about a trace; None where that is not known."""
+        found = (
+            guarded(self._diagnostics, name_of(sink), sink.decision_elsewhere, trace_id)
+            for sink in self.sinks
+            if sink.keeps_held
+        )
+        return next((decision for decision in found if decision is not None), None)
 
     def _discard(self, span: PipelineSpan) -> None:
         if self._held is not None:
@@ -240,7 +280,8 @@ class Pipeline:
         else:
             self.deliver("on_discard", span)
 
-    def _deliver(self, listeners: Iterable[tuple[str, Callable[[Any], Any]]], thing: Any) -> None:
+    def call(self, listeners: Iterable[Listener], thing: Any) -> None:
+        """Call methods of sinks."""
         interrupts: list[BaseException] = []
         for name, listen in listeners:
             try:
@@ -263,7 +304,7 @@ def name_of(sink: SpanSink) -> str:
     return sink.name or type(sink).__name__
 
 
-def _listeners(sinks: Iterable[SpanSink]) -> _Listeners:
+def _listeners(sinks: Iterable[SpanSink]) -> Listeners:
     """Return the methods that the sinks override, with the names of the sinks, by name of the method."""
     given = list(sinks)
     return {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from otel_agent_trace.pipeline.outlet import Decided
 from otel_agent_trace.pipeline.spans import PipelineSpan, StartedSpan
+from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.span import LogRecord
 
 
@@ -20,6 +22,10 @@ class SpanSink:
     """Name in counts and in the log; if it is empty, the name of the class."""
     journals = False
     """True to receive the spans that a `Gate` holds at once: their starts, `on_hold` and `on_hold_log`."""
+    keeps_held = False
+    """True if it keeps what is held itself, so that `on_decided` follows `on_hold` in place of `on_end`; it `journals`."""
+    holds_in_memory = True
+    """False if what it keeps of held traces takes no memory worth counting."""
     is_suppressed = True
     """True to run calls with instrumentation suppressed, without delivering spans that they make; False for a sink that
     makes no spans, or suppresses instrumentation itself, since suppression takes 2 µs a call."""
@@ -55,6 +61,16 @@ class SpanSink:
 
     def on_hold_log(self, log: LogRecord) -> None:
         """Receive, for a journal, a score whose trace the gate holds; `on_log` with the same object or `on_drop` follows."""
+
+    def on_decided(self, decided: Decided) -> None:
+        """Receive, for a sink that keeps what is held itself, what was decided about a trace."""
+
+    def sample_by(self, policy: TailSampling) -> None:
+        """Note the policy by which traces are sampled."""
+
+    def decision_elsewhere(self, trace_id: int) -> bool | None:
+        """Return what another process has decided about a trace; None where that is not known."""
+        return None
 
     def on_drop(self, trace_id: str) -> None:
         """Forget a trace (32 hex digits) that the gate has dropped."""

@@ -25,6 +25,7 @@ from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources.container_logs import program_output
 from otel_agent_trace.sources.file_formats import HEAD_BYTES, DamagedError, FileFormat, Pieces, file_format_of
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
@@ -41,9 +42,10 @@ from otel_agent_trace.span import (
     SpanRecord,
 )
 from otel_agent_trace.store import frames, names, zstandard
-from otel_agent_trace.store.journal_lines import as_otlp
+from otel_agent_trace.store.dropped import read_dropped
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive
+from otel_agent_trace.store.sampled_journals import sampled
 from otel_agent_trace.store.sharing import is_lock_free
 
 BLOCK_BYTES = 128 << 10
@@ -86,6 +88,11 @@ class FilesSource:
             SourceError: there are none.
         """
         return [*self._listed()]
+
+    def dropped(self) -> list[DroppedTraces]:
+        """Return how many traces sampling has dropped from the stores of the files, by agent, status and hour."""
+        stores = dict.fromkeys(names.store_of(os.path.realpath(file)) for file in self._listed())
+        return [count for store in stores for count in read_dropped(store)]
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace, and call `on_problem` for everything that cannot be read.
@@ -221,7 +228,7 @@ class _LastBlocks:
         last = self._last
         opened = _OpenFile(file)
         is_journal = names.is_journal(file)
-        is_alive = opened.hold_journal() if is_journal else None
+        is_alive = opened.hold_journal(names.store_of(file)) if is_journal else None
         with opened as (raw, blocks):
             identity = None if is_journal else _identity_of(raw.fileno())
             seen = _CountedBlocks(_until_damage(blocks))
@@ -480,10 +487,13 @@ class _OpenFile:
         self._raw.seek(0)
         self._on_damage = on_damage
 
-    def hold_journal(self) -> bool | None:
-        """Hold the content of a journal, which may be emptied at any moment; return whether its process is alive."""
+    def hold_journal(self, store: names.StoreFiles) -> bool | None:
+        """Hold the content of a journal, which may be emptied at any moment; return whether its process is alive.
+
+        What sampling drops is left out.
+        """
         is_alive = is_owner_alive(self._raw.fileno(), lock_is_free=is_lock_free(self._raw.fileno()))
-        content = as_otlp(self._raw.read(MAX_LINE_BYTES))
+        content = sampled(store, self._raw.read(MAX_LINE_BYTES), is_alive=is_alive is not False).content
         self._raw.close()
         self._raw = io.BufferedReader(_Held(content), BLOCK_BYTES)
         return is_alive

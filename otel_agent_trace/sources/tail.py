@@ -37,10 +37,10 @@ from otel_agent_trace.sources.files import (
 )
 from otel_agent_trace.sources.open_traces import spans_in
 from otel_agent_trace.span import SpanRecord
-from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
-from otel_agent_trace.store.names import COMPRESSED, is_journal, store_of_segment
+from otel_agent_trace.store.names import COMPRESSED, StoreFiles, is_journal, store_of, store_of_segment
+from otel_agent_trace.store.sampled_journals import sampled
 from otel_agent_trace.store.sharing import is_lock_free
 
 _Identity = tuple[int, int]
@@ -182,7 +182,7 @@ class Tail:
 
     def _new(self, path: str) -> _Followed | _Journal:
         if is_journal(path):
-            return _Journal(open_regular(path))
+            return _Journal(open_regular(path), store_of(path))
         file = _Followed(open_regular(path))
         if self._has_looked:  # perhaps a copy, compressed or not, of one that was read
             known = [other.recent for other in self._opened.values() if isinstance(other, _Followed)]
@@ -229,9 +229,9 @@ class _Opened:
 class _Journal(_Opened):
     """Hold a journal, in which lines are written over those of what has ended."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: io.BufferedReader, store: StoreFiles) -> None:
         super().__init__(file)
-        self._lines = JsonLines()
+        self._store, self._lines = store, JsonLines()
         self._is_alive: bool | None = None
 
     def look_at_owner(self) -> None:
@@ -243,7 +243,8 @@ class _Journal(_Opened):
         if not self._has_changed(self._is_alive):
             return
         self._file.seek(0)
-        for line in as_otlp(self._file.read(MAX_LINE_BYTES)).split(b"\n"):
+        text = self._file.read(MAX_LINE_BYTES)
+        for line in sampled(self._store, text, is_alive=self._is_alive is not False).content.split(b"\n"):
             with contextlib.suppress(ValueError):  # it is being written
                 for span in self._lines.read(line) if line.strip() else ():
                     yield with_liveness(span, is_alive=self._is_alive)

@@ -16,11 +16,12 @@ from contextlib import closing, suppress
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.store.dropped_counts import add_dead_files, add_journal
 from otel_agent_trace.store.frames import FrameError, decompressed
-from otel_agent_trace.store.journal_lines import as_otlp
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import is_owner_alive, owner_of, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
+from otel_agent_trace.store.sampled_journals import sampled
 from otel_agent_trace.store.sharing import held, open_regular, take
 
 MAX_JOURNAL_BYTES = 256 << 20
@@ -29,7 +30,7 @@ _SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})",(?:"parentSpanId":"[0-9a-f]{1
 """Beginning of a span as our encoders write it; the ids of links are not followed by a kind."""
 _LOGS = b'{"resourceLogs"'
 _BLOCK_BYTES = 1 << 20
-_HEAD_BYTES = 8192
+_HEAD_BYTES = 16 << 10
 _GZIP = b"\x1f\x8b"
 _MARGIN_S = 1.0
 _NS_PER_S = 1e9
@@ -44,6 +45,8 @@ def fold_dead_journals(files: StoreFiles) -> int:
     for path in files.journals():
         with suppress(OSError):
             folded += _fold(files, path)
+    with suppress(OSError):
+        add_dead_files(files)
     return folded
 
 
@@ -65,22 +68,33 @@ def _fold(files: StoreFiles, path: str) -> bool:
             return not is_ours
         with open(descriptor, "rb", closefd=False) as journal:
             text = journal.read()
-        waiting = left_open(files, text)
-        lines = [*(encode([record]) for record in waiting), *logs_in(text)]
-        if lines:
+        decided = sampled(files, text, is_alive=False)
+        if decided.is_waiting:
+            return False
+        waiting = left_open(files, decided.content, position_in(text[:_BLOCK_BYTES]))
+        lines = [*(encode([record]) for record in waiting), *logs_in(decided.content)]
+        if lines or decided.dropped:
             with closing(LineFile(files.path)) as live:
                 live.append(b"".join(line + b"\n" for line in lines), len(waiting))
+        if decided.dropped:
+            add_journal(files, os.path.basename(path), decided.dropped.values())
         os.unlink(path)
     return True
 
 
-def left_open(files: StoreFiles, text: bytes) -> list[SpanRecord]:
-    """Return the spans in the text of a dead journal that the store does not have, started ones marked as interrupted."""
-    records = {record.span_id: record for line in as_otlp(text).splitlines() for record in _records_in(line)}
+def left_open(files: StoreFiles, content: bytes, position: tuple[int, int, int] | None) -> list[SpanRecord]:
+    """Return the spans in the content of a dead journal that the store does not have, started ones marked as interrupted.
+
+    Args:
+        files: the names of the store.
+        content: the content as OTLP/JSON.
+        position: device, inode and size of the live file when the journal was begun.
+    """
+    records = {record.span_id: record for line in content.splitlines() for record in _records_in(line)}
     if not records:
         return []
     since_s = min(record.start_ns for record in records.values()) / _NS_PER_S
-    for span_id in _found_in(files, records.keys(), since_s, position_in(text[:_BLOCK_BYTES])):
+    for span_id in _found_in(files, records.keys(), since_s, position):
         records.pop(span_id, None)
     return [with_liveness(record, is_alive=False) for record in records.values()]
 

@@ -17,7 +17,7 @@ import os
 import secrets
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.signals import is_of_signal_handler
@@ -32,6 +32,10 @@ _MOST_ENDED = 32
 _MOST_BLANK_BYTES = 64 << 10
 """Size up to which an empty file keeps its blanks."""
 _MOVE_FROM_BYTES = 1 << 20
+_COPIED_BYTES = 1 << 20
+_NEAR = 4
+_MOST_ELSEWHERE = 64
+"""Number of traces of the parent process that the first line names, at most."""
 _HEADER_S = 10.0
 """Time after which an empty file gets a new first line, with the present position of the live file."""
 _RETRY_S = 1.0
@@ -60,6 +64,9 @@ class Journal:
         self._unnamed: int | None = None  # a file that is being made
         self._open: dict[int, _Place] = {}
         self._ended: list[_Place] = []
+        self._of_traces: dict[int, dict[int, bool]] = {}
+        self._sampling = self._began_at = ""
+        self._elsewhere: tuple[int, ...] = ()
         self._frames: dict[int, bytes] = {}
         self._path, self._identity = "", (-1, -1)
         self._has_locks = False
@@ -75,6 +82,9 @@ class Journal:
 
         Its number is not closed, which a call in progress may still use.
         """
+        if self._of_traces:
+            self._elsewhere = (*self._elsewhere, *self._of_traces)[-_MOST_ELSEWHERE:]
+            self._of_traces = {}
         descriptor, self._descriptor, self._open, self._ended = self._descriptor, None, {}, []
         for inherited in (descriptor, self._unnamed):
             if inherited is not None:
@@ -82,7 +92,16 @@ class Journal:
         self._unnamed, self._path = None, ""
         self._frames.clear()
 
-    def add(self, span_id: int, trace_id: int, line: bytes, frame: Frame | None = None) -> None:
+    def sample_by(self, policy: str) -> None:
+        """Write the text of a policy into the first line, by which whoever folds the journal decides."""
+        with self._turn:
+            self._sampling = policy
+            if self._descriptor is not None:
+                self._begin()
+
+    def add(
+        self, span_id: int, trace_id: int, line: bytes, frame: Frame | None = None, *, is_held: bool = False
+    ) -> None:
         """Write the line of a span that has started, or of one that has ended and waits for a decision.
 
         Args:
@@ -91,6 +110,7 @@ class Journal:
             line: the line.
             frame: the bytes before and after the spans of its resource and scope, and the number by which the line names
                 these; None if it names none.
+            is_held: whether the line is one of `held_lines`.
 
         Raises:
             OSError: it could not be written; for a second after a failure nothing is tried.
@@ -114,8 +134,12 @@ class Journal:
             self._size = offset + size
             before = self._open.get(span_id)
             self._open[span_id] = (offset, size, trace_id)
+            if self._sampling or is_held:
+                self._of_traces.setdefault(trace_id, {})[span_id] = is_held
             if before is not None:
-                self._blank([before])
+                self._ended.append(before)
+                if len(self._ended) >= _MOST_ENDED:
+                    self._clear()
 
     def _add_frame(self, frame: Frame) -> None:
         """Write the line of a resource and a scope, which stays until nothing is open."""
@@ -143,7 +167,7 @@ class Journal:
             OSError: the file could not be changed.
         """
         with self._turn:
-            place = self._open.pop(span_id, None)
+            place = self._pop(span_id)
             if place is None:
                 return
             self._ended.append(place)
@@ -157,23 +181,50 @@ class Journal:
             OSError: it could not be.
         """
         with self._turn:
-            place = self._open.pop(span_id, None)
+            place = self._pop(span_id)
             if place is not None:
                 self._blank([place])
 
-    def holds(self, number: int) -> bool:
-        """Return whether a line is kept under a number: the id of a span, or another one below zero."""
-        return number in self._open
+    def _pop(self, span_id: int) -> _Place | None:
+        place = self._open.pop(span_id, None)
+        if place is not None and self._of_traces:
+            of_trace = self._of_traces.get(place[2])
+            if of_trace is not None:
+                of_trace.pop(span_id, None)
+                if not of_trace:
+                    del self._of_traces[place[2]]
+        return place
 
-    def drop_trace(self, trace_id: int) -> None:
-        """Forget the spans of a trace that is not kept.
+    def held_lines(self, trace_id: int) -> list[bytes]:
+        """Return the lines of a trace that wait for a decision, in the order in which they were added.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        with self._turn:
+            places = [self._open[number] for number, is_held in self._of_traces.get(trace_id, {}).items() if is_held]
+            if not places:
+                return []
+            if not self._is_readable():
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), self._path)
+            return self._read_all(sorted(places))
+
+    def drop_trace(self, trace_id: int, *, held_only: bool = False) -> None:
+        """Forget the lines of a trace, or only those that wait for a decision.
 
         Raises:
             OSError: they could not be blanked.
         """
         with self._turn:
-            for span_id in [span_id for span_id, (_, _, of_trace) in self._open.items() if of_trace == trace_id]:
-                self.drop(span_id)
+            of_trace = self._of_traces.get(trace_id, {})
+            numbers = [number for number, is_held in of_trace.items() if is_held or not held_only]
+            if not self._sampling and not held_only:  # of a gate of the program, whose starts are not noted by trace
+                numbers += [
+                    number for number, place in self._open.items() if place[2] == trace_id and number not in of_trace
+                ]
+            self._ended += filter(None, map(self._pop, numbers))
+            if len(self._ended) >= _MOST_ENDED or not self._open:
+                self._clear()
 
     def close(self) -> None:
         """Remove the file if nothing is open; otherwise it stays, locked, for as long as this process lives."""
@@ -228,9 +279,11 @@ class Journal:
 
     def _begin(self) -> None:
         """Begin a file with what is open, which replaces the present one: a kill in between leaves both."""
-        lines = self._open_lines()
-        frames = b"".join(self._frames.values()) if lines else b""
-        descriptor, path, header_bytes = self._made(frames + b"".join(line for _, line, _ in lines))
+        places = self._open_places()
+        if not places or not self._began_at:  # what is open may just have been appended to the live file
+            self._began_at = self._position()
+        frames = b"".join(self._frames.values()) if places else b""
+        descriptor, path, header_bytes, size = self._made(frames, places)
         self._end()
         self._descriptor, self._path, self._header_bytes = descriptor, path, header_bytes
         self._unnamed = None
@@ -238,30 +291,50 @@ class Journal:
         self._identity = status.st_dev, status.st_ino
         self._ended = []
         self._next_header_s = time.monotonic() + _HEADER_S
-        self._size = header_bytes + len(frames)
-        for span_id, _, (_, size, trace_id) in lines:
-            self._open[span_id] = (self._size, size, trace_id)
-            self._size += size
-        if not lines:
+        offset = header_bytes + len(frames)
+        for span_id, (_, line_bytes, trace_id) in places:
+            self._open[span_id] = (offset, line_bytes, trace_id)
+            offset += line_bytes
+        self._size = size
+        if not places:
             self._frames.clear()
-        self._move_from_bytes = self._size + _MOVE_FROM_BYTES
+        self._move_from_bytes = 2 * self._size + _MOVE_FROM_BYTES
 
-    def _open_lines(self) -> list[tuple[int, bytes, _Place]]:
-        """Return what is open: by the id of the span, its line and the place of that."""
+    def _open_places(self) -> list[tuple[int, _Place]]:
+        """Return the places of the lines of what is open, by the ids of the spans, in order of the places."""
         if not self._open:
             return []
+        if not self._is_readable():  # closed, and removed
+            self._open.clear()
+            self._of_traces.clear()
+        return sorted(self._open.items(), key=lambda item: item[1])
+
+    def _is_readable(self) -> bool:
+        """Return whether the file is open, after opening it again if a program has closed all descriptors."""
         if not self._has_file():
             with contextlib.suppress(OSError):
                 self._descriptor = os.open(self._path, os.O_RDWR)
                 os.lseek(self._descriptor, _POSITION, os.SEEK_SET)
-        descriptor = self._descriptor
-        if descriptor is None:  # closed, and removed
-            self._open.clear()
-            return []
-        return [(span_id, os.pread(descriptor, place[1], place[0]), place) for span_id, place in self._open.items()]
+        return self._descriptor is not None
 
-    def _made(self, content: bytes) -> tuple[int, str, int]:
-        """Return a new file with its first line and some content: its descriptor, its path, and the size of that line."""
+    def _read_all(self, places: list[_Place]) -> list[bytes]:
+        """Return the lines at some places, which are read at once if they are close to each other."""
+        first, last = places[0][0], sum(places[-1][:2])
+        if last - first > _NEAR * sum(size for _, size, _ in places):
+            return [self._read(place) for place in places]
+        text = self._read((first, last - first, 0))
+        return [text[offset - first : offset - first + size] for offset, size, _ in places]
+
+    def _read(self, place: _Place) -> bytes:
+        assert self._descriptor is not None  # noqa: S101 - for type checkers
+        return os.pread(self._descriptor, place[1], place[0])
+
+    def _made(self, frames: bytes, places: list[tuple[int, _Place]]) -> tuple[int, str, int, int]:
+        """Return a new file with its first line and what is open.
+
+        Returns:
+            its descriptor, its path, the size of the first line, and that of the file.
+        """
         folder, name = self._files.journal_folder, f"{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         path, hidden = os.path.join(folder, name), os.path.join(folder, f".{name}")
         self._unnamed = descriptor = _opened(folder, hidden)
@@ -269,18 +342,33 @@ class Journal:
             os.lseek(descriptor, _POSITION, os.SEEK_SET)
             self._has_locks = bool(take(descriptor)) and keeps_others_out(hidden)
             first = self._first_line()
-            if os.pwrite(descriptor, first + content, 0) != len(first) + len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), hidden)  # noqa: TRY301
+            size = 0
+            for content in self._content(first + frames, places):
+                if os.pwrite(descriptor, content, size) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), hidden)  # noqa: TRY301
+                size += len(content)
             os.rename(hidden, path)
         except BaseException:
             os.close(descriptor)
             with contextlib.suppress(OSError):
                 os.unlink(hidden)
             raise
-        return descriptor, path, len(first)
+        return descriptor, path, len(first), size
+
+    def _content(self, head: bytes, places: list[tuple[int, _Place]]) -> Iterator[bytes]:
+        """Yield the head of a file, and the lines that are copied from the present one, in parts of about 1 MB."""
+        part, size = [head], len(head)
+        for _, place in places:
+            part.append(self._read(place))
+            size += place[1]
+            if size >= _COPIED_BYTES:
+                yield b"".join(part)
+                part, size = [], 0
+        yield b"".join(part)
 
     def _first_line(self) -> bytes:
-        return header(self._position(), has_locks=self._has_locks)
+        elsewhere = ",".join(f"{trace_id:032x}" for trace_id in self._elsewhere) if self._sampling else ""
+        return header(self._began_at, has_locks=self._has_locks, sampling=self._sampling, sampled_elsewhere=elsewhere)
 
     def _write_rest(self, line: bytes, written: int) -> None:
         """Write the rest of a line of which the disk took only a part; nothing of it is left if it does not take that.
@@ -320,6 +408,7 @@ class Journal:
             return
         assert self._descriptor is not None  # noqa: S101 - for type checkers
         if self._size > _MOST_BLANK_BYTES or time.monotonic() >= self._next_header_s:
+            self._began_at = self._position()
             first = self._first_line()
             os.pwrite(self._descriptor, first, 0)
             os.ftruncate(self._descriptor, len(first))

@@ -26,7 +26,9 @@ _BOOT_ID, _PID_NS = "agent_trace.boot_id", "agent_trace.pid_ns"
 _PROCESS_START = "agent_trace.process_start"
 _HAS_LOCKS = "agent_trace.has_locks"
 _POSITION = "agent_trace.store_position"
-_HEAD_BYTES = 8192
+SAMPLING, SAMPLED_ELSEWHERE = "agent_trace.sampling", "agent_trace.sampled_elsewhere"
+"""Attributes of the first line: the text of a policy, and the traces that are decided in the process that forked this one."""
+_HEAD_BYTES = 16 << 10
 _ZOMBIE = "Z"
 _NETWORK = frozenset(
     ("9p", "afs", "ceph", "cifs", "fuse", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs", "virtiofs")
@@ -58,12 +60,14 @@ class _Header(msgspec.Struct):
 _header_decoder = msgspec.json.Decoder(_Header)
 
 
-def header(position: str, *, has_locks: bool) -> bytes:
+def header(position: str, *, has_locks: bool, sampling: str = "", sampled_elsewhere: str = "") -> bytes:
     """Return the first line of a journal of this process, an OTLP/JSON object without spans.
 
     Args:
         position: identifies the end of the live file (see `LineFile.position`): what the journal holds ends after it.
         has_locks: whether a lock was found to keep another one out.
+        sampling: the text of the policy that decides about the traces in it; empty if they are not sampled.
+        sampled_elsewhere: the ids of traces, with commas between, whose root span is in the process that forked this one.
     """
     attributes = {
         _HOST: platform.node(),
@@ -73,6 +77,8 @@ def header(position: str, *, has_locks: bool) -> bytes:
         _PROCESS_START: _start_of(os.getpid()),
         _HAS_LOCKS: "true" if has_locks else "false",
         _POSITION: position,
+        **({SAMPLING: sampling} if sampling else {}),
+        **({SAMPLED_ELSEWHERE: sampled_elsewhere} if sampled_elsewhere else {}),
     }
     head, tail = otlp_json_encoding.frame(
         Resource(attributes), Scope(JOURNAL_SCOPE, attributes={semconv.FORMAT: JOURNAL_FORMAT})

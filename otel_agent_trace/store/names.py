@@ -7,6 +7,7 @@ The store of ``traces.jsonl``:
 - ``traces.jsonl.1``, ``traces.jsonl-20261128``, each also ``.gz`` or ``.zst``: names of logrotate.
 - ``traces.jsonl.open/``: journals, one for each process that writes.
 - ``traces.jsonl.media/``: binary parts, each by its sha256.
+- ``traces.jsonl.sampling/``: what sampling has decided and counted, see `decisions` and `dropped_counts`.
 - ``traces.jsonl.lock``, ``traces.jsonl.index`` (SQLite, with ``-wal`` and ``-shm``): may be deleted at any time.
 
 Names are matched exactly, since somebody's own ``traces-old.jsonl`` does not belong to the store.
@@ -34,7 +35,8 @@ _ROTATED_NAME = re.compile(rf".+\.(?:jsonl|json|ndjson)(?:{_ROTATED}){_PACKED}",
 _JOURNALS = ".open"
 _LIVE = (".jsonl", ".ndjson")
 _JOURNAL = re.compile(r"\d{1,10}-[0-9a-f]{8}\.jsonl")
-_BESIDE = re.compile(r".+\.(?:open|media|lock|index(?:-wal|-shm|-journal)?)", re.DOTALL)
+_COUNTS = re.compile(r"\d{1,10}-[0-9a-f]{8}\.counts")
+_BESIDE = re.compile(r".+\.(?:open|media|sampling|lock|index(?:-wal|-shm|-journal)?)", re.DOTALL)
 
 
 class StoreFiles(msgspec.Struct, frozen=True):
@@ -60,6 +62,30 @@ class StoreFiles(msgspec.Struct, frozen=True):
     def media_folder(self) -> str:
         """Return the path of the folder of binary parts."""
         return f"{self.path}.media"
+
+    @property
+    def sampling_folder(self) -> str:
+        """Return the path of the folder of what sampling has decided and counted."""
+        return f"{self.path}.sampling"
+
+    @property
+    def decisions(self) -> str:
+        """Return the path of the file of decisions."""
+        return os.path.join(self.sampling_folder, "decisions")
+
+    @property
+    def total(self) -> str:
+        """Return the path of the counts of dropped traces that were added up."""
+        return os.path.join(self.sampling_folder, "total.json")
+
+    def new_counts(self) -> str:
+        """Return a new path for the counts of this process."""
+        return os.path.join(self.sampling_folder, f"{os.getpid()}-{secrets.token_hex(4)}.counts")
+
+    def counts(self) -> dict[str, str]:
+        """Return the paths of the counts of processes by their names, the oldest first."""
+        folder = self.sampling_folder
+        return {name: os.path.join(folder, name) for name in sorted(_listed(folder)) if _COUNTS.fullmatch(name)}
 
     @property
     def lock(self) -> str:

@@ -26,12 +26,12 @@ from otel_agent_trace.pipeline import (
     Pipeline,
     Policy,
     SpanSink,
-    checked_policies,
     data_policies,
 )
 from otel_agent_trace.span import LogRecord
 from otel_agent_trace.tracing.interception import INSTALLED
 from otel_agent_trace.tracing.log_intake import LogIntake
+from otel_agent_trace.tracing.sampling import Sampling, with_sampling
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -52,6 +52,7 @@ class AgentSpanProcessor(SpanProcessor):
             your own, or any `SpanExporter`.
         policies: functions of a `SpanRecord` or a `LogRecord` that return one, or None to drop it; the last may be a
             `Gate`. See `otel_agent_trace.pipeline.Policy`.
+        sampling: a `TailSampling`; by default that of ``OTEL_AGENT_TRACE_SAMPLING``, if it is set; False for none.
         data: what is done to the data of spans of any instrumentation: `user_ids`, `content`, `mask` and `redact`, as for
             `configure`.
 
@@ -62,14 +63,19 @@ class AgentSpanProcessor(SpanProcessor):
 
     @takes_fields(DataOptions)
     def __init__(
-        self, backends: Any = (), *, policies: Iterable[Policy | Gate] = (), **data: Unpack[DataOptions]
+        self,
+        backends: Any = (),
+        *,
+        policies: Iterable[Policy | Gate] = (),
+        sampling: Sampling = None,
+        **data: Unpack[DataOptions],
     ) -> None:
         self.diagnostics = Diagnostics()
         self.logs: LogIntake | None = None
         """Log records of `logging` that are recorded, None for none; set by `configure`."""
         self.data: DataPolicies = data_policies(**data)
         """Policies about the data of spans."""
-        self._policies = self.data.in_order(checked_policies(policies))
+        self._policies = self.data.in_order(with_sampling(policies, sampling))
         self.pipeline = Pipeline(self._policies, map(sink_for, as_backends(backends)))
         """Pipeline of the spans; log records are passed to its `on_log`."""
         self._needs_starts = True

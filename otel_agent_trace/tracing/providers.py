@@ -53,6 +53,7 @@ from otel_agent_trace.tracing.provider_registry import (
     span_processors_of,
 )
 from otel_agent_trace.tracing.record_all import RECORD_ALL
+from otel_agent_trace.tracing.sampling import Sampling, with_sampling
 from otel_agent_trace.tracing.threads import carry_context_into_threads
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def configure(
     otlp: str | bool | SpanExporter | None = None,
     protocol: Protocol | None = None,
     policies: Iterable[Policy | Gate] = (),
+    sampling: Sampling = None,
     history: HistoryMode | None = None,
     logs: str | int | None = None,
     logger_provider: Any = None,
@@ -111,6 +113,8 @@ def configure(
             None to drop it; the last may be a `Gate`. Policies of earlier calls apply too, but for their gate. If the
             provider was not made here, tracers apply the policies to what they write, before the span has it; spans of
             other instrumentations pass them on the way to these backends only.
+        sampling: a `TailSampling`, which decides about whole traces on their way to the backends of this call; by default
+            that of ``OTEL_AGENT_TRACE_SAMPLING``, if it is set; False for none.
         history: which messages the span of a model call holds: ``"full"`` for all of them (the default, as in the
             conventions), or ``"new"`` for those added since an earlier call of the same run, to which the span refers.
             Reading restores all messages; other tools show those that the span holds.
@@ -142,7 +146,7 @@ def configure(
         ConfigurationError: an argument is not valid, or the package for `threads` is not installed.
         TypeError: one of the backends is not a backend.
     """
-    about_data, given = data_policies(**fields_among(options, DataOptions)), checked_policies(policies)
+    about_data, given = data_policies(**fields_among(options, DataOptions)), with_sampling(policies, sampling)
     of_store = {name: value for name, value in fields_among(options, StoreOptions).items() if value is not None}
     checked_history = None if history is None else check_history(history)
     log_level = None if logs is None else _log_level(logs)
@@ -171,7 +175,7 @@ def configure(
     reaches_all = is_ours or (before.is_ours and not (given and processors_of(provider)))
     given = (*(policy for policy in before.policies if not isinstance(policy, Gate)), *given)
     if keepers:
-        provider.add_span_processor(AgentSpanProcessor(keepers, policies=given, **about_data.options()))
+        provider.add_span_processor(AgentSpanProcessor(keepers, policies=given, sampling=False, **about_data.options()))
     settings = ProviderSettings(
         about_data,
         given,
@@ -309,7 +313,7 @@ def private_provider(
     """Return a new provider with backends of its own, for one tracer; a temporary one may be garbage-collected."""
     provider = make_provider(is_temporary=is_temporary)
     given = checked_policies(policies)
-    processor = AgentSpanProcessor(backends, policies=given, **data.options())
+    processor = AgentSpanProcessor(backends, policies=given, sampling=False, **data.options())
     if is_temporary:
         processor.logs = LogIntake(logging.NOTSET)  # of whatever level `configure` has set
     provider.add_span_processor(processor)

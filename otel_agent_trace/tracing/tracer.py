@@ -23,7 +23,6 @@ from otel_agent_trace.pipeline import (
     DataPolicies,
     Gate,
     Policy,
-    checked_policies,
     data_policies,
     policies_without_gate,
 )
@@ -43,6 +42,7 @@ from otel_agent_trace.tracing.invocations import Start
 from otel_agent_trace.tracing.processor import as_backends
 from otel_agent_trace.tracing.provider_registry import HistoryMode, check_history
 from otel_agent_trace.tracing.providers import private_provider, processors_of
+from otel_agent_trace.tracing.sampling import Sampling, with_sampling
 from otel_agent_trace.tracing.state import Origin, TracerState
 from otel_agent_trace.types import RunFields, StepFields
 from otel_agent_trace.values import Limits
@@ -69,6 +69,8 @@ class AgentTracer(Shared):
         agent_name: the default name of outermost runs.
         policies: further policies for spans on their way to backends (see `configure`); without backends, for what this
             tracer writes, before the span has it.
+        sampling: a `TailSampling`, which decides about whole traces on their way to the backends; by default that of
+            ``OTEL_AGENT_TRACE_SAMPLING``, if it is set; False for none.
         history: which messages the span of a model call holds: ``"full"`` (the default) or ``"new"`` (see `configure`).
             With a provider of `configure`, the default is that of the provider.
         limits: limits of each recorded value.
@@ -98,6 +100,7 @@ class AgentTracer(Shared):
         tracer_provider: trace.TracerProvider | None = None,
         agent_name: str | None = None,
         policies: Iterable[Policy | Gate] = (),
+        sampling: Sampling = None,
         history: HistoryMode | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         error_rules: Iterable[ErrorRule] = (),
@@ -111,8 +114,8 @@ class AgentTracer(Shared):
                 "AgentTracer(tracer_provider=configure(provider=p, backends=[...]))"
             )
         about_data = data_policies(**data)
-        given = checked_policies(policies)
         passed = backend if backends is None else backends
+        given = with_sampling(policies, False if passed is None and sampling is None else sampling)
         kept = None if passed is None else tuple(as_backends(passed))
         own = None if kept is None else private_provider(kept, about_data, given)
         rules, signals = tuple(error_rules), rules_of(control_flow)

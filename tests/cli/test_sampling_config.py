@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_agent_trace import TailSampling
 from otel_agent_trace.cli import main
 from otel_agent_trace.cli.sampling_config import config_of
-from otel_agent_trace.cli.sampling_policy import TailSampling
 from tests.support.processes import ROOT
 from tests.support.running_servers import WITH_TRACE_STATE
 

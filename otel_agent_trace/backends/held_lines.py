@@ -1,0 +1,126 @@
+"""Move the lines of traces from the journal of a store to its live file when they are kept, and count those that are dropped."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from otel_agent_trace.forks import renewed_in_children
+from otel_agent_trace.formats.otlp_json_sampling import with_sampling
+from otel_agent_trace.guard import Diagnostics
+from otel_agent_trace.pipeline import Decided
+from otel_agent_trace.sampling import NEVER
+from otel_agent_trace.store.decisions import Decisions
+from otel_agent_trace.store.dropped_counts import DroppedFile
+from otel_agent_trace.store.journal import Journal
+from otel_agent_trace.store.names import StoreFiles
+
+_APPENDED_BYTES = 1 << 20
+_MOST_BYTES = 64 << 20
+_LOST = "failed: held without a journal"
+_LOGS_KEPT = "logs kept"
+_LOG = b'{"resourceLogs"'
+
+
+class HeldLines:
+    """Hold lines of undecided traces in the journal of a store, and in memory what that does not take.
+
+    Args:
+        files: the names of the store.
+        journal: the journal.
+        append: appends lines with a number of spans to the live file, and returns whether that succeeded.
+        compact: called when the store is to be compacted.
+        diagnostics: counts what is lost.
+    """
+
+    def __init__(
+        self,
+        files: StoreFiles,
+        journal: Journal,
+        append: Callable[[bytes, int, bool], bool],
+        compact: Callable[[], object],
+        diagnostics: Diagnostics,
+    ) -> None:
+        self._journal, self._append, self._diagnostics = journal, append, diagnostics
+        self._decisions, self._dropped = Decisions(files), DroppedFile(files, compact)
+        self._numbers = itertools.count(1)
+        self._has_dropped = False
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Forget what is held in memory, in a forked child: its parent has it."""
+        self._in_memory: dict[int, list[bytes]] = {}
+        self._bytes = 0
+
+    def next_number(self) -> int:
+        """Return a number of a line in the journal that is not of a span."""
+        return -next(self._numbers)
+
+    def add(self, trace_id: int, line: bytes) -> None:
+        """Hold a line in memory."""
+        if self._bytes + len(line) > _MOST_BYTES:
+            self._diagnostics.count(_LOST)
+            return
+        self._bytes += len(line)
+        self._in_memory.setdefault(trace_id, []).append(line)
+
+    def decide(self, decided: Decided, *, sync: bool) -> None:
+        """Follow the decision about a trace.
+
+        A kill at any moment of it loses nothing, and counts nothing twice: what stands in the journal as well as in the live
+        file, or among the counts, is known by its ids.
+
+        Raises:
+            OSError: the journal cannot be read or changed.
+        """
+        trace_id, threshold = decided.trace_id, decided.threshold
+        in_memory = self._in_memory.pop(trace_id, [])
+        self._bytes -= sum(map(len, in_memory))
+        if threshold == NEVER:
+            if not self._has_dropped:
+                self._has_dropped = self._append(b"", 0, False)  # a store without any run is one, too
+            if decided.counted is not None:
+                self._dropped.add(trace_id, decided.counted)
+            if decided.is_noted:
+                self._decisions.note(trace_id, is_kept=False)
+            self._journal.drop_trace(trace_id)
+            return
+        if decided.is_noted:
+            self._decisions.note(trace_id, is_kept=True)
+        lines = [*self._journal.held_lines(trace_id), *in_memory]
+        self._append_all(lines if threshold is None else [_sampled(line, threshold) for line in lines], sync)
+        self._journal.drop_trace(trace_id, held_only=True)
+
+    def _append_all(self, lines: list[bytes], sync: bool) -> None:
+        for part in _parts(lines):
+            logs = sum(line.startswith(_LOG) for line in part)
+            if self._append(b"".join(part), len(part) - logs, sync) and logs:
+                self._diagnostics.count(_LOGS_KEPT, logs)
+
+    def decision_elsewhere(self, trace_id: int) -> bool | None:
+        """Return what another process has decided about a trace; None where that is not known."""
+        return self._decisions.of(trace_id)
+
+    def close(self) -> None:
+        """Close the files of counts and decisions."""
+        self._dropped.close()
+        self._decisions.close()
+
+
+def _sampled(line: bytes, threshold: int) -> bytes:
+    return line if line.startswith(_LOG) else with_sampling(line, threshold)
+
+
+def _parts(lines: list[bytes]) -> Iterator[list[bytes]]:
+    """Yield lines in parts of about 1 MB."""
+    part: list[bytes] = []
+    size = 0
+    for line in lines:
+        part.append(line)
+        size += len(line)
+        if size >= _APPENDED_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

@@ -1,0 +1,192 @@
+"""Decide about held traces: as a `Gate` of the program does, or as `TailSampling` does, by what is known of a trace.
+
+A decision is the threshold with which a trace is kept, `NEVER` if it is dropped, or `AS_IT_IS` if it is kept unsampled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from otel_agent_trace import semconv
+from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.pipeline.spans import PipelineSpan
+from otel_agent_trace.pipeline.suppression import AtWork
+from otel_agent_trace.policies.gate import Gate
+from otel_agent_trace.policies.tail_sampling import TailSampling
+from otel_agent_trace.policies.trace_facts import TraceFacts
+from otel_agent_trace.sampling import NEVER, DroppedTraces, randomness_of, threshold_in
+from otel_agent_trace.span import SpanRecord
+
+AS_IT_IS = -1
+"""Decision to keep a trace without a threshold."""
+_LOOK_S = 0.25
+"""Time between two looks at the decisions of other processes."""
+
+
+class GateDecider:
+    """Ask a `Gate` of the program about a trace whenever a span has ended."""
+
+    dropped = "dropped: by the gate"
+    full = "let go: gate full", "the gate holds more than %d bytes; the oldest traces are delivered without a decision"
+
+    def __init__(self, gate: Gate, diagnostics: Diagnostics, at_work: AtWork) -> None:
+        self._gate, self._diagnostics, self._at_work = gate, diagnostics, at_work
+
+    def begin(self, trace_id: int, span: Any, *, is_elsewhere: bool) -> list[SpanRecord]:
+        """Return what is known of a trace that begins."""
+        return []
+
+    def note(self, known: list[SpanRecord], span: PipelineSpan, is_root: bool) -> None:
+        """Note a span that has ended."""
+        known.append(span.record)
+
+    def decide(self, known: list[SpanRecord], trace_id: int, *, is_over: bool, is_last: bool) -> int | None:
+        """Return the decision; None to wait. None of the gate, or an exception, is to keep if no later call can follow."""
+        answer = guarded(self._diagnostics, "gate", self._call, known, is_over or is_last)
+        decision = (is_over or is_last or None) if answer is None else answer[0]
+        if decision is None and not is_last:
+            return None
+        return NEVER if decision is False else AS_IT_IS
+
+    def decide_early(self, known: list[SpanRecord]) -> int:
+        """Return the decision about a trace for which there is no room."""
+        return AS_IT_IS
+
+    def waits(self, known: list[SpanRecord]) -> bool:
+        """Return whether a trace is over here, and waits."""
+        return False
+
+    def is_due(self) -> bool:
+        """Return whether it is time for a look at traces that wait."""
+        return False
+
+    def counted(self, known: list[SpanRecord]) -> DroppedTraces | None:
+        """Return what is counted of a dropped trace."""
+        return None
+
+    def is_news(self, known: list[SpanRecord], decision: int) -> bool:
+        """Return whether other processes are to know a decision."""
+        return False
+
+    def _call(self, records: list[SpanRecord], is_over: bool) -> tuple[bool | None]:
+        decision = self._at_work.call(partial(self._gate.decide, is_over=is_over), records)
+        return (None if decision is None else bool(decision),)
+
+
+class _Known(TraceFacts):
+    """Hold what is known of a trace, its random bits, and the threshold with which it was sampled before."""
+
+    randomness: int = 0
+    incoming: int | None = None
+    is_elsewhere: bool = False
+    """True if its root span is another process's, which decides."""
+    is_counted_elsewhere: bool = False
+    """True if that process has counted it as dropped."""
+    root_ended_s: float | None = None
+    """Time of `time.monotonic` when the root span of this process ended."""
+
+
+class SamplingDecider:
+    """Decide about a trace by a `TailSampling` when its root span, and all below it, have ended.
+
+    Args:
+        policy: the policy.
+        decided_elsewhere: returns what another process has decided about a trace; None where that is not known.
+    """
+
+    dropped = "dropped: by sampling"
+    full = "decided early: hold_bytes full", "undecided traces take more than %d bytes; the oldest are decided at once"
+
+    def __init__(self, policy: TailSampling, decided_elsewhere: Callable[[int], bool | None]) -> None:
+        self._policy, self._decided_elsewhere = policy, decided_elsewhere
+        self._next_look_s = 0.0
+
+    def begin(self, trace_id: int, span: Any, *, is_elsewhere: bool) -> _Known | int:
+        """Return what is known of a trace that begins, or the decision if randomness alone makes it.
+
+        Args:
+            trace_id: the id of the trace.
+            span: the first of its spans here, of the SDK.
+            is_elsewhere: whether its root span is known to be another process's.
+        """
+        context, parent = span.context, span.parent
+        state = context.trace_state.to_header() if context.trace_state else ""
+        known = _Known(randomness=randomness_of(trace_id, state), incoming=threshold_in(state) if state else None)
+        known.start_ns = span.start_time or 0
+        known.is_elsewhere = is_elsewhere or (parent is not None and parent.is_remote)
+        if known.is_elsewhere:
+            decision = self._policy.threshold_of_rest(known.randomness, known.incoming)
+            if decision != NEVER:
+                return decision
+        return known
+
+    def note(self, known: _Known, span: PipelineSpan, is_root: bool) -> None:
+        """Note a span that has ended; most change nothing."""
+        attributes, is_error = span.own_facts()
+        if not (is_root or is_error or attributes.get(semconv.OPERATION_NAME) == semconv.OPERATION_INVOKE_AGENT):
+            return
+        start_ns, end_ns = span.times_ns
+        known.note(attributes, start_ns, is_error=is_error)
+        if is_root:
+            known.note_root(attributes, start_ns, end_ns, is_error=is_error)
+            known.root_ended_s = time.monotonic()
+            known.is_elsewhere |= span.parent is not None and span.parent.is_remote
+
+    def decide(self, known: _Known, trace_id: int, *, is_over: bool, is_last: bool) -> int | None:
+        """Return the decision; None to wait for spans, or for another process.
+
+        Args:
+            known: what is known of the trace.
+            trace_id: its id.
+            is_over: whether none of its spans is known to be open.
+            is_last: whether no later call can follow; a trace whose root span is open is interrupted then.
+        """
+        if known.is_elsewhere:
+            return self._decide_as_elsewhere(known, trace_id, is_last=is_last)
+        if known.root_ended_s is None:
+            if not is_last:
+                return None
+            known.note_death(None, known.start_ns)
+        elif not (is_over or is_last or self._has_waited(known)):
+            return None
+        return self._policy.threshold(known, known.randomness, known.incoming)
+
+    def _decide_as_elsewhere(self, known: _Known, trace_id: int, *, is_last: bool) -> int | None:
+        """Return the decision about a trace that another process decides: that one, or the one of randomness, which drops it."""
+        is_kept = self._decided_elsewhere(trace_id)
+        if is_kept:
+            return known.incoming or 0
+        known.is_counted_elsewhere = is_kept is False
+        return NEVER if is_kept is False or is_last or self._has_waited(known) else None
+
+    def _has_waited(self, known: _Known) -> bool:
+        return known.root_ended_s is not None and time.monotonic() - known.root_ended_s >= self._policy.wait_s
+
+    def decide_early(self, known: _Known) -> int:
+        """Return the decision about a trace for which there is no room: by what is known so far."""
+        return self._policy.threshold(known, known.randomness, known.incoming)
+
+    def waits(self, known: _Known) -> bool:
+        """Return whether a trace is over here, and waits for another process or for spans that outlast its root."""
+        return known.root_ended_s is not None
+
+    def counted(self, known: _Known) -> DroppedTraces | None:
+        """Return what is counted of a dropped trace; None if another process counts it."""
+        return None if known.is_counted_elsewhere else known.counted()
+
+    def is_news(self, known: _Known, decision: int) -> bool:
+        """Return whether other processes are to know a decision: they know themselves what randomness keeps."""
+        if known.is_elsewhere:
+            return False
+        return self._policy.threshold_of_rest(known.randomness, known.incoming) == NEVER
+
+    def is_due(self) -> bool:
+        """Return whether it is time for a look at traces that wait."""
+        now_s = time.monotonic()
+        if now_s < self._next_look_s:
+            return False
+        self._next_look_s = now_s + _LOOK_S
+        return True

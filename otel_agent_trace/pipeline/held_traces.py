@@ -1,0 +1,378 @@
+"""Hold the spans and logs of traces until it is decided whether they are delivered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
+from otel_agent_trace.guard import Diagnostics, failed, guarded
+from otel_agent_trace.pipeline.deciders import AS_IT_IS, GateDecider, SamplingDecider
+from otel_agent_trace.pipeline.held_trace import Entry, HeldTrace
+from otel_agent_trace.pipeline.outlet import Decided, Outlet
+from otel_agent_trace.pipeline.sampled import with_sampling
+from otel_agent_trace.pipeline.sizes import estimated_bytes, values_bytes
+from otel_agent_trace.pipeline.spans import PipelineSpan, StartedSpan
+from otel_agent_trace.pipeline.suppression import AtWork
+from otel_agent_trace.policies.gate import Gate
+from otel_agent_trace.policies.tail_sampling import TailSampling
+from otel_agent_trace.sampling import NEVER
+from otel_agent_trace.signals import is_of_signal_handler
+from otel_agent_trace.span import LogRecord
+
+_KEPT_DECISIONS = 65_536
+_ENTRY_BYTES, _JOURNALED_BYTES = 500, 300
+"""Bytes of what is noted of an event that is held in memory, and of one that a journal has."""
+_START_BYTES = 3000
+"""Bytes of a started span without its values, which the open span holds anyway; they are counted when it ends."""
+_COUNTED = ("on_end", "on_log")
+
+
+class HeldTraces:
+    """Hold traces until a gate or sampling has decided, and keep the decisions for later spans.
+
+    Sinks that keep what is held themselves, as a file does in its journal, have nothing held for them in memory.
+
+    No lock is held while the gate or a sink is called: while a thread delivers a trace, what ends in others is queued,
+    and delivered in order by that thread; and a decision is followed when no thread is passing on a span of the trace to
+    be held. A forked child keeps the decisions of its parent, but none of the spans; it follows those of its parent about
+    traces that were held.
+    """
+
+    def __init__(self, gate: Gate, outlet: Outlet, diagnostics: Diagnostics) -> None:
+        self._max_bytes = gate.max_held_bytes
+        self._at_work = AtWork()
+        self._decider: Any = (
+            SamplingDecider(gate, outlet.decision_elsewhere)
+            if isinstance(gate, TailSampling)
+            else GateDecider(gate, diagnostics, self._at_work)
+        )
+        self._calls_programs = isinstance(self._decider, GateDecider)
+        self._outlet, self._diagnostics = outlet, diagnostics
+        self._has_other_starts, self._has_other_ends = outlet.has_held("on_start"), outlet.has_held("on_end")
+        self._holds_in_memory = outlet.holds_in_memory
+        self._is_closed = False
+        self._decisions: OrderedDict[int, int] = OrderedDict()
+        self._lock = ForkSafeLock()
+        self._held: dict[int, HeldTrace] = {}
+        self.renew()
+        renewed_in_children(self)
+
+    def renew(self) -> None:
+        """Drop everything that is held, in a forked child."""
+        self._elsewhere = frozenset(self._held)
+        self._held = {}
+        self._waiting: dict[int, HeldTrace] = {}
+        self._bytes = 0
+
+    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_start(self, span: Any, started: StartedSpan | None) -> None:
+        """Count a span of the SDK that has started, and hold or deliver it, unless a policy dropped it (None)."""
+        if self._calls_programs and self._at_work.is_here():
+            return
+        trace_id = span._context[0]  # noqa: SLF001 - its public property is a function
+        with self._lock:
+            held = self._held.get(trace_id) or self._undecided_or_new(trace_id, span)
+            if held is not None:
+                held.open += 1
+                held.has_starts = True
+        if started is None:
+            pass
+        elif held is None or held.decision is not None:
+            self._deliver_or_add(trace_id, self._outlet.deliver, "on_start", started)
+        elif not self._has_other_starts:
+            self._outlet.call(self._outlet.journals["on_start"], started)
+        else:
+            try:
+                self._outlet.deliver_to_journals("on_start", started)
+            finally:  # also after an exception of a signal handler
+                self._hold_start(trace_id, started)
+        if self._bytes > self._max_bytes:
+            self._make_room()
+
+    def _hold_start(self, trace_id: int, started: StartedSpan) -> None:
+        later = guarded(self._diagnostics, "gate", started.held)
+        if later is not None:
+            self._deliver_or_add(trace_id, self._outlet.deliver_to_others, "on_start", later, _START_BYTES)
+
+    def on_end(self, span: PipelineSpan, *, is_discarded: bool) -> None:
+        """Hold a span that has ended, even if a policy dropped it (`is_discarded`), and decide."""
+        if self._calls_programs and self._at_work.is_here():  # a span that the gate itself made
+            self._diagnostics.count(self._decider.dropped)
+            return
+        live = span._span  # noqa: SLF001 - of this package
+        trace_id, span_id = live._context[:2]  # noqa: SLF001 - likewise
+        what = "on_discard" if is_discarded else "on_end"
+        is_root, size = False, -1
+        try:
+            with self._lock:
+                held = self._held.get(trace_id) or self._undecided_or_new(trace_id, live)
+                if held is not None:
+                    held.open -= 1
+                    is_root = span_id == held.root_id if held.has_starts else _has_no_parent_here(live)
+                    held.has_root_ended |= is_root
+                    if held.decision is None:
+                        held.writing += 1
+                        size = 0
+            if size < 0:
+                self._deliver_or_add(trace_id, self._outlet.deliver, what, span)
+            else:
+                size = self._hold(trace_id, held, span, is_root, is_discarded)  # type: ignore[arg-type]
+        finally:  # also after an exception of a signal handler
+            if size >= 0:
+                self._written(trace_id, held, size)  # type: ignore[arg-type]
+        if self._waiting or self._bytes > self._max_bytes:
+            self._look_again()
+
+    def _hold(self, trace_id: int, held: HeldTrace, span: PipelineSpan, is_root: bool, is_discarded: bool) -> int:
+        """Hold a span for sinks that do not keep it themselves, pass it on to the others, and return its size in bytes.
+
+        If its trace is decided by now, it is held for all sinks.
+        """
+        size = 0
+        if not is_discarded:
+            try:
+                self._decider.note(held.known, span, is_root)
+                if self._holds_in_memory:
+                    size = estimated_bytes(span._span, span.shape)  # noqa: SLF001 - of this package
+            except BaseException as error:  # guarded() written out: this runs once a span
+                if is_of_signal_handler(error):
+                    raise
+                failed(self._diagnostics, "gate", error)
+        if held.has_root_ended or self._calls_programs:
+            self._ask(trace_id, held, is_over=held.is_over)
+        held.number += not is_discarded
+        what = "on_discard" if is_discarded else "on_end"
+        if held.decision is not None:
+            held.entries.append((self._outlet.deliver, what, span))
+            return 0
+        if self._has_other_ends:
+            held.entries.append((self._outlet.deliver_held, what, span))
+        if is_discarded:
+            self._outlet.deliver_to_keepers(what, span)
+        else:
+            self._outlet.call(self._outlet.journals["on_hold"], span)
+        if held.has_root_ended and self._decider.waits(held.known):
+            self._waiting[trace_id] = held
+        return size + (_ENTRY_BYTES if self._holds_in_memory else _JOURNALED_BYTES)
+
+    def on_log(self, log: LogRecord) -> None:
+        """Hold a log record if its trace is held; else follow the decision about the trace, or deliver it."""
+        trace_id, size = guarded(self._diagnostics, "gate", _trace_and_size, log) or (0, 0)
+        with self._lock:
+            held = self._held.get(trace_id)
+            if held is not None:
+                is_undecided = held.decision is None
+                held.writing += is_undecided
+        if held is None or not is_undecided:
+            if held is not None or trace_id in self._decisions:
+                self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log)
+            else:
+                self._outlet.deliver("on_log", log)
+            return
+        try:
+            held.number += 1
+            self._outlet.deliver_to_journals("on_hold_log", log)
+            held.entries.append((self._outlet.deliver_held, "on_log", log))
+        finally:
+            self._written(trace_id, held, size + _ENTRY_BYTES)
+        if self._bytes > self._max_bytes:
+            self._make_room()
+
+    def flush(self) -> None:
+        """Decide about the traces that are held: a gate about all, sampling about those that are over here."""
+        if self._calls_programs:
+            self.decide_all()
+        else:
+            self._decide_waiting()
+
+    def decide_all(self) -> None:
+        """Decide about every trace that is held, now."""
+        for trace_id, held in list(self._held.items()):
+            if held.decision is None:
+                self._ask(trace_id, held, is_over=True, is_last=True)
+            self._follow(trace_id, held)
+            self._let_go(trace_id, held)  # what was left when a signal handler raised an exception
+
+    def close(self) -> None:
+        """Decide about every trace, and from now on as soon as a span ends.
+
+        What sinks keep themselves stays undecided, for whoever reads it, if there is no other sink.
+        """
+        self._is_closed = True
+        if self._calls_programs or self._holds_in_memory:
+            self.decide_all()
+        else:
+            self._decide_waiting()
+
+    # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _undecided_or_new(self, trace_id: int, span: Any) -> HeldTrace | None:
+        """Return what is held of a trace; None if it was decided, and all of it delivered."""
+        held = self._held.get(trace_id)
+        if held is None and trace_id not in self._decisions:
+            known = self._decider.begin(trace_id, span, is_elsewhere=trace_id in self._elsewhere)
+            if type(known) is int:
+                self._remember(trace_id, known)
+                return None
+            held = self._held[trace_id] = HeldTrace(known, span.context.span_id)
+            self._bytes += held.bytes
+        return held
+
+    def _ask(self, trace_id: int, held: HeldTrace, *, is_over: bool, is_last: bool = False) -> None:
+        """Decide about a trace, if that can be done."""
+        if held.decision is None:
+            is_last = is_last or (self._is_closed and self._is_last_chance(held))
+            decision = self._decider.decide(held.known, trace_id, is_over=is_over, is_last=is_last)
+            if decision is not None:
+                self._decide(trace_id, held, decision)
+
+    def _is_last_chance(self, held: HeldTrace) -> bool:
+        """Return whether a trace has to be decided after `close`, when no `flush` may follow."""
+        return self._calls_programs or (self._holds_in_memory and self._decider.waits(held.known))
+
+    def _decide(self, trace_id: int, held: HeldTrace, decision: int) -> None:
+        """Make a decision, unless another thread has made one meanwhile."""
+        with self._lock:
+            if held.decision is None:
+                held.decision = decision
+                self._remember(trace_id, decision)
+                self._bytes -= held.bytes
+                self._waiting.pop(trace_id, None)
+
+    def _remember(self, trace_id: int, decision: int) -> None:
+        self._decisions[trace_id] = decision
+        if len(self._decisions) > _KEPT_DECISIONS:
+            self._decisions.popitem(last=False)
+
+    def _look_again(self) -> None:
+        """Decide about traces that have waited, and make room."""
+        if self._waiting and self._decider.is_due():
+            self._decide_waiting()
+        self._make_room()
+
+    def _decide_waiting(self) -> None:
+        for trace_id, held in list(self._waiting.items()):
+            self._ask(trace_id, held, is_over=held.is_over)
+            self._follow(trace_id, held)
+            if held.decision is not None:
+                self._waiting.pop(trace_id, None)
+
+    def _make_room(self) -> None:
+        while self._bytes > self._max_bytes:
+            with self._lock:
+                oldest = next((item for item in self._held.items() if item[1].decision is None), None)
+            if oldest is None:
+                return
+            reason, message = self._decider.full
+            self._diagnostics.count(reason)
+            self._diagnostics.warn_once("gate full", message, self._max_bytes)
+            self._decide(*oldest, self._decider.decide_early(oldest[1].known))
+            self._follow(*oldest)
+
+    # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _written(self, trace_id: int, held: HeldTrace, size: int) -> None:
+        """Note that an event of some bytes was passed on to be held, and follow the decision if that was the last one."""
+        with self._lock:
+            held.writing -= 1
+            if held.decision is None:
+                held.bytes += size
+                self._bytes += size
+        if held.decision is not None:
+            self._follow(trace_id, held)
+
+    def _follow(self, trace_id: int, held: HeldTrace) -> None:
+        """Follow the decision about a trace once, when nothing of it is being passed on to be held."""
+        with self._lock:
+            if held.decision is None or held.writing > 0 or held.is_followed:
+                return
+            held.is_followed = True
+            if held.decision == NEVER:
+                self._held.pop(trace_id, None)
+        if held.decision == NEVER:
+            self._diagnostics.count(self._decider.dropped, held.number)
+            for _, what, thing in held.entries:  # the last spans of the trace, of which keepers know the starts
+                if what == "on_end":
+                    self._outlet.deliver_to_keepers("on_discard", thing)
+            self._outlet.deliver_to_keepers("on_decided", self._decided(trace_id, held))
+            self._outlet.deliver_held("on_drop", f"{trace_id:032x}")
+            return
+        try:
+            self._outlet.deliver_to_keepers("on_decided", self._decided(trace_id, held))
+        finally:  # also after an exception of a signal handler
+            self._let_go(trace_id, held)
+
+    def _decided(self, trace_id: int, held: HeldTrace) -> Decided:
+        decision, known = held.decision, held.known
+        counted = self._decider.counted(known) if decision == NEVER else None
+        is_noted = self._decider.is_news(known, decision)
+        return Decided(trace_id, None if decision == AS_IT_IS else decision, is_noted, counted)
+
+    def _deliver_or_add(
+        self, trace_id: int, deliver: Callable[[str, Any], None], what: str, thing: Any, size: int = 0
+    ) -> None:
+        """Deliver an event if its trace was delivered; queue it if the trace is held or being delivered; else drop it."""
+        with self._lock:
+            held = self._held.get(trace_id)
+            if held is not None:
+                held.entries.append((deliver, what, thing))
+                if held.decision is None:
+                    held.bytes += size
+                    self._bytes += size
+        if held is not None:
+            if held.is_followed:
+                self._let_go(trace_id, held)
+            return
+        decision = self._decisions.get(trace_id, AS_IT_IS)
+        if decision != NEVER:
+            deliver(what, _as_kept(what, thing, decision))
+        elif what in _COUNTED:
+            self._diagnostics.count(self._decider.dropped)
+            if what == "on_end":
+                self._outlet.deliver_to_keepers("on_discard", thing)
+
+    def _let_go(self, trace_id: int, held: HeldTrace) -> None:
+        """Deliver what is held of a trace, unless another thread does, or the trace was dropped."""
+        with self._lock:
+            if held.is_being_delivered or not held.is_followed or held.decision == NEVER:
+                return
+            held.is_being_delivered = True
+        interrupts: list[BaseException] = []  # a name for one would keep it and this frame until garbage collection
+        try:
+            while (entry := self._next_entry(trace_id, held)) is not None:
+                deliver, what, thing = entry
+                try:
+                    deliver(what, _as_kept(what, thing, held.decision))
+                except BaseException as error:  # noqa: BLE001 - a signal handler's: the outlet has guarded the sinks
+                    interrupts[:] = [error]
+        finally:
+            held.is_being_delivered = False
+        if interrupts:
+            raise interrupts.pop()
+
+    def _next_entry(self, trace_id: int, held: HeldTrace) -> Entry | None:
+        """Return the next queued event; if there is none, remove the trace: later events are delivered at once."""
+        with self._lock:
+            if held.entries:
+                return held.entries.popleft()
+            self._held.pop(trace_id, None)
+            return None
+
+
+def _as_kept(what: str, thing: Any, decision: int | None) -> Any:
+    """Return an event as it is delivered: an ended span with the threshold of its trace, if that has one."""
+    return with_sampling(thing, decision) if what == "on_end" and decision is not None and decision >= 0 else thing
+
+
+def _has_no_parent_here(span: Any) -> bool:
+    parent = span.parent
+    return parent is None or parent.is_remote
+
+
+def _trace_and_size(log: LogRecord) -> tuple[int, int]:
+    """Return the trace id of a log record, 0 if it has none, and its estimated size in bytes."""
+    size = values_bytes(log.attributes) + values_bytes({"body": log.body})
+    return int(log.trace_id, 16) if log.trace_id else 0, size
