@@ -15,10 +15,15 @@ def sample_rows(report: MetricsReport) -> Iterator[Row]:
         return
     few = f"; {too_few_text(report.outcomes)}" if report.too_few else ""
     yield Row("sample", f"{plural(report.sample.runs, 'run')}, each weighed by 1/p{few}", "warning" if few else "")
-    if report.sampling_interval is not None:
-        yield Row("95% sure", f"of all runs {_bounds_text(report.sampling_interval, share_text)} succeeded")
-    if report.latency.p95_interval_s is not None:
-        yield Row("", f"95% took no longer than {_bounds_text(report.latency.p95_interval_s, duration_text)}")
+    intervals = [
+        None if interval is None else f"{name} {_bounds_text(interval, text_of)}"
+        for name, interval, text_of in (
+            ("success rate", report.sampling_interval, share_text),
+            ("p95", report.latency.p95_interval_s, duration_text),
+        )
+    ]
+    if any(intervals):
+        yield Row("95% sure", f"of all runs: {', '.join(filter(None, intervals))}")
 
 
 def error_rate_columns(tools: Sequence[CallMetrics]) -> list[Column]:
