@@ -1,4 +1,4 @@
-"""Define ``otel-agent-trace export``: send spans to an OTLP endpoint, or write runs to a file."""
+"""Define ``otel-agent-trace export``: send spans to an OTLP endpoint, or write runs to a file or a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from otel_agent_trace.cases import write_cases
-from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, WriteRuns, export_to_file
+from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, WriteRuns, export_to_file, export_to_folder
 from otel_agent_trace.cli.options import filter_options, json_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, redacted, target_of
@@ -25,7 +25,7 @@ from otel_agent_trace.sources import name_of
 from otel_agent_trace.sources.search import nothing_found_text
 from otel_agent_trace.views.escape import escaped_line
 
-OTLP_JSON, CASES = "otlp-json", "cases"
+OTLP_JSON, CASES, PARQUET = "otlp-json", "cases", "parquet"
 _OK, _REFUSED = 0, 1
 _SHOWN_REASONS = 5
 _MB = 1e6
@@ -48,14 +48,14 @@ def _conditions(_: click.Context, parameter: click.Parameter, words: Sequence[st
     "--to",
     "endpoint",
     required=True,
-    metavar="URL|otlp-json|cases",
-    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://); otlp-json or cases: write the runs instead.",
+    metavar="URL|otlp-json|cases|parquet",
+    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://); otlp-json, cases or parquet: write the runs instead.",
 )
 @click.option(
     "--output",
     "path",
     metavar="FILE",
-    help="With otlp-json or cases: the file to write, by default (or -) standard output.",
+    help="With otlp-json or cases: the file to write, by default (or -) standard output; with parquet: the folder.",
 )
 @click.option(
     "--expected",
@@ -109,7 +109,7 @@ def command(
     as_json: bool,
     **filters: Any,
 ) -> int:
-    """Send the spans of SOURCE to an OTLP endpoint, or write its runs as OTLP JSON Lines or as cases for evaluations.
+    """Send the spans of SOURCE to an OTLP endpoint, or write its runs as OTLP JSON Lines, as cases for evaluations or as Parquet.
 
     All spans are sent, or with RUN or filters the whole traces of the runs that match. RUN is a run id, the beginning of
     one, or "last"; SOURCE#RUN names both in one word.
@@ -123,6 +123,9 @@ def command(
     attribute names of the GenAI conventions, which read back as equal runs.
 
     With --to cases each run is written as a line of JSON with id, input, output, expected, tools, scores and metadata.
+
+    With --to parquet a folder is written, with runs.parquet and spans.parquet: a source for the other commands, and tables
+    for engines of SQL.
     """
     target = target_of(source, run, without=None)
     query = RunQuery.of(**filters, limit=limit or None)
@@ -131,13 +134,18 @@ def command(
     if expected and endpoint != CASES:
         raise _usage_error("--expected needs --to cases")
     writers: dict[str, WriteRuns] = {OTLP_JSON: write_runs, CASES: functools.partial(write_cases, expected=expected)}
+    if (endpoint in writers or endpoint == PARQUET) and (protocol or headers or timeout_s or again):
+        raise _usage_error(f"--protocol, --header, --timeout and --again cannot be combined with --to {endpoint}")
+    if endpoint == PARQUET:
+        if path in (None, STANDARD_OUTPUT):
+            raise _usage_error("--to parquet needs --output, the folder to write")
+        export_to_folder(target, str(path), query, redact=redact, as_json=as_json)
+        return _OK
     if endpoint in writers:
-        if protocol or headers or timeout_s or again:
-            raise _usage_error(f"--protocol, --header, --timeout and --again cannot be combined with --to {endpoint}")
         export_to_file(target, path or STANDARD_OUTPUT, query, writers[endpoint], redact=redact, as_json=as_json)
         return _OK
     if path is not None:
-        raise _usage_error("--output needs --to otlp-json or cases")
+        raise _usage_error("--output needs --to otlp-json, cases or parquet")
     settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
     query = query.but(run_id=target.run)
     state = ExportState(state_path(target.source, settings, query.given()))

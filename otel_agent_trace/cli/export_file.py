@@ -1,4 +1,4 @@
-"""Write runs to a file or to standard output, for ``otel-agent-trace export --to otlp-json`` and ``--to cases``."""
+"""Write runs for ``otel-agent-trace export``: ``--to otlp-json``, ``--to cases`` and ``--to parquet``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,31 @@ def export_to_file(
         redact: whether to mask secrets on the way.
         as_json: whether to print the count as JSON.
     """
-    with reporting_progress() as reporter, hints_on_error(target.source, target.guess), _opened(path) as write:
+    with _opened(path) as write:
+        number = _written(target, query, lambda runs: write_runs(runs, write), redact=redact)
+    if path != STANDARD_OUTPUT:
+        _report(path, number, as_json=as_json)
+
+
+def export_to_folder(target: Target, folder: str, query: RunQuery, *, redact: bool, as_json: bool) -> None:
+    """Write the run of `target`, or the runs that `query` selects, as Parquet, and print how many they are.
+
+    Args:
+        target: as for `export_to_file`.
+        folder: the folder to make, or that of an earlier export.
+        query: as for `export_to_file`.
+        redact: whether to mask secrets on the way.
+        as_json: whether to print the count as JSON.
+    """
+    from otel_agent_trace.export.parquet import write_parquet  # noqa: PLC0415 - rarely needed
+
+    number = _written(target, query, lambda runs: write_parquet(runs, folder), redact=redact)
+    _report(folder, number, as_json=as_json)
+
+
+def _written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun]], int], *, redact: bool) -> int:
+    """Return the number of runs that were written, after a message if there are none."""
+    with reporting_progress() as reporter, hints_on_error(target.source, target.guess):
         keywords: dict[str, Any] = {"on_problem": reporter.on_problem, "on_progress": reporter.on_progress}
         source = redacted(target.source, on_progress=reporter.on_progress) if redact else target.source
         runs: Iterable[AgentRun]
@@ -48,11 +72,13 @@ def export_to_file(
         else:
             query = query.but(newest_first=query.limit is not None)
             runs = reading.iter_runs(source, query, **keywords)
-        number = write_runs(runs, write)
+        number = write(runs)
     if not number:
         write_message(nothing_found_text(query, name_of(target.source)))
-    if path == STANDARD_OUTPUT:
-        return
+    return number
+
+
+def _report(path: str, number: int, *, as_json: bool) -> None:
     if as_json:
         write_json({"file": path, "runs": number})
     else:

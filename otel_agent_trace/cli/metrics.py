@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
@@ -12,15 +12,14 @@ from otel_agent_trace.cli.options import filter_options, json_option, prices_opt
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stdout_console, write_json, write_message
-from otel_agent_trace.metrics import MetricsComparison, MetricsReport, compute_metrics
+from otel_agent_trace.metrics import MetricsComparison, MetricsReport
 from otel_agent_trace.metrics.compute import compute_comparison
 from otel_agent_trace.metrics.conditions import FIGURES, FailCondition, fail_condition
-from otel_agent_trace.metrics.dropped import dropped_that_fit
+from otel_agent_trace.metrics.engines import ENGINES, source_metrics
 from otel_agent_trace.metrics.groups import KEYS
 from otel_agent_trace.metrics.sides import Sides, sides_of
-from otel_agent_trace.model import AgentRun, at_time
+from otel_agent_trace.model import at_time
 from otel_agent_trace.query import RunQuery
-from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources import name_of, open_source
 from otel_agent_trace.sources.census import Census
 from otel_agent_trace.sources.search import nothing_found_text, search
@@ -38,6 +37,11 @@ _OK, _FAILED = 0, 1
     metavar="KEY",
     multiple=True,
     help=f"Also figures for each group of runs, by {', '.join(KEYS)}; may be repeated.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help="How to count: duckdb, the default for Parquet, or parse: read each run. The report is the same.",
 )
 @click.option("--replays", is_flag=True, help="Count runs that are replays of others, too.")
 @click.option(
@@ -60,6 +64,7 @@ def command(
     compare: str | None,
     fail_if: tuple[str, ...],
     *,
+    engine: str | None,
     as_json: bool,
     replays: bool,
     prices: str | None,
@@ -69,21 +74,14 @@ def command(
     conditions = [fail_condition(text) for text in fail_if]
     query = RunQuery.of(**filters).but(sort=None)
     if compare is None:
-        how: dict[str, Any] = {"bucket": bucket, "by": by, "replays": replays, "prices": prices}
-        report = _measured(
-            source, query, lambda runs, dropped: compute_metrics(runs, dropped=dropped, **how), explain=not as_json
-        )
+        how: dict[str, Any] = {"engine": engine, "bucket": bucket, "by": by, "replays": replays, "prices": prices}
+        report = _report(source, query, explain=not as_json, **how)
         _write(report, as_json=as_json)
         return _status(report, conditions)
     if bucket is not None or by:
         raise click.UsageError("--compare goes with neither --bucket nor --by", click.get_current_context())
     sides, query = _sides(compare, query)
-    comparison = _measured(
-        source,
-        query,
-        lambda runs, _: compute_comparison(runs, sides, replays=replays, prices=prices),
-        explain=not as_json,
-    )
+    comparison = _comparison(source, query, sides, explain=not as_json, replays=replays, prices=prices)
     _write(comparison, as_json=as_json)
     return _status(comparison.after, conditions)
 
@@ -100,23 +98,27 @@ def _sides(compare: str, query: RunQuery) -> tuple[Sides, RunQuery]:
     return sides, query.but(since=sides.since, until=until)
 
 
-def _measured(
-    source: str | None,
-    query: RunQuery,
-    measure: Callable[[Iterable[AgentRun], list[DroppedTraces]], M],
-    *,
-    explain: bool,
-) -> M:
-    """Return what a function measures of the runs that a query finds; with `explain`, write a message if there are none."""
+def _report(source: str | None, query: RunQuery, *, explain: bool, **how: Any) -> MetricsReport:
+    """Return the report of the runs that a query finds; with `explain`, write a message if there are none."""
+    name, census = source_of(source), Census()
+    with reporting_progress() as reporter, hints_on_error(name):
+        on: dict[str, Any] = {"on_problem": reporter.on_problem, "on_progress": reporter.on_progress}
+        report = source_metrics(name, query, census=census, **on, **how)
+    if explain and not report.runs:
+        write_message(nothing_found_text(query, name_of(name), census))
+    return report
+
+
+def _comparison(source: str | None, query: RunQuery, sides: Sides, *, explain: bool, **how: Any) -> MetricsComparison:
+    """Return the comparison of the runs that a query finds; with `explain`, write a message if there are none."""
     name, census = source_of(source), Census()
     with reporting_progress() as reporter, hints_on_error(name):
         opened = open_source(name, on_progress=reporter.on_progress, media=False)
-        dropped = dropped_that_fit(opened.dropped(), query) if hasattr(opened, "dropped") else []
-        measured = measure(search(opened, query, reporter.on_problem, lambda found: found.run, census), dropped)
-    reports = (measured,) if isinstance(measured, MetricsReport) else (measured.before, measured.after)
-    if explain and not any(report.runs for report in reports):
+        runs = search(opened, query, reporter.on_problem, lambda found: found.run, census)
+        comparison = compute_comparison(runs, sides, **how)
+    if explain and not (comparison.before.runs or comparison.after.runs):
         write_message(nothing_found_text(query, name_of(name), census))
-    return measured
+    return comparison
 
 
 def _write(measured: MetricsReport | MetricsComparison, *, as_json: bool) -> None:

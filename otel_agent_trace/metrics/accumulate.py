@@ -28,9 +28,10 @@ from otel_agent_trace.scores import number_of, scores_in
 from otel_agent_trace.usage import counted_parts, sum_of
 
 UNKNOWN = "unknown"
-_NAME_CHARACTERS = 200
+NAME_CHARACTERS = 200
+"""Most characters of a name that tables keep."""
 _ONE_RUN, _ONE_STEP = Occurrences(runs=1), Occurrences(steps=1)
-_CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: categories.TIMEOUT}
+CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: categories.TIMEOUT}
 
 
 def count_run(
@@ -42,7 +43,7 @@ def count_run(
     tokens, scores = _token_counts(sum_of(counted, run)), _scores_by_name(run)
     parts = priced_parts(counted, prices)
     cost = cost_of(parts)
-    agent = tally.agents.at(_name_or_unknown(run.agent_name))
+    agent = tally.agents.at(name_or_unknown(run.agent_name))
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens, cost, conduct)
     _count_scores(tally.scores, scores)
@@ -79,7 +80,7 @@ def _conduct_of(run: AgentRun) -> _Conduct:
     for part in run.walk():
         for step in part.steps:
             if step.kind is StepKind.TOOL:
-                tools[_name_or_unknown(step.name)].append(step)
+                tools[name_or_unknown(step.name)].append(step)
             elif step.kind is StepKind.MODEL:
                 models[model_name(step)].append(step)
     by_kind = ((StepKind.TOOL, tools), (StepKind.MODEL, models))
@@ -106,7 +107,7 @@ def _scores_by_name(run: AgentRun) -> Mapping[str, list[Score]]:
     """Return the scores that count in a run and in all below it."""
     found = defaultdict[str, list[Score]](list)
     for score in scores_in(run):
-        found[_name_or_unknown(score.name)].append(score)
+        found[name_or_unknown(score.name)].append(score)
     return found
 
 
@@ -150,7 +151,7 @@ def _count_usage(tally: RunTally, parts: Iterable[PricedPart], cost: RunCost) ->
             if one is not None:
                 model.cost.absorb(one)
         if one is not None and around:
-            for name in {_name_or_unknown(step.name) for step in around if step.kind is StepKind.TOOL}:
+            for name in {name_or_unknown(step.name) for step in around if step.kind is StepKind.TOOL}:
                 tally.tools.at(name).cost.absorb(one)
     for name, calls in cost.unpriced.items():
         tally.unpriced.at(shortened(name)).count += calls
@@ -185,9 +186,9 @@ def _is_finished(run: AgentRun) -> bool:
 def _count_steps(tally: RunTally, run: AgentRun) -> None:
     for step in run.steps:
         if step.run is not None:
-            tally.agents.at(_name_or_unknown(step.run.agent_name)).nested_runs += 1
+            tally.agents.at(name_or_unknown(step.run.agent_name)).nested_runs += 1
         if step.kind is StepKind.TOOL:
-            _count_call(tally.tools.at(_name_or_unknown(step.name)), step)
+            _count_call(tally.tools.at(name_or_unknown(step.name)), step)
         elif step.kind is StepKind.MODEL:
             _count_call(tally.models.at(model_name(step)), step)
         error = _step_error(step)
@@ -238,13 +239,13 @@ def _is_paused(step: AgentStep) -> bool:
 def _count_run_error(tally: RunTally, run: AgentRun) -> None:
     if run.error is not None:
         _count_error(tally, run.error, _ONE_RUN)
-    elif run.status in _CATEGORY_OF_STATUS:
-        tally.categories.at(_CATEGORY_OF_STATUS[run.status]).absorb(_ONE_RUN)
+    elif run.status in CATEGORY_OF_STATUS:
+        tally.categories.at(CATEGORY_OF_STATUS[run.status]).absorb(_ONE_RUN)
 
 
 def _count_error(tally: RunTally, error: StepError, occurrences: Occurrences) -> None:
-    tally.categories.at(_name_or_unknown(error.category)).absorb(occurrences)
-    tally.error_types.at(_name_or_unknown(error.type)).count(normalised(error.message), occurrences)
+    tally.categories.at(name_or_unknown(error.category)).absorb(occurrences)
+    tally.error_types.at(name_or_unknown(error.type)).count(normalised(error.message), occurrences)
 
 
 def model_name(step: AgentStep) -> str:
@@ -255,10 +256,11 @@ def model_name(step: AgentStep) -> str:
     return shortened(model_called(step))
 
 
-def _name_or_unknown(name: str | None) -> str:
+def name_or_unknown(name: str | None) -> str:
+    """Return as much of a name as tables keep, ``unknown`` where there is none."""
     return shortened(name) if name else UNKNOWN
 
 
 def shortened(name: str) -> str:
     """Return as much of a name as tables keep."""
-    return name[:_NAME_CHARACTERS]
+    return name[:NAME_CHARACTERS]

@@ -52,8 +52,8 @@ def compute_metrics(
         ConfigurationError: `bucket` is not a positive width, `by` is no such key, or `prices` are none.
     """
     known_prices = Prices.of(prices)
-    names_of = {key: grouping(key) for key in _keys(by)}
-    strata = Strata(bucket_ns=bucket_width_ns(bucket), by=tuple(names_of))
+    strata = empty_strata(bucket, by)
+    names_of = {key: grouping(key) for key in strata.by}
     counts = [*dropped]
     for count in counts:
         count_dropped(strata.at(DROPPED), count)
@@ -97,6 +97,18 @@ def _count(
             if weight != 1 and cluster.outcomes.runs:
                 cluster.close()
                 strata.at(Weight(weight, 1.0 if are_dropped_counted else weight)).absorb(cluster)
+
+
+def empty_strata(bucket: str | timedelta | None, by: str | Iterable[str] | None) -> Strata:
+    """Return tallies with the arguments of `compute_metrics`, before anything is counted.
+
+    Raises:
+        ConfigurationError: `bucket` is not a positive width, or `by` is no such key.
+    """
+    keys = tuple(dict.fromkeys(_keys(by)))
+    for key in keys:
+        grouping(key)
+    return Strata(bucket_ns=bucket_width_ns(bucket), by=keys)
 
 
 def _cluster_of(run: AgentRun) -> tuple[float, object]:

@@ -29,12 +29,12 @@ class Numbers:
     minimum: float | None = None
     maximum: float | None = None
 
-    def add(self, number: float) -> None:
-        """Add one finite number."""
+    def add(self, number: float, times: int = 1) -> None:
+        """Add a finite number, once or as often as it occurred."""
         numerator, denominator = number.as_integer_ratio()
         parts = numerator * (PARTS // denominator)
         plain = number + 0.0  # -0.0 is 0.0: which of two equal numbers is the least must not depend on their order
-        self.absorb(Numbers(1, parts, parts * parts, plain, plain))
+        self.absorb(Numbers(times, times * parts, times * parts * parts, plain, plain))
 
     def deviations(self, mean: Fraction) -> Fraction:
         """Return the sum of the squares of the distances from `mean`, which is in units of `PARTS`."""

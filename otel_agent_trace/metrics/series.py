@@ -15,7 +15,7 @@ from otel_agent_trace.keywords import shown
 _NS_PER_S = 1_000_000_000
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WIDTH = re.compile(r"\s*([0-9]{1,9})\s*([smhdw])\s*")
-_FIRST_MONDAY_NS = 4 * 86_400 * _NS_PER_S
+FIRST_MONDAY_NS = 4 * 86_400 * _NS_PER_S
 
 
 def bucket_width_ns(bucket: str | timedelta | None) -> int | None:
@@ -34,7 +34,7 @@ def bucket_width_ns(bucket: str | timedelta | None) -> int | None:
 
 def bucket_start_ns(time_ns: int, width_ns: int) -> int:
     """Return the Unix nanoseconds at which the bucket of a time begins."""
-    return time_ns - (time_ns - _FIRST_MONDAY_NS) % width_ns
+    return time_ns - (time_ns - FIRST_MONDAY_NS) % width_ns
 
 
 def newest_first(start_ns: int | None) -> int:

@@ -7,6 +7,7 @@ the least value that p % of the values do not exceed (of two values p50 is the l
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -21,6 +22,8 @@ RELATIVE_ACCURACY = 0.01
 
 _GREATEST = 2**63 - 1
 _MAPPING = LogarithmicMapping(RELATIVE_ACCURACY)
+LOG_WIDTH = math.log(_MAPPING.gamma)
+"""Width of a bin on the scale of natural logarithms: a value x above 0 is in bin ceil(ln(x) / `LOG_WIDTH`)."""
 
 
 class Distribution:
@@ -49,6 +52,13 @@ class Distribution:
         self.count += 1
         self.total += value
         self._sketch.add(value)
+
+    def add_bin(self, count: int, total: int, least: int, greatest: int) -> None:
+        """Add values that lie within one bin (see `LOG_WIDTH`), of which the number, the sum and the ends are known."""
+        self._widen(least, greatest)
+        self.count += count
+        self.total += total
+        self._sketch.add(least, count)
 
     def absorb(self, other: Distribution) -> None:
         """Add all values of another distribution, which stays as it is."""

@@ -27,7 +27,7 @@ Count: TypeAlias = int | float
 """Type of a count: an integer, but in a sample."""
 EXACT_WEIGHTS = 64
 """Most weights that are kept as they are."""
-_LEAST_PROBABILITY = 2.0**-56
+LEAST_PROBABILITY = 2.0**-56
 _GRID_STEP = 1.02
 
 
@@ -179,7 +179,7 @@ class Strata:
 
 def weight_of(probability: float | None) -> float:
     """Return the weight of a run that was kept with a probability; 1 where none, or no valid one, is known."""
-    if probability is None or not _LEAST_PROBABILITY <= probability <= 1:
+    if probability is None or not LEAST_PROBABILITY <= probability <= 1:
         return 1.0
     return 1 / probability
 

@@ -50,7 +50,8 @@ _VARYING = re.compile(
     r"|\b(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}\b"  # an id in hexadecimal
     r"|[0-9]{4,}"  # any long number; shorter ones often mean something: a status, a line, a number of seconds
 )
-_READ_CHARACTERS = 4 * MESSAGE_WIDTH
+READ_CHARACTERS = 4 * MESSAGE_WIDTH
+"""Characters of a message that are looked at."""
 
 
 def _by_name(new: type[V], limit: int = NAMES) -> Table[str, V]:
@@ -246,7 +247,7 @@ class GroupTally:
 
 def normalised(message: str) -> str:
     """Return the message on one line of at most `MESSAGE_WIDTH` characters, with ``#`` for ids and long numbers."""
-    return _VARYING.sub("#", " ".join(message[:_READ_CHARACTERS].split()))[:MESSAGE_WIDTH]
+    return _VARYING.sub("#", " ".join(message[:READ_CHARACTERS].split()))[:MESSAGE_WIDTH]
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import bisect
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -47,7 +47,20 @@ def run_to_spans(run: AgentRun) -> list[SpanRecord]:
     an empty usage, an error without a type, or that the usage of model steps has no sum. Missing ids are derived from
     the run's id, so the same run gives the same spans each time.
     """
-    return list(_Writer(run).run_spans(run, None, None))
+    return [written.span for written in written_spans(run)]
+
+
+class WrittenSpan(NamedTuple):
+    """Hold a span, the run that it is of, and its step in that run; None for the span of the outermost run itself."""
+
+    span: SpanRecord
+    run: AgentRun
+    step: AgentStep | None
+
+
+def written_spans(run: AgentRun) -> Iterator[WrittenSpan]:
+    """Yield the spans that `run_to_spans` returns, each with the step that it was made of."""
+    return _Writer(run).run_spans(run, None, None, run)
 
 
 def _hex_digest(text: str, digits: int) -> str:
@@ -125,12 +138,17 @@ class _Writer:
         first = next(filter(None, known), "")
         return _hex_digest(f"{first}{run.run_id}/{place}", 16)
 
-    def run_spans(self, run: AgentRun, step: AgentStep | None, parent_id: str | None) -> Iterator[SpanRecord]:
-        """Yield the span of a run, unless it had none and none is needed to read it back, and those of its steps."""
+    def run_spans(
+        self, run: AgentRun, step: AgentStep | None, parent_id: str | None, around: AgentRun
+    ) -> Iterator[WrittenSpan]:
+        """Yield the span of a run, unless it had none and none is needed to read it back, and those of its steps.
+
+        `step` is what the run is of the one around it, None for the outermost one.
+        """
         own_id = run.span_id or (step.span_id if step else None) or self.derived_id(run, "")
         is_lone, is_open = _is_lone(run), _is_open(run)
         if step is not None or not (is_lone or is_open):
-            yield self.run_span(run, step, (own_id, parent_id))
+            yield WrittenSpan(self.run_span(run, step, (own_id, parent_id)), around, step)
         outer_id = None if is_lone and run.run_id == run.trace_id else own_id
         ids = [item.span_id or self.derived_id(run, str(place)) for place, item in enumerate(run.steps)]
         for item, step_span_id, place_above in zip(run.steps, ids, _parent_places(run.steps), strict=True):
@@ -139,10 +157,10 @@ class _Writer:
                 below = item.run
                 if below.parent_run_id is None:
                     below = msgspec.structs.replace(below, parent_run_id=run.run_id)
-                yield from self.run_spans(below, item, above)
+                yield from self.run_spans(below, item, above, run)
             else:
                 has_run = not is_lone or place_above is not None
-                yield self.step_span(run, item, (step_span_id, above), has_run=has_run)
+                yield WrittenSpan(self.step_span(run, item, (step_span_id, above), has_run=has_run), run, item)
 
     def run_span(self, run: AgentRun, step: AgentStep | None, ids: _Ids) -> SpanRecord:
         """Return the span of a run; that of a sub-agent includes its place as a step."""

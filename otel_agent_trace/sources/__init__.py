@@ -12,6 +12,7 @@ from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.sources.addresses import scheme_of, services_of, with_scheme, without_secrets
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.index.choice import indexed_store
+from otel_agent_trace.sources.parquet.schema import is_parquet_folder
 from otel_agent_trace.sources.runs import RunsSource
 from otel_agent_trace.sources.several import SeveralSources
 from otel_agent_trace.span import SpanSource
@@ -129,6 +130,8 @@ def _third_party_opener(scheme: str) -> Opener:
 
 def _files_source(path: str | PathLike[str], on_progress: Progress | None, *, media: bool) -> SpanSource:
     """Return the source of local files: with their index, if they are a store that has one or is large enough."""
+    if is_parquet_folder(os.fspath(path)):
+        return _parquet_source(path, on_progress)
     store = indexed_store(os.fspath(path))
     if store is None:
         return FilesSource([path], on_progress=on_progress, media=media)
@@ -137,19 +140,27 @@ def _files_source(path: str | PathLike[str], on_progress: Progress | None, *, me
     return IndexedSource(path, store, on_progress=on_progress, media=media)
 
 
+def _parquet_source(path: str | PathLike[str], on_progress: Progress | None) -> SpanSource:
+    from otel_agent_trace.sources.parquet.source import ParquetSource  # noqa: PLC0415 - rarely needed
+
+    return ParquetSource(path, on_progress=on_progress)
+
+
 def _open_several(sources: list[Any], on_progress: Progress | None, *, media: bool) -> SpanSource:
     """Return one source for several, in which all files are one, so that they are read as a stream."""
-    paths = [source for source in sources if isinstance(source, str | PathLike) and not is_address(source)]
-    others = [
-        open_source(source, media=media)
-        for source in sources
-        if not isinstance(source, str | PathLike) or is_address(source)
-    ]
+    paths = [source for source in sources if _is_of_files(source)]
+    others = [open_source(source, media=media) for source in sources if not _is_of_files(source)]
     for path in paths:
         _check_path(path)
     files = [FilesSource(paths, on_progress=on_progress, media=media)] if paths else []
     opened = [*files, *others]
     return opened[0] if len(opened) == 1 else SeveralSources(opened)
+
+
+def _is_of_files(source: Any) -> bool:
+    """Return whether a source is the name of a file, a folder or a glob that `FilesSource` reads."""
+    is_path = isinstance(source, str | PathLike) and not is_address(source)
+    return is_path and not is_parquet_folder(os.fspath(source))
 
 
 __all__ = [

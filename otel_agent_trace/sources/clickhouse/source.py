@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -65,6 +66,11 @@ class ClickHouseSource:
         self._query = RunQuery()
 
     @property
+    def services(self) -> tuple[str, ...]:
+        """Return the services of which one takes part in each trace; empty for all."""
+        return self._services
+
+    @property
     def name(self) -> str:
         """Return the address without user, password and query."""
         return self._address.name
@@ -110,6 +116,21 @@ class ClickHouseSource:
                     self._on_progress(count, None)
                 yield spans
 
+    def traces_of(self, trace_ids: Iterable[str], on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
+        """Yield the spans of the traces with some ids.
+
+        Raises:
+            SourceError: as for `traces`.
+        """
+        rest = iter(trace_ids)
+        with self.connected() as connection:
+            table = TraceTable(connection, self._address, (), on_problem)
+            if table.times() is None:
+                return
+            reading = _Reading(table, RunQuery(), self._max_bytes, self._report_large(on_problem))
+            while some := [*itertools.islice(rest, self._page_traces)]:
+                yield from reading.fetched(table.page(some))
+
     def _report_large(self, on_problem: Callable[[Problem], None]) -> Callable[[str], None]:
         size = f"{self._max_bytes * _LARGE:,} bytes"
         return lambda trace_id: on_problem(Problem(self.name, 0, f"trace {trace_id} has more than {size}"))
@@ -128,7 +149,7 @@ class _Reading:
         condition = condition_of(self._query)
         for page in self._pages(times, page_traces) if found is None else [self._table.page(found)]:
             selected = page if condition is None else self._table.fulfilling(condition, page)
-            yield from self._fetched(selected)
+            yield from self.fetched(selected)
 
     def _pages(self, times: Times, page_traces: int) -> TracePages:
         begin_ns, end_ns = times
@@ -152,7 +173,7 @@ class _Reading:
         found = [] if condition is None else self._table.of_run(condition, most + 1)
         return None if condition is None or len(found) > most else found
 
-    def _fetched(self, page: Page) -> Iterator[list[SpanRecord]]:
+    def fetched(self, page: Page) -> Iterator[list[SpanRecord]]:
         """Yield the spans of traces, as many traces at once as fit into memory."""
         rest = list(page.items())
         while rest:

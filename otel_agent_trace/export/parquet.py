@@ -1,0 +1,170 @@
+"""Write runs of any tracer as Parquet: a folder with ``runs.parquet`` and ``spans.parquet``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from os import PathLike
+from typing import Any
+
+from otel_agent_trace.errors import ConfigurationError, SourceError
+from otel_agent_trace.export.parquet_rows import Row, rows_of
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.sources.parquet.packages import pyarrow
+from otel_agent_trace.sources.parquet.schema import RUN_COLUMNS, RUNS, SPAN_COLUMNS, SPANS, opened, schema_of
+
+_BATCH_ROWS = 2048
+_GROUP_ROWS, _GROUP_BYTES = 122_880, 64 << 20
+
+
+def write_parquet(runs: Iterable[AgentRun], folder: str | PathLike[str]) -> int:
+    """Write runs and their spans as Parquet, as a folder that can be read as a source, in bounded memory.
+
+    The files are written beside those of an earlier export, and replace them at the end; an error changes nothing.
+
+    Args:
+        runs: the outermost runs.
+        folder: the folder to make, or an earlier export.
+
+    Returns:
+        The number of runs.
+
+    Raises:
+        ConfigurationError: the folder has something else than an export; or pyarrow is not installed.
+        OSError: a file cannot be written.
+    """
+    path = os.fspath(folder)
+    pyarrow()
+    _check_replaceable(path)
+    with _folder(path), _Tables(path) as tables:
+        number = 0
+        for run in runs:
+            row, spans = rows_of(number, run)
+            tables.runs.add([row])
+            tables.spans.add(spans)
+            number += 1
+    return number
+
+
+def _check_replaceable(folder: str) -> None:
+    """Check that a folder does not exist, is empty, or has an export and nothing else.
+
+    Raises:
+        ConfigurationError: it has something else.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not os.path.isdir(folder):
+        raise ConfigurationError(f"{folder}: Parquet is written as a folder, and this is none")
+    there = {name for name in os.listdir(folder) if not name.startswith(".")}
+    try:
+        for name in (RUNS, SPANS):
+            if name in there:
+                opened(folder, name).close()
+    except SourceError as error:
+        raise ConfigurationError(f"not overwritten: {error}") from error
+    others = sorted(there - {RUNS, SPANS})
+    if others:
+        raise ConfigurationError(f"{folder}: not written to, since it has {others[0]!r}: name a new or an empty folder")
+
+
+@contextmanager
+def _folder(path: str) -> Iterator[None]:
+    """Make a folder, which is removed again if the block raises and has left nothing in it."""
+    is_new = not os.path.lexists(path)
+    os.makedirs(path, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                os.rmdir(path)
+        raise
+
+
+class _Tables:
+    """Hold both files while they are written; leaving the block puts them in place, an error removes them."""
+
+    def __init__(self, folder: str) -> None:
+        export_id = uuid.uuid4().hex
+        self._stack = ExitStack()
+        self.runs = _Table(folder, RUNS, RUN_COLUMNS, export_id)
+        self.spans = _Table(folder, SPANS, SPAN_COLUMNS, export_id)
+
+    def __enter__(self) -> _Tables:
+        for table in (self.runs, self.spans):
+            self._stack.callback(table.remove)
+            table.open()
+        return self
+
+    def __exit__(self, error_type: object, *_: object) -> None:
+        with self._stack:
+            tables = (self.spans, self.runs)
+            for table in tables:
+                table.close(is_whole=error_type is None)
+            for table in tables if error_type is None else ():
+                table.put_in_place()
+
+
+class _Table:
+    """Write rows to a temporary file, in row groups of bounded size."""
+
+    def __init__(self, folder: str, name: str, columns: dict[str, str], export_id: str) -> None:
+        self._folder, self._name = folder, name
+        self._columns = columns
+        self._schema = schema_of(columns, export_id)
+        self._rows: list[Row] = []
+        self._batches: list[Any] = []
+        self._beside: str | None = None
+        self._writer: Any = None
+
+    def open(self) -> None:
+        """Open the file; raises OSError if that fails."""
+        descriptor, self._beside = tempfile.mkstemp(dir=self._folder, prefix=f".{self._name}.")
+        os.close(descriptor)
+        self._writer = pyarrow().parquet.ParquetWriter(self._beside, self._schema, compression="zstd")
+
+    def add(self, rows: list[Row]) -> None:
+        """Add rows."""
+        self._rows += rows
+        if len(self._rows) >= _BATCH_ROWS:
+            self._convert()
+            if sum(batch.nbytes for batch in self._batches) >= _GROUP_BYTES or self._number() >= _GROUP_ROWS:
+                self._write()
+
+    def _number(self) -> int:
+        return sum(len(batch) for batch in self._batches)
+
+    def _convert(self) -> None:
+        """Make columns of the rows, which take much less memory."""
+        empty = dict.fromkeys(self._columns)
+        self._batches.append(pyarrow().RecordBatch.from_pylist([empty | row for row in self._rows], self._schema))
+        self._rows = []
+
+    def _write(self) -> None:
+        self._writer.write_table(pyarrow().Table.from_batches(self._batches, self._schema), _GROUP_ROWS)
+        self._batches = []
+
+    def close(self, *, is_whole: bool) -> None:
+        """Close the file, after what is left of the rows if all were written."""
+        try:
+            if is_whole:
+                self._convert()
+                self._write()
+        finally:
+            self._writer.close()
+
+    def put_in_place(self) -> None:
+        """Rename the file to its name."""
+        if self._beside is not None:
+            os.replace(self._beside, os.path.join(self._folder, self._name))
+            self._beside = None
+
+    def remove(self) -> None:
+        """Remove the file unless it was renamed."""
+        if self._beside is not None:
+            with suppress(OSError):
+                os.unlink(self._beside)

@@ -1,0 +1,69 @@
+"""Describe in what engines of SQL differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otel_agent_trace.metrics.sketch import LOG_WIDTH
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Hold how an engine spells what statements need; ``{}`` stands for an expression.
+
+    `head` returns the first characters of a text, `wide` is put before integers in parentheses of which a sum could
+    overflow, `distinct` counts different values, and `scores` selects the scores of ``chosen_runs``, one a row, where they have some.
+    `attribute` is that of a span with a name, NULL without one; `text` may be NULL also for an empty one; `integer` and `double` are what a text is, NULL if it is
+    none; `starts` is whether a text starts with another, and `names` the different values of those that fit a condition.
+    """
+
+    log: str
+    head: str
+    wide: str
+    distinct: str
+    attribute: str
+    text: str
+    integer: str
+    double: str
+    starts: str
+    names: str
+    scores: str = ""
+
+    def bin_of(self, value: str) -> str:
+        """Return the bin of a value of a `Distribution`, one of its own for 0."""
+        logarithm = self.log.format(f"greatest({value}, 1)")
+        return f"CASE WHEN {value} > 0 THEN ceil({logarithm} / {LOG_WIDTH!r}) ELSE -1 END"
+
+    def name_of(self, value: str, characters: int) -> str:
+        """Return as much of a name as tables keep; an empty text where there is none."""
+        return self.head.format(f"coalesce({value}, '')", characters)
+
+
+DUCKDB = Dialect(
+    log="ln({})",
+    head="left({}, {})",
+    wide="",
+    distinct="count(DISTINCT {})",
+    scores=(
+        "SELECT run_number, score.name AS score_name, score.value AS score_value, score.is_bool AS is_bool,"
+        " score.label AS label FROM (SELECT run_number, unnest(scores) AS score FROM chosen_runs)"
+    ),
+    attribute="map_extract(attributes, '{}')[1]",
+    text="map_extract(attributes, '{}')[1]",
+    integer="TRY_CAST({} AS BIGINT)",
+    double="TRY_CAST({} AS DOUBLE)",
+    starts="starts_with({}, {})",
+    names="coalesce(list(DISTINCT {}) FILTER (WHERE {}), [])",
+)
+CLICKHOUSE = Dialect(
+    log="log({})",
+    head="leftUTF8({}, {})",
+    wide="toInt128",
+    distinct="uniqExact({})",
+    attribute="if(mapContains(attributes, '{0}'), attributes['{0}'], NULL)",
+    text="nullIf(attributes['{0}'], '')",  # the map is searched once
+    integer="toInt64OrNull({})",
+    double="toFloat64OrNull({})",
+    starts="startsWith({}, {})",
+    names="groupUniqArrayIf(assumeNotNull({}), {})",
+)
