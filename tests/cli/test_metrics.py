@@ -133,7 +133,9 @@ def test_a_sample_is_shown_as_one(run_command, sampled_runs):
     """People see how many runs were read, the figures of all, and in how far they are known."""
     shown = run_command("metrics", "--bucket", "1m").out
     assert shown.startswith("410 runs  97.6% succeeded")
-    assert " ".join(shown.split()).count("sample 50 runs, each weighed by 1/p 95% sure of all runs: success rate 96.") == 1
+    assert (
+        " ".join(shown.split()).count("sample 50 runs, each weighed by 1/p 95% sure of all runs: success rate 96.") == 1
+    )
     assert "s or more" in shown  # of the 95th percentile: no more than five kept runs are beyond it
     rows = [line.split() for line in shown.splitlines()]
     assert ["tools", "calls", "errors", "95%", "sure", "p50", "p95", "max"] in rows
