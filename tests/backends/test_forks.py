@@ -40,7 +40,7 @@ threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
 for thread in threads:
     thread.start()
 hung = 0
-for number in range(40):
+for number in range(20):
     child = os.fork()
     if child == 0:
         signal.alarm(20)
@@ -60,7 +60,7 @@ print(hung, sum(counts))
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forks_while_threads_trace(run_python: RunPython, tmp_path: Path) -> None:
-    """Each of forty children traces as its parent does, at once, while three threads of the parent write."""
+    """Each of twenty children traces as its parent does, at once, while three threads of the parent write."""
     result = run_python(STORM)
     assert result.returncode == 0, result.stderr
     hung, parents = map(int, result.stdout.split())
@@ -72,7 +72,7 @@ def test_forks_while_threads_trace(run_python: RunPython, tmp_path: Path) -> Non
     assert len(ids) == len(set(ids))
     assert sum(run_id.startswith("parent") for run_id in ids) == parents
     assert {run_id for run_id in ids if run_id.startswith("child")} == {
-        f"child {number}/{i}" for number in range(40) for i in range(3)
+        f"child {number}/{i}" for number in range(20) for i in range(3)
     }
     assert len({run.trace_id for run in runs}) == len(runs)
     assert all(len(run.steps) == 1 for run in runs)

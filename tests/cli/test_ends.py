@@ -142,11 +142,14 @@ def test_closed_streams(write_runs, make_run, make_step, command, closed):
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_any_encoding(run_process, write_runs, weather_run, encoding):
+@pytest.mark.parametrize(
+    ("encoding", "commands"),
+    [("ascii", ["list", "show", "replay", "metrics"]), ("latin-1", ["show"]), ("utf-8", ["show"])],
+)
+def test_any_encoding(run_process, write_runs, weather_run, encoding, commands):
     """An output that cannot say everything says it in escapes, and JSON stays JSON."""
     write_runs([weather_run])
-    for command in ("list", "show", "replay", "metrics"):
+    for command in commands:
         done = run_process(command, env={"PYTHONIOENCODING": encoding})
         assert (done.returncode, done.stderr) == (0, b"")
         done.stdout.decode(encoding)

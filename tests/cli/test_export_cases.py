@@ -16,7 +16,7 @@ from otel_agent_trace import AgentRun, Score, load_cases, load_runs
 from otel_agent_trace.cases import case_of
 from otel_agent_trace.cli import main
 
-MANY = 10_000
+MANY = 5_000
 GITHUB_TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3  # noqa: S105 - made up
 
 Command = Callable[..., Any]
@@ -134,7 +134,7 @@ def test_what_runs_contain_cannot_end_a_line(
 
 @pytest.mark.slow
 def test_many_runs_in_bounded_memory(make_run: Callable[..., AgentRun], write_runs: Callable[..., Path]) -> None:
-    path = write_runs([make_run(f"r{number}", number, final_output="x" * 1_000) for number in range(MANY)])
+    path = write_runs([make_run(f"r{number}", number, final_output="x" * 2_000) for number in range(MANY)])
     tracemalloc.start()
     try:
         assert main(["export", str(path), "--to", "cases", "--output", "cases.jsonl"]) == 0

@@ -6,12 +6,13 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from otel_agent_trace import load_runs
+from tests.support.forked_programs import ForkedPrograms, forked_programs
 from tests.support.processes import ROOT, environment
 from tests.support.requirements import cannot_run, need_package
 from tests.support.waiting import DEADLOCK_S
@@ -105,20 +106,40 @@ tracer_provider:
 """
 
 
-@pytest.fixture(params=["configure_sdk", "opentelemetry-instrument"])
-def run_configured(request: pytest.FixtureRequest, instrument: Path, tmp_path: Path) -> Run:
-    """Runs a program that is configured by a file: by a call of its own, or by the launcher and OTEL_CONFIG_FILE."""
+@pytest.fixture
+def write_configuration(instrument: Path, tmp_path: Path) -> Callable[..., int]:
+    """Writes a configuration file with keys of the exporter."""
     need_package("opentelemetry-configuration", "test")
+    return lambda keys, processor: (tmp_path / "otel.yaml").write_text(YAML.format(keys=keys, processor=processor))
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedPrograms]:
+    """Programs that find what they import imported."""
+    imports = "from opentelemetry.configuration import configure_sdk\nfrom otel_agent_trace import *"
+    with forked_programs(imports, tmp_path_factory.mktemp("programs")) as programs:
+        yield programs
+
+
+@pytest.fixture
+def run_configured(write_configuration: Callable[..., int], programs: ForkedPrograms, tmp_path: Path) -> Run:
+    """Runs a program that is configured by a file in a call of its own."""
 
     def run(keys: str, processor: str = "simple", **variables: str) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "otel.yaml").write_text(YAML.format(keys=keys, processor=processor))
-        command = [sys.executable, "-c", CONFIGURED]
-        if request.param == "configure_sdk":
-            command.append("otel.yaml")
-        else:
-            command.insert(0, str(instrument))
-            variables = {"OTEL_CONFIG_FILE": "otel.yaml", **variables}
-        env = environment(**variables)
+        write_configuration(keys, processor)
+        return programs.run(CONFIGURED, tmp_path, "otel.yaml", **variables)
+
+    return run
+
+
+@pytest.fixture
+def run_launched(write_configuration: Callable[..., int], instrument: Path, tmp_path: Path) -> Run:
+    """Runs a program that is configured by a file, by the launcher and OTEL_CONFIG_FILE."""
+
+    def run(keys: str, processor: str = "simple", **variables: str) -> subprocess.CompletedProcess[str]:
+        write_configuration(keys, processor)
+        env = environment(OTEL_CONFIG_FILE="otel.yaml", **variables)
+        command = [str(instrument), sys.executable, "-c", CONFIGURED]
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=DEADLOCK_S)
 
     return run
@@ -139,17 +160,29 @@ def test_keys_are_settings(
     run_configured: Run, tmp_path: Path, processor: str, keys: str, variables: dict[str, str], file: str
 ) -> None:
     """The keys of the exporter are settings of FileBackend, with variables of the environment; all may be left out."""
-    done = run_configured(keys, processor, **variables)
+    check_file(run_configured(keys, processor, **variables), tmp_path / file)
+
+
+@pytest.mark.parametrize("processor", ["simple", "batch"])
+def test_keys_are_settings_under_the_launcher(run_launched: Run, tmp_path: Path, processor: str) -> None:
+    done = run_launched("{path: '${TRACE_FOLDER}/runs.jsonl'}", processor, TRACE_FOLDER="elsewhere")
+    check_file(done, tmp_path / "elsewhere/runs.jsonl")
+
+
+def check_file(done: subprocess.CompletedProcess[str], file: Path) -> None:
     assert done.returncode == 0, done.stderr
-    (run,) = load_runs(tmp_path / file)
+    (run,) = load_runs(file)
     assert run.user_input == "question"
-    assert b"alice" not in (tmp_path / file).read_bytes()
+    assert b"alice" not in file.read_bytes()
 
 
 @pytest.mark.parametrize(("mode", "recorded"), [("plain", "alice"), ("none", None)])
-def test_user_ids_of_the_file(run_configured: Run, tmp_path: Path, mode: str, recorded: str | None) -> None:
+@pytest.mark.parametrize("runner", ["run_configured", "run_launched"])
+def test_user_ids_of_the_file(
+    request: pytest.FixtureRequest, tmp_path: Path, runner: str, mode: str, recorded: str | None
+) -> None:
     """The file decides how user ids are recorded, for runs as for spans of others."""
-    done = run_configured(f"{{user_ids: {mode}}}")
+    done = request.getfixturevalue(runner)(f"{{user_ids: {mode}}}")
     assert done.returncode == 0, done.stderr
     (run,) = load_runs(tmp_path / "traces.jsonl")
     assert run.user_id == recorded
@@ -174,3 +207,7 @@ def test_user_ids_of_the_file(run_configured: Run, tmp_path: Path, mode: str, re
 def test_keys_that_cannot_be_meant(run_configured: Run, keys: str, message: str) -> None:
     """A key that does not exist, or a value that it cannot have, is one error that names what there is."""
     assert message in run_configured(keys).stderr
+
+
+def test_a_key_that_does_not_exist_under_the_launcher(run_launched: Run) -> None:
+    assert "an unexpected keyword argument 'pth' (did you mean 'path'?)" in run_launched("{pth: x}").stderr

@@ -94,7 +94,7 @@ def tight_bounds():
         yield
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(runs, runs, runs, keys)
 def test_adding_is_associative(one: list[AgentRun], two: list[AgentRun], three: list[AgentRun], by: str | None) -> None:
     """(a + b) + c is a + (b + c), bit for bit, beyond all bounds of the tables."""
@@ -102,7 +102,7 @@ def test_adding_is_associative(one: list[AgentRun], two: list[AgentRun], three: 
     same((a + b) + c, a + (b + c))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(runs, runs, keys)
 def test_adding_is_commutative_and_changes_no_operand(one: list[AgentRun], two: list[AgentRun], by: str | None) -> None:
     """a + b is b + a, and both are afterwards what they were."""
@@ -112,7 +112,7 @@ def test_adding_is_commutative_and_changes_no_operand(one: list[AgentRun], two: 
     same(b, compute_metrics(two, by=by))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(runs)
 def test_the_empty_report_is_neutral(some: list[AgentRun]) -> None:
     """Adding nothing changes nothing, with buckets or without, also as the start of a sum."""
@@ -123,7 +123,7 @@ def test_the_empty_report_is_neutral(some: list[AgentRun]) -> None:
     same(sum([bucketed], MetricsReport()), bucketed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(runs, runs, keys, st.randoms(use_true_random=False))
 def test_a_split_anywhere_is_the_whole(
     one: list[AgentRun], two: list[AgentRun], by: str | None, rng: random.Random
@@ -187,7 +187,7 @@ def test_only_reports_can_be_added() -> None:
         MetricsReport() + 1  # type: ignore[operator]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-5, 2**70)), st.lists(st.integers(0, 10**12)), st.lists(st.integers(0, 1000)))
 def test_merging_distributions_is_exact(one: list[int], two: list[int], three: list[int]) -> None:
     """Every grouping gives the distribution of all values, with equal quantiles, and shares nothing."""
@@ -212,7 +212,7 @@ def test_merging_distributions_is_exact(one: list[int], two: list[int], three: l
     assert left == of(one, two, three)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.text("ab", max_size=12), st.booleans()), max_size=40))
 def test_cutting_messages_depends_on_no_order(messages: list[tuple[str, bool]]) -> None:
     """Two halves, divided in any way, give the texts, the width and the counts of the whole."""
@@ -229,7 +229,7 @@ def test_cutting_messages_depends_on_no_order(messages: list[tuple[str, bool]]) 
     assert sum(seen.steps for seen in whole.by_text.values()) == len(messages)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 9)))
 def test_a_table_keeps_the_lowest_ranks(keys: list[int]) -> None:
     """The figures of what is kept are complete, and the rest is what is left of the total."""

@@ -125,7 +125,7 @@ attempts = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(attempts, max_size=8), min_size=1, max_size=3))
 def test_window_functions_of_sql_count_the_same(runs: list[list[AgentStep]]) -> None:
     """Loops and retries are what a query over (run, tool, text of the input) finds."""

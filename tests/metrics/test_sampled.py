@@ -104,7 +104,7 @@ def nearly(figure: Any) -> Any:
     return pytest.approx(figure, rel=1e-9, abs=1e-12) if isinstance(figure, int | float) else figure
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(sampled_runs)
 def test_every_figure_is_that_of_the_population_that_the_sample_stands_for(runs: list[AgentRun]) -> None:
     """A run that was kept with 1/n counts as n runs do: in counts, sums, means, quantiles, labels, groups and buckets."""
@@ -113,7 +113,7 @@ def test_every_figure_is_that_of_the_population_that_the_sample_stands_for(runs:
     assert estimates(compute_metrics(runs, **how).to_dict()) == estimates(population, nearly)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(sampled_runs, st.sampled_from([1.0, 0, -1.0, 1.5, math.nan, math.inf]))
 def test_runs_that_were_kept_for_certain_are_no_sample(runs: list[AgentRun], probability: float) -> None:
     """A probability of 1, or one that is none, changes nothing, and nothing speaks of a sample."""
@@ -163,7 +163,7 @@ def variance_of_ratio(traces: list[tuple[int, int, int]]) -> tuple[float, float,
 traces = st.lists(st.tuples(weights, st.integers(0, 5), st.integers(1, 5)).map(lambda t: (t[0], min(t[1:]), t[2])))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(traces.filter(lambda those: any(w > 1 for w, _, _ in those)))
 def test_intervals_of_error_rates_have_the_trace_as_their_unit(those: list[tuple[int, int, int]]) -> None:
     """That of a tool is Wilson's with the variance of a ratio of sums over the traces, whatever calls each has."""
@@ -176,7 +176,7 @@ def test_intervals_of_error_rates_have_the_trace_as_their_unit(those: list[tuple
         assert tool.error_rate_interval == pytest.approx(wilson_interval(ratio * trials, trials), rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(traces.filter(lambda those: any(w > 1 for w, _, _ in those)))
 def test_intervals_of_totals_and_ratios(those: list[tuple[int, int, int]]) -> None:
     """They are 1.96 standard errors wide on each side, but no total is less than what was kept of it."""
@@ -343,7 +343,7 @@ def half_of(interval: tuple[float | None, float | None] | None) -> tuple[float |
 # ── adding up ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_many_weights_are_rounded_in_whichever_order(given_weights: list[float], rng: random.Random) -> None:
     """Few are exact, those that the weights alone determine; the others are within 1 %, and no run is lost."""

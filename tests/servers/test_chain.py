@@ -225,7 +225,7 @@ def assert_equal(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
 
 # ── death ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-KILLS, REQUESTS, SPANS_A_REQUEST, SENDERS = 20, 100, 10, 2
+KILLS, REQUESTS, SPANS_A_REQUEST, SENDERS = 20, 40, 10, 2
 TEARING_KILLS = 5
 
 

@@ -93,7 +93,7 @@ def probabilities(runs: Iterable[AgentRun]) -> dict[str, float | None]:
 @pytest.mark.slow
 def test_the_collector_chooses_as_the_policy_does(start_collector: StartCollector, tmp_path: Path) -> None:
     sent, kept = sampled(
-        start_collector, tmp_path, policy_file(tmp_path, "--decision-wait", "3s"), 3_000, WITH_TRACE_STATE
+        start_collector, tmp_path, policy_file(tmp_path, "--decision-wait", "3s"), 1_000, WITH_TRACE_STATE
     )
     failed = {run_id for run_id, run in sent.items() if run.status is RunStatus.ERROR}
     by_chance = {run_id for run_id, run in sent.items() if is_of_the_rest(run, REST)}

@@ -45,7 +45,7 @@ def test_it_is_a_sequence(write) -> None:
 
 
 @given(order=st.permutations(range(9)), start=st.integers(-9, 9), step=st.sampled_from([-3, -2, -1, 1, 2, 3]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_in_whatever_order_a_source_has_them_they_come_in_theirs(counted, order, start, step) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session_runs, "MOST_HELD", 2)

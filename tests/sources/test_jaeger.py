@@ -184,7 +184,7 @@ starts = st.one_of(
 
 
 @given(
-    traces=st.lists(st.lists(starts, min_size=1, max_size=4), max_size=30),
+    traces=st.lists(st.lists(starts, min_size=1, max_size=4), max_size=24),
     depth=st.integers(1, 12),
     kind=st.sampled_from(["v3", "legacy"]),
     parts=st.sampled_from([None, "window"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -160,9 +161,10 @@ def test_answers_that_are_too_large_are_asked_for_in_parts() -> None:
 
 def test_a_store_that_does_not_look_at_times_is_refused() -> None:
     """It would give the same for ever; what it gives cannot be all."""
+    given = {f"{number:032x}": [span(number, 5)] for number in range(MAX_TRACES)}
 
     def ask(begin: int, end: int, depth: int) -> Found:
-        return Found({f"{number:032x}": [span(number, 5)] for number in range(depth)}, depth)
+        return Found(dict(islice(given.items(), depth)), depth)
 
     with pytest.raises(SourceError, match="other times"):
         list(Windows(ask, 30, 1, lambda *_: None).back(10**15, 10**18))

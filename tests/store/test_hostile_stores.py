@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,11 @@ from otel_agent_trace import AgentTracer, FileBackend, load_runs
 from otel_agent_trace.store.compaction import compact
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import store_settings
-from tests.support.processes import environment
+from tests.support.forked_programs import ForkedPrograms, forked_programs
+from tests.support.requirements import needs_fork
 from tests.support.stores import make_socket
 
-pytestmark = pytest.mark.slow
+pytestmark = [needs_fork, pytest.mark.slow]
 
 SEGMENT = "t-20261128T101500.123456Z-9f3a1c2b.jsonl"
 JOURNAL = "t.jsonl.open/99999-9f3a1c2b.jsonl"
@@ -49,7 +48,7 @@ def make_many_open(path: Path) -> None:
     span += '"attributes":[{"key":"gen_ai.operation.name","value":{"stringValue":"invoke_agent"}},'
     span += '{"key":"agent_trace.run.id","value":{"stringValue":"../../../x"}}]}'
     line = '{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}\n'
-    path.write_text("".join(line % (span % (1, number, number % 5000 + 1)) for number in range(1, 5001)))
+    path.write_text("".join(line % (span % (1, number, number % 1500 + 1)) for number in range(1, 1501)))
 
 
 THINGS: dict[str, Callable[[Path], object]] = {
@@ -62,7 +61,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
     "socket": make_socket,
     "96 MB of nothing": make_sparse,
     "garbage": lambda path: path.write_bytes(os.urandom(100_000)),
-    "deep": lambda path: path.write_bytes(b'{"a":[' * 200_000),
+    "deep": lambda path: path.write_bytes(b'{"a":[' * 50_000),
     "nested runs": make_many_open,
 }
 
@@ -94,6 +93,14 @@ tracer.close()
 """Calls each command, and traces; prints what went wrong."""
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedPrograms]:
+    """Programs that find the library imported."""
+    imports = "import otel_agent_trace.cli\nfrom otel_agent_trace import *"
+    with forked_programs(imports, tmp_path_factory.mktemp("programs")) as programs:
+        yield programs
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     tracer = AgentTracer(backend=FileBackend(tmp_path / "t.jsonl"))
@@ -103,21 +110,16 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "t.jsonl"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("places", PLACES)
 @pytest.mark.parametrize("thing", THINGS)
-def test_anything_beside_a_store(store: Path, thing: str, places: str) -> None:
+def test_anything_beside_a_store(programs: ForkedPrograms, store: Path, thing: str, places: str) -> None:
     """Every command ends soon and well; the run is read and others are written; nothing outside is changed."""
     for place in PLACES[places]:
         beside = store.parent / place
         beside.parent.mkdir(exist_ok=True)
         THINGS[thing](beside)
-    program = [sys.executable, "-c", PROGRAM, str(MOST_BYTES), str(MOST_S), *COMMANDS]
     passwd = Path("/etc/passwd").read_bytes()
-    done = subprocess.run(
-        program, check=False, timeout=MOST_S * 20, cwd=store.parent, env=environment(),
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = programs.run(PROGRAM, store.parent, str(MOST_BYTES), str(MOST_S), *COMMANDS)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "Traceback" not in done.stderr
     assert Path("/etc/passwd").read_bytes() == passwd

@@ -34,7 +34,7 @@ from tests.support.processes import environment
 from tests.support.requirements import needs_fork, needs_locks
 from tests.support.span_strategies import otlp_records
 
-KILLS = int(os.environ.get("OTEL_AGENT_TRACE_TEST_KILLS", "40"))
+KILLS = int(os.environ.get("OTEL_AGENT_TRACE_TEST_KILLS", "15"))
 NOTHING = TailSampling(rest=0)
 
 

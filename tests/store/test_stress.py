@@ -14,7 +14,7 @@ from tests.store.stress import failures
 from tests.support.processes import ROOT
 from tests.support.requirements import needs_fork
 
-KILLS = int(os.environ.get("OTEL_AGENT_TRACE_TEST_KILLS", "40"))
+KILLS = int(os.environ.get("OTEL_AGENT_TRACE_TEST_KILLS", "20"))
 
 
 @needs_fork

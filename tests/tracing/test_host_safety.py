@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
 from otel_agent_trace import AgentTracer
-from tests.support.processes import ROOT
-from tests.support.waiting import DEADLOCK_S
+from tests.support.forked_programs import ForkedPrograms, forked_programs
+from tests.support.processes import run_code
+from tests.support.requirements import needs_fork
 
-MORE_CPU_S = 60.0  # for what would be endless: binary values of 5 MB are recorded whole, in each of many places
+MORE_CPU_S = 60.0  # for what would be endless: binary values of 1 MB are recorded whole, in each of many places
 """What tracing may cost more in all, of which a value of megabytes is the most."""
 
 TRACED = """
@@ -179,8 +179,8 @@ VALUES = {
     """,
     "UserString": "everywhere(collections.UserString('x' * 1000))",
     "range": "everywhere(range(10**9))",
-    "bytearray": "everywhere(bytearray(5_000_000))",
-    "memoryview": "everywhere(memoryview(bytearray(5_000_000)))",
+    "bytearray": "everywhere(bytearray(1_000_000))",
+    "memoryview": "everywhere(memoryview(bytearray(1_000_000)))",
     "a closed memoryview": """
         value = memoryview(b"x")
         value.release()
@@ -322,48 +322,48 @@ EXCEPTIONS = {
 }
 
 
-def run_both(code: str, folder: Path, **environment: str) -> tuple[tuple[object, ...], tuple[object, ...], str]:
-    """What a program did without and with tracing: output, exit status, end of its traceback; and all that it logged."""
-    ends: list[tuple[object, ...]] = []
-    cpu_s: list[float] = []
-    errors = ""
-    for name, prelude in (("plain", PLAIN), ("traced", TRACED)):
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedPrograms]:
+    """Programs that find the library imported."""
+    with forked_programs("from otel_agent_trace import *", tmp_path_factory.mktemp("programs")) as programs:
+        yield programs
+
+
+def run_both(programs: ForkedPrograms, code: str, folder: Path) -> list[tuple[object, ...]]:
+    """What a program did without and with tracing: output, exit status, end of its traceback."""
+    program = f"{AROUND}import atexit\natexit.register(lambda: {ELAPSED})\n{textwrap.dedent(code)}"
+    for name in ("plain", "traced"):
         (folder / name).mkdir()
-        program = f"{prelude}{AROUND}import atexit\natexit.register(lambda: {ELAPSED})\n{textwrap.dedent(code)}"
-        result = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            timeout=DEADLOCK_S,
-            cwd=folder / name,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        )
-        errors = result.stderr
-        lines = [line for line in errors.splitlines() if not line.endswith("(logged once)")]
-        last = lines[-1] if lines and result.returncode else ""
-        ends.append((result.stdout, result.returncode, last))
-        cpu_s.append(json.loads((folder / name / "elapsed").read_text()))
-    assert cpu_s[1] < cpu_s[0] + MORE_CPU_S
-    return ends[0], ends[1], errors
+    results = run_code(PLAIN + program, folder / "plain"), programs.run(TRACED + program, folder / "traced")
+    plain_s, traced_s = (json.loads((folder / name / "elapsed").read_text()) for name in ("plain", "traced"))
+    assert traced_s < plain_s + MORE_CPU_S
+    return [(result.stdout, result.returncode, last_line(result)) for result in results]
+
+
+def last_line(result: subprocess.CompletedProcess[str]) -> str:
+    """The end of the traceback with which a program ended."""
+    lines = [line for line in result.stderr.splitlines() if not line.endswith("(logged once)")]
+    return lines[-1] if lines and result.returncode else ""
 
 
 ELAPSED = 'open("elapsed", "w").write(str(time.process_time() - began_s))'
 
 
+@needs_fork
 @pytest.mark.parametrize("name", VALUES)
-def test_values(name: str, tmp_path: Path) -> None:
+def test_values(name: str, programs: ForkedPrograms, tmp_path: Path) -> None:
     """A value, whatever it does when it is looked at, comes through as the same object."""
-    plain, traced, _ = run_both(VALUES[name], tmp_path)
+    plain, traced = run_both(programs, VALUES[name], tmp_path)
     assert plain == traced
     assert plain[1] == 0
     assert (tmp_path / "traced" / "t.jsonl").stat().st_size > 0
 
 
+@needs_fork
 @pytest.mark.parametrize("name", EXCEPTIONS)
-def test_exceptions(name: str, tmp_path: Path) -> None:
+def test_exceptions(name: str, programs: ForkedPrograms, tmp_path: Path) -> None:
     """An exception comes through as the same, and ends the program as it would."""
-    plain, traced, _ = run_both(EXCEPTIONS[name], tmp_path)
+    plain, traced = run_both(programs, EXCEPTIONS[name], tmp_path)
     assert plain == traced
     assert plain[0] or plain[1]
     assert (tmp_path / "traced" / "t.jsonl").stat().st_size > 0
@@ -408,8 +408,20 @@ BROKEN = [
 ]
 
 
+@pytest.fixture(scope="module")
+def programs_without_the_sdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedPrograms]:
+    """Programs that find imported what does not import OpenTelemetry, which reads variables as it is imported."""
+    imports = "import grpc, httpx, sys, otel_agent_trace.export, otel_agent_trace.replay\n"
+    imports += "assert 'opentelemetry' not in sys.modules"
+    with forked_programs(imports, tmp_path_factory.mktemp("programs")) as programs:
+        yield programs
+
+
+@needs_fork
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_environment_variable_is_one_warning_at_most(broken: str, tmp_path: Path) -> None:
+def test_a_broken_environment_variable_is_one_warning_at_most(
+    broken: str, programs_without_the_sdk: ForkedPrograms, tmp_path: Path
+) -> None:
     """Whatever the environment says wrongly, the program imports, traces and ends as it would."""
     program = """
 import logging
@@ -423,15 +435,8 @@ print(tracer.flush(5) in (True, False), [run.user_input for run in tracer._own._
 tracer.close()
 print([record.getMessage() for record in records] if len(records) > 1 else "at most one warning")
 """
-    environment = dict(setting.split("=", 1) for setting in broken.split(" "))
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=DEADLOCK_S,
-        cwd=tmp_path,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    result = programs_without_the_sdk.run(
+        program, tmp_path, **dict(setting.split("=", 1) for setting in broken.split(" "))
     )
     assert (result.returncode, result.stdout) == (0, "True [1]\nat most one warning\n"), result.stderr
 
