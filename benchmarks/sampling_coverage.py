@@ -12,20 +12,22 @@ import time
 import numpy as np
 
 from otel_agent_trace.metrics import MetricsReport
-from otel_agent_trace.metrics.estimates import total_interval
 from otel_agent_trace.metrics.moments import Moments
-from otel_agent_trace.metrics.strata import WHOLE, Sample, Strata, Weight
+from otel_agent_trace.metrics.strata import WHOLE, Strata, Weight
+from otel_agent_trace.metrics.tally import CostTally
+from otel_agent_trace.prices import PICO_USD_PER_USD
 
 RATE, ERRORS, SECOND_NS = 0.1, 0.02, 1_000_000_000
 
 
 def tally_of(strata: Strata, weight: Weight, status: str, durations: np.ndarray, tokens: np.ndarray) -> None:
-    """Count runs that are a trace each."""
+    """Count runs that are a trace each, of which a token costs 1e-12 dollars."""
     runs, outcomes = len(durations), strata.at(weight).outcomes
     outcomes.statuses[status] += runs
     outcomes.tokens["output_tokens"] += int(tokens.sum())
     for duration in durations.tolist():
         outcomes.latency_ns.add(duration)
+    outcomes.cost.absorb(CostTally(runs, int(tokens.sum()), amounts(tokens) if weight != WHOLE else Moments()))
     if weight != WHOLE:
         success = runs if status == "success" else 0
         outcomes.traces.absorb(Moments(success, runs, success, success, runs))
@@ -52,13 +54,12 @@ def repetition(rng: np.random.Generator, runs: int) -> list[bool | float]:
     tally_of(strata, WHOLE, "error", durations[failed], tokens[failed])
     tally_of(strata, weight, "success", durations[rest], tokens[rest])
     report = MetricsReport(strata)
-    sums = Sample(((WHOLE, amounts(tokens[failed])), (weight, amounts(tokens[rest]))), is_sampled=True)
     p95_s = np.sort(durations)[-(-95 * runs // 100) - 1] / SECOND_NS
     interval_s = report.latency.p95_interval_s
     return [
         is_within(1 - failed.mean(), report.sampling_interval),
         is_within(p95_s, interval_s),
-        is_within(int(tokens.sum()), total_interval(sums)),
+        is_within(int(tokens.sum()) / PICO_USD_PER_USD, report.cost.total_interval_usd),
         interval_s is None or interval_s[1] is None,
     ]
 
@@ -66,10 +67,10 @@ def repetition(rng: np.random.Generator, runs: int) -> list[bool | float]:
 def main(repetitions: int = 200) -> None:
     for runs in (100_000, 10_000, 1_000, 200):
         rng, began = np.random.default_rng(20_000 + runs), time.process_time()
-        rate, p95, tokens, unbounded = np.sum([repetition(rng, runs) for _ in range(repetitions)], axis=0)
+        rate, p95, cost, unbounded = np.sum([repetition(rng, runs) for _ in range(repetitions)], axis=0)
         print(
             f"{runs:>7} runs, {repetitions} repetitions: within their 95 % intervals: success rate {rate}, p95 {p95} "
-            f"({unbounded} without an upper bound), sum of tokens {tokens}; {time.process_time() - began:.0f} s"
+            f"({unbounded} without an upper bound), cost {cost}; {time.process_time() - began:.0f} s"
         )
 
 

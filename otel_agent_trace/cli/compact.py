@@ -11,6 +11,7 @@ from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import is_address
+from otel_agent_trace.sources.addresses import without_secrets
 from otel_agent_trace.store.compaction import Compacted, compact
 from otel_agent_trace.store.names import StoreFiles, stores_in
 from otel_agent_trace.store.settings import store_settings
@@ -49,7 +50,7 @@ def _stores_of(source: str) -> list[StoreFiles]:
         SourceError: there are none.
     """
     if is_address(source):
-        msg = f"{source}: only local files can be compacted"
+        msg = f"{without_secrets(source)}: only local files can be compacted"
         raise SourceError(msg)
     if os.path.isdir(source):
         stores = stores_in(os.path.realpath(source))

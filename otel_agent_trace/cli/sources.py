@@ -14,7 +14,7 @@ from otel_agent_trace.cli.streams import write_message
 from otel_agent_trace.errors import AgentTraceError, RunNotFoundError, SourceError
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.sources import Progress, is_address, open_source
-from otel_agent_trace.sources.addresses import with_scheme
+from otel_agent_trace.sources.addresses import with_scheme, without_secrets
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.listing import SUFFIXES
 from otel_agent_trace.span import SpanSource
@@ -50,7 +50,7 @@ def local_source(word: str | None) -> str:
     """
     name = source_of(word)
     if is_address(name):
-        msg = f"{name}: a server; this command reads files"
+        msg = f"{without_secrets(name)}: a server; this command reads files"
         raise SourceError(msg)
     return name
 

@@ -21,11 +21,14 @@ Bounds: TypeAlias = tuple[float | None, float | None]
 """Type of an interval (low, high); a bound that cannot be known is None."""
 
 
-def total_interval(traces: Sample[Moments]) -> tuple[float, float] | None:
-    """Return the interval (low, high) of the weighted sum of `y`, none of which is negative; None unless sampled."""
+def total_interval(traces: Sample[Moments], total: Count, kept: int) -> tuple[float, float] | None:
+    """Return the interval (low, high) of a weighted total, that of `y`; None unless sampled.
+
+    `kept` is the total of what was kept, none of which is negative. Both are given, as traces of weight 1 add nothing to the
+    variance and have no moments.
+    """
     if not traces.is_sampled:
         return None
-    total, kept = traces.total(lambda moments: moments.y), traces.kept(lambda moments: moments.y)
     margin = Z * math.sqrt(_variance(traces, 0.0))
     return max(total - margin, float(kept)), total + margin
 

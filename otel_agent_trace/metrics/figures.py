@@ -297,7 +297,8 @@ def cost_usd(sample: Sample[CostTally]) -> float | None:
 def cost(costs: Sample[CostTally], unpriced: dict[str, Sample[Times]]) -> Cost:
     """Return the figures of what calls cost, given those without a price by model."""
     calls = by_name(unpriced, lambda times: times.total(lambda tally: tally.count), float)
-    total_usd, bounds = cost_usd(costs), total_interval(costs.of(lambda tally: tally.traces))
+    total, kept = costs.total(attrgetter("pico_usd")), costs.kept(attrgetter("pico_usd"))
+    total_usd, bounds = cost_usd(costs), total_interval(costs.of(lambda tally: tally.traces), total, kept)
     if bounds is not None:
         bounds = bounds[0] / PICO_USD_PER_USD, bounds[1] / PICO_USD_PER_USD
     return Cost(

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from otel_agent_trace.sampling import DroppedTraces
-from otel_agent_trace.store.dropped_counts import added_names, read_counts, summed
+from otel_agent_trace.store.dropped_counts import read_counts, summed
 from otel_agent_trace.store.liveness import is_alive
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sampled_journals import sampled
@@ -16,9 +16,9 @@ from otel_agent_trace.store.sharing import open_regular
 def read_dropped(files: StoreFiles) -> list[DroppedTraces]:
     """Return how many traces sampling has dropped from a store, by agent, status and hour."""
     in_journals = _dropped_in_journals(files)
-    added = added_names(files)  # after the journals, which are removed when they are added
+    counts, added = read_counts(files)  # after the journals, which are removed when they are added
     found = [one for name, dropped in in_journals.items() if name not in added for one in dropped.values()]
-    return summed([*read_counts(files), *found])
+    return summed([*counts, *found])
 
 
 def _dropped_in_journals(files: StoreFiles) -> dict[str, dict[str, DroppedTraces]]:

@@ -96,15 +96,20 @@ class DroppedFile:
                 file.close()
 
 
-def read_counts(files: StoreFiles) -> list[DroppedTraces]:
-    """Return the counts of traces that sampling dropped, without those in journals of dead processes."""
+def read_counts(files: StoreFiles) -> tuple[list[DroppedTraces], Collection[str]]:
+    """Count the traces that sampling dropped, without those in journals of dead processes.
+
+    Returns:
+        the counts, and the names of files and journals that were added to the total lately.
+    """
     lines = {name: _lines_of(path) for name, path in files.counts().items()}
     total = _total_of(files)  # after the files, which are removed when the total has them
     of_files = (line for name, of_file in lines.items() if name not in total.added for line in of_file)
-    return [
+    counts = [
         *(DroppedTraces(*count) for count in total.counts),
         *(DroppedTraces(line.agent, line.status, line.hour_ns, 1) for line in of_files),
     ]
+    return counts, total.added.keys()
 
 
 def summed(counts: Iterable[DroppedTraces]) -> list[DroppedTraces]:
@@ -114,11 +119,6 @@ def summed(counts: Iterable[DroppedTraces]) -> list[DroppedTraces]:
         sums[agent, status, hour_ns] += traces
     found = [DroppedTraces(*key, traces) for key, traces in sums.items()]
     return sorted(found, key=lambda one: (one.hour_ns, one.agent or "", one.status))
-
-
-def added_names(files: StoreFiles) -> Collection[str]:
-    """Return the names of files and journals that were added to the total lately."""
-    return _total_of(files).added.keys()
 
 
 def counted_traces(files: StoreFiles) -> set[str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from otel_agent_trace.metrics import MetricsComparison, MetricsDifference
 from otel_agent_trace.views.figures import UNKNOWN, count_text, duration_text, number_text, plural, share_text
 from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
+from otel_agent_trace.views.sample import sample_note
 from otel_agent_trace.views.values_text import one_line
 
 _SHOWN_ROWS = 20
@@ -46,9 +47,9 @@ def _signed(text: Callable[[float | None], str], number: float | None) -> str:
 
 
 def comparison_title(comparison: MetricsComparison) -> Line:
-    """Return the two sets of runs, with their numbers."""
+    """Return the two sets of runs, with their numbers, and how many runs of a sample were read."""
     before, after = (
-        f"{one_line(name)}: {plural(report.runs, 'run')}"
+        f"{one_line(name)}: {plural(report.runs, 'run')}{sample_note(report)}"
         for name, report in zip(comparison.names, (comparison.before, comparison.after), strict=True)
     )
     return Cell(before, "strong"), Cell("  ->  ", "faint"), Cell(after, "strong")

@@ -26,6 +26,14 @@ def sample_rows(report: MetricsReport) -> Iterator[Row]:
         yield Row("95% sure", f"of all runs: {', '.join(filter(None, intervals))}")
 
 
+def sample_note(report: MetricsReport) -> str:
+    """Return a note after a number of runs: from how many in a sample it is, else an empty text."""
+    if report.sample is None:
+        return ""
+    few = f", {too_few_text(report.outcomes)}" if report.too_few else ""
+    return f" (sample of {report.sample.runs:,}{few})"
+
+
 def error_rate_columns(tools: Sequence[CallMetrics]) -> list[Column]:
     """Return a column of the intervals of the error rates of tools or models, if it is a sample."""
     intervals = [tool.error_rate_interval for tool in tools]

@@ -168,3 +168,14 @@ def test_other_words_are_no_addresses(run_command, word):
     result = run_command("list", word)
     assert result.code == 2
     assert "http://" not in result.err
+
+
+@pytest.mark.parametrize(
+    "words", [["tail"], ["verify"], ["status"], ["compact"], ["index"]], ids=lambda words: words[0]
+)
+@pytest.mark.parametrize("scheme", ["http", "clickhouse"])
+def test_commands_about_files_show_no_password(run_command, words, scheme):
+    result = run_command(*words, f"{scheme}://user:s3cret@127.0.0.1:1/otel")
+    assert result.code == 2
+    assert f"{scheme}://127.0.0.1:1/otel: " in result.err
+    assert "s3cret" not in result.out + result.err

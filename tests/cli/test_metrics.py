@@ -247,6 +247,14 @@ def test_versions_are_compared(run_command, two_versions):
     assert (data["before"]["runs"], data["after"]["runs"]) == (40, 40)
 
 
+def test_a_comparison_says_which_of_its_sides_is_a_sample(run_command, write_runs, make_run):
+    """And how many runs of it were read."""
+    write_runs([make_run(f"a-{n}", n, agent_name="a", sampling_probability=0.1) for n in range(30)])
+    write_runs([make_run(f"b-{n}", n, agent_name="b") for n in range(30)], "b.jsonl")
+    shown = run_command("metrics", "*.jsonl", "--compare", "agent=a,b").out
+    assert shown.startswith("agent a: 300 runs (sample of 30)  ->  agent b: 30 runs\n")
+
+
 def test_windows_are_compared(run_command, two_versions):
     """They end at --until, and filters apply to both."""
     compare = ("metrics", "--compare", "1d", "--until", "2026-11-26T00:00:00+01:00", "--json")

@@ -186,7 +186,7 @@ def test_intervals_of_totals_and_ratios(those: list[tuple[int, int, int]]) -> No
     sample = Sample(tuple((Weight(w, w), moments) for w, moments in by_weight.items()), is_sampled=True)
     total, error = sum(w * y for w, y, _ in those), math.sqrt(sum(w * (w - 1) * y**2 for w, y, _ in those))
     low = max(total - Z * error, sum(y for _, y, _ in those))
-    assert total_interval(sample) == pytest.approx((low, total + Z * error))
+    assert total_interval(sample, total, sum(y for _, y, _ in those)) == pytest.approx((low, total + Z * error))
     ratio, variance, _ = variance_of_ratio(those)
     margin = Z * math.sqrt(variance)
     assert ratio_interval(sample) == pytest.approx((ratio - margin, ratio + margin), abs=1e-6)

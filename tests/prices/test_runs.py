@@ -125,6 +125,15 @@ def test_a_weighted_run_costs_as_much_as_the_runs_it_stands_for() -> None:
     assert [(each.model, each.calls) for each in cost.unpriced] == [("x", 4)]
 
 
+def test_what_was_kept_for_certain_belongs_to_the_interval_of_the_cost() -> None:
+    """It moves both ends of the interval, and makes it no wider."""
+    runs = [run_of(call(100)), run_of(call(50), sampling_probability=1.0)]
+    sampled = [run_of(call(usd), run_id=str(usd), sampling_probability=0.5) for usd in range(1, 40)]
+    alone, whole = (compute_metrics(those, prices=DOLLAR).cost for those in (sampled, [*sampled, *runs]))
+    assert alone.total_interval_usd is not None
+    assert whole.total_interval_usd == pytest.approx([bound + 150 for bound in alone.total_interval_usd])
+
+
 _calls = st.builds(
     call,
     st.none() | st.integers(0, 10**7),

@@ -443,6 +443,27 @@ def test_a_file_that_was_changed_in_place_is_indexed_anew(path: Path) -> None:
     assert_same_answers(path, [{"agent": "climate"}, {"agent": "weather"}])
 
 
+def test_building_throws_a_wrong_index_away(path: Path) -> None:
+    change_index(path, "UPDATE segment SET indexed=-5")
+    assert build_index(str(path)).runs == 10
+    assert newest(path) == IDS
+
+
+def test_a_file_may_grow_while_it_is_indexed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is added after its size was noted is indexed as well, once."""
+    index_of(path).unlink()
+    packing = build.packing_of
+
+    def grown(name: str) -> str:
+        monkeypatch.undo()
+        append(path, b"".join(lines_of(of_ours(make_run(10)))))
+        return packing(name)
+
+    monkeypatch.setattr(build, "packing_of", grown)
+    assert build_index(str(path)).runs == 11
+    assert newest(path) == [f"{11:032x}", *IDS[:2]]
+
+
 def test_nothing_of_forgotten_runs_is_left_in_the_index(path: Path) -> None:
     assert b"question 4" in index_of(path).read_bytes()
     forget(path, user_id="user-4", apply=True, on_problem=lambda problem: pytest.fail(str(problem)))

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,10 +24,11 @@ from otel_agent_trace.formats.otlp_json_sampling import sampled, with_sampling
 from otel_agent_trace.sampling import DroppedTraces, threshold_in
 from otel_agent_trace.semconv import SAMPLING_PROBABILITY
 from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.store import dropped as dropped_module
 from otel_agent_trace.store import liveness
 from otel_agent_trace.store.compaction import compact
 from otel_agent_trace.store.dropped import read_dropped
-from otel_agent_trace.store.dropped_counts import DroppedFile, add_dead_files, add_journal
+from otel_agent_trace.store.dropped_counts import DroppedFile, add_dead_files, add_journal, read_counts
 from otel_agent_trace.store.folding import fold_dead_journals
 from otel_agent_trace.store.names import StoreFiles, is_beside
 from otel_agent_trace.store.settings import StoreSettings
@@ -279,6 +281,21 @@ def test_who_reads_or_folds_the_journal_of_a_killed_process_decides(
         assert (files.journals() == []) is is_folded
         fold_dead_journals(files)
     assert all(span.attributes[SAMPLING_PROBABILITY] == 1 for span in spans_in(store) if kept)
+
+
+@needs_locks
+def test_a_journal_that_is_folded_while_counts_are_read_counts_once(
+    start: Start, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(start(WAITING.format(arguments="rest=0, keep_errors=False")))
+    files = StoreFiles(store)
+
+    def after_folding(files: StoreFiles) -> Any:
+        assert fold_dead_journals(files) == 1
+        return read_counts(files)
+
+    monkeypatch.setattr(dropped_module, "read_counts", after_folding)
+    assert sorted((one.status, one.traces) for one in read_dropped(files)) == [("interrupted", 1), ("success", 1)]
 
 
 PARENT = """

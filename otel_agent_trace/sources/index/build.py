@@ -185,7 +185,9 @@ class Index:
 
     def _move(self, segment: Segment, end: int, path: str) -> None:
         digest = digest_of(path, end)
-        self.connection.execute("UPDATE segment SET indexed=?, digest=? WHERE id=?", (end, digest, segment.id))
+        self.connection.execute(  # the file may have grown since its size was noted
+            "UPDATE segment SET indexed=?1, size=max(size, ?1), digest=?2 WHERE id=?3", (end, digest, segment.id)
+        )
 
     def _add(self, segment: Segment, chunk: Chunk, end: int, path: str) -> bool:
         """Add the traces in some lines, and return whether the file was indexed up to there when it was locked."""

@@ -195,8 +195,26 @@ def build_index(path: str, on_progress: Callable[[int, int | None], None] | None
         msg = f"{path}: an index is of one store: name its live file"
         raise SourceError(msg)
     try:
-        with opened_index(store) as (index, index_path):
+        built = _built(store, files, on_progress) or _built(store, files, on_progress)
+    except (UnusableIndexError, StaleError, sqlite3.Error) as error:
+        msg = f"{path}: no index can be made: {error}"
+        raise SourceError(msg) from error
+    if built is None:
+        msg = f"{path}: no index can be made: another program changes it"
+        raise SourceError(msg)
+    return built
+
+
+def _built(
+    store: StoreFiles, files: Sequence[str], on_progress: Callable[[int, int | None], None] | None
+) -> Built | None:
+    """Bring an index up to date, or remove one that is not as it was written, and return None."""
+    with opened_index(store) as (index, index_path):
+        try:
             index.refresh([file for file in files if not is_journal(file)], on_progress)
+        except WrongIndexError:
+            pass
+        else:
             (runs,) = index.connection.execute("SELECT count(*) FROM run").fetchone()
             index.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             segments = index.segments.values()
@@ -208,9 +226,8 @@ def build_index(path: str, on_progress: Callable[[int, int | None], None] | None
                 sum(segment.size for segment in segments),
                 tuple([index.path_of(segment) for segment in segments if not segment.is_usual]),
             )
-    except (UnusableIndexError, StaleError, sqlite3.Error) as error:
-        msg = f"{path}: no index can be made: {error}"
-        raise SourceError(msg) from error
+    remove_database(index_path)
+    return None
 
 
 class _Narrowed:
