@@ -33,16 +33,6 @@ def total_interval(traces: Sample[Moments], total: Count, kept: int) -> tuple[fl
     return max(total - margin, float(kept)), total + margin
 
 
-def ratio_interval(traces: Sample[Moments]) -> tuple[float, float] | None:
-    """Return the interval (low, high) of the weighted sum of `y` by that of `n`; None unless sampled, or without any."""
-    units = traces.total(lambda moments: moments.n)
-    if not traces.is_sampled or not units:
-        return None
-    ratio = traces.total(lambda moments: moments.y) / units
-    margin = Z * math.sqrt(_variance(traces, ratio)) / units
-    return ratio - margin, ratio + margin
-
-
 def share_interval(traces: Sample[Moments], part: Count, whole: Count, *, if_all_failed: float) -> Bounds | None:
     """Return the interval (low, high) of a share, from 0 to 1; None unless sampled, or without a whole.
 

@@ -77,7 +77,10 @@ def test_sources_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source("made-up://there/x#y", colour="red")
     assert (source.text, source.options) == ("made-up://there/x#y", {"on_progress": None, "colour": "red"})
     assert load_runs("made-up://there") == list(iter_runs(["made-up://a", "made-up://b"])) == [make_run(1)]
-    with pytest.raises(SourceError, match=r"other:// addresses cannot be read, those of clickhouse, clickhouses, http, https, made-up can;"):
+    with pytest.raises(
+        SourceError,
+        match=r"other:// addresses cannot be read, those of clickhouse, clickhouses, http, https, made-up can;",
+    ):
         open_source("other://user:secret@there")
 
 
