@@ -13,6 +13,7 @@ from typing import Any
 from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.export.parquet_rows import Row, rows_of
 from otel_agent_trace.model import AgentRun
+from otel_agent_trace.prices import Prices, PricesGiven
 from otel_agent_trace.sources.parquet.packages import pyarrow
 from otel_agent_trace.sources.parquet.schema import RUN_COLUMNS, RUNS, SPAN_COLUMNS, SPANS, opened, schema_of
 
@@ -20,7 +21,7 @@ _BATCH_ROWS = 2048
 _GROUP_ROWS, _GROUP_BYTES = 122_880, 64 << 20
 
 
-def write_parquet(runs: Iterable[AgentRun], folder: str | PathLike[str]) -> int:
+def write_parquet(runs: Iterable[AgentRun], folder: str | PathLike[str], *, prices: PricesGiven = None) -> int:
     """Write runs and their spans as Parquet, as a folder that can be read as a source, in bounded memory.
 
     The files are written beside those of an earlier export, and replace them at the end; an error changes nothing.
@@ -28,21 +29,22 @@ def write_parquet(runs: Iterable[AgentRun], folder: str | PathLike[str]) -> int:
     Args:
         runs: the outermost runs.
         folder: the folder to make, or an earlier export.
+        prices: what model calls cost, as for `compute_metrics`.
 
     Returns:
         The number of runs.
 
     Raises:
-        ConfigurationError: the folder has something else than an export; or pyarrow is not installed.
+        ConfigurationError: the folder has something else than an export; pyarrow is not installed; or `prices` are none.
         OSError: a file cannot be written.
     """
-    path = os.fspath(folder)
+    path, known_prices = os.fspath(folder), Prices.of(prices)
     pyarrow()
     _check_replaceable(path)
-    with _folder(path), _Tables(path) as tables:
+    with _folder(path), _Tables(path, known_prices.version) as tables:
         number = 0
         for run in runs:
-            row, spans = rows_of(number, run)
+            row, spans = rows_of(number, run, known_prices)
             tables.runs.add([row])
             tables.spans.add(spans)
             number += 1
@@ -88,11 +90,11 @@ def _folder(path: str) -> Iterator[None]:
 class _Tables:
     """Hold both files while they are written; leaving the block puts them in place, an error removes them."""
 
-    def __init__(self, folder: str) -> None:
-        export_id = uuid.uuid4().hex
+    def __init__(self, folder: str, prices: str) -> None:
+        marks = uuid.uuid4().hex, prices
         self._stack = ExitStack()
-        self.runs = _Table(folder, RUNS, RUN_COLUMNS, export_id)
-        self.spans = _Table(folder, SPANS, SPAN_COLUMNS, export_id)
+        self.runs = _Table(folder, RUNS, schema_of(RUN_COLUMNS, *marks))
+        self.spans = _Table(folder, SPANS, schema_of(SPAN_COLUMNS, *marks))
 
     def __enter__(self) -> _Tables:
         for table in (self.runs, self.spans):
@@ -112,10 +114,8 @@ class _Tables:
 class _Table:
     """Write rows to a temporary file, in row groups of bounded size."""
 
-    def __init__(self, folder: str, name: str, columns: dict[str, str], export_id: str) -> None:
-        self._folder, self._name = folder, name
-        self._columns = columns
-        self._schema = schema_of(columns, export_id)
+    def __init__(self, folder: str, name: str, schema: Any) -> None:
+        self._folder, self._name, self._schema = folder, name, schema
         self._rows: list[Row] = []
         self._batches: list[Any] = []
         self._beside: str | None = None
@@ -140,7 +140,7 @@ class _Table:
 
     def _convert(self) -> None:
         """Make columns of the rows, which take much less memory."""
-        empty = dict.fromkeys(self._columns)
+        empty = dict.fromkeys(self._schema.names)
         self._batches.append(pyarrow().RecordBatch.from_pylist([empty | row for row in self._rows], self._schema))
         self._rows = []
 

@@ -6,32 +6,31 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from otel_agent_trace import semconv
+from otel_agent_trace.export.parquet_figures import Figures, figures_of
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, Score, StepError, StepKind, Usage
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.runs.write import WrittenSpan, written_spans
 from otel_agent_trace.scores import current_scores, number_of, scores_in
 from otel_agent_trace.sources.parquet.values import maps_of, text_of
 from otel_agent_trace.span import Event, Link, SpanRecord
-from otel_agent_trace.usage import counting_calls, usage_of
+from otel_agent_trace.usage import usage_of
 
 Row = dict[str, Any]
 _LEAST, _GREATEST = -(1 << 63), (1 << 63) - 1
 _NS_PER_US = 1000
 
 
-def rows_of(number: int, run: AgentRun) -> tuple[Row, list[Row]]:
+def rows_of(number: int, run: AgentRun, prices: Prices) -> tuple[Row, list[Row]]:
     """Return the row of an outermost run, which has a number in its export, and those of its spans."""
     spans = [*written_spans(run)]
-    innermost = {id(step) for part in run.walk() for step in counting_calls(part)}
+    figures = figures_of(run, prices)
     place = {
         "run_number": number,
         "run_id": text_of(run.run_id),
         "sampling_probability": run.sampling_probability,
     }
-    rows = [
-        place | _row_of_span(written.span) | _row_of_step(written, is_innermost=id(written.step) in innermost)
-        for written in spans
-    ]
-    return place | _row_of_run(run, spans[0].span.trace_id), rows
+    rows = [place | _row_of_span(written.span) | _row_of_step(written, figures) for written in spans]
+    return place | _row_of_run(run, spans[0].span.trace_id) | figures.of_run, rows
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -115,7 +114,7 @@ def _row_of_score(score: Score, *, is_of_run: bool) -> Row:
 # ── spans ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _row_of_step(written: WrittenSpan, *, is_innermost: bool) -> Row:
+def _row_of_step(written: WrittenSpan, figures: Figures) -> Row:
     """Return what a span has as a step; for that of an outermost run, what the run has."""
     step, run = written.step, written.run
     if step is None:
@@ -135,7 +134,7 @@ def _row_of_step(written: WrittenSpan, *, is_innermost: bool) -> Row:
         "output": text_of(step.output),
         "paused": step.error is None and step.interrupted_for is not None,
         "request_model": text_of(_requested_model(step)),
-        "is_innermost": is_innermost,
+        **figures.of_step(step),
     }
 
 

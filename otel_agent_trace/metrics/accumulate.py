@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from otel_agent_trace import categories
-from otel_agent_trace.metrics.repeats import has_loop, retries_among
 from otel_agent_trace.metrics.series import bucket_start_ns
 from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import (
@@ -22,14 +19,13 @@ from otel_agent_trace.metrics.tally import (
     normalised,
 )
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
-from otel_agent_trace.prices import PricedPart, Prices, RunCost, cost_of, model_called, priced_parts
+from otel_agent_trace.prices import PricedPart, Prices, RunCost, cost_of, priced_parts
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
+from otel_agent_trace.runs.conduct import Conduct, conduct_of, error_of, has_failed, is_paused
+from otel_agent_trace.runs.names import model_name, name_or_unknown, shortened
 from otel_agent_trace.scores import number_of, scores_in
 from otel_agent_trace.usage import counted_parts, sum_of
 
-UNKNOWN = "unknown"
-NAME_CHARACTERS = 200
-"""Most characters of a name that tables keep."""
 _ONE_RUN, _ONE_STEP = Occurrences(runs=1), Occurrences(steps=1)
 CATEGORY_OF_STATUS = {RunStatus.ERROR: categories.OTHER, RunStatus.TIMEOUT: categories.TIMEOUT}
 
@@ -39,7 +35,7 @@ def count_run(
 ) -> None:
     """Count an outermost run with everything below it, in the groups with the given names by key too."""
     counted = counted_parts(run)
-    conduct = _conduct_of(run)
+    conduct = conduct_of(run)
     tokens, scores = _token_counts(sum_of(counted, run)), _scores_by_name(run)
     parts = priced_parts(counted, prices)
     cost = cost_of(parts)
@@ -61,46 +57,11 @@ def count_run(
     _count_repeats(tally, conduct)
 
 
-class _Conduct(NamedTuple):
-    """Hold what is known of all calls of an outermost run together.
-
-    Attributes:
-        loops: the tools that were called again and again with the same input.
-        retries: the number of retries by kind and name of what was called, where there are any.
-        has_tool_errors: whether a call of a tool failed.
-    """
-
-    loops: frozenset[str]
-    retries: Mapping[tuple[StepKind, str], int]
-    has_tool_errors: bool
-
-
-def _conduct_of(run: AgentRun) -> _Conduct:
-    tools, models = defaultdict[str, list[AgentStep]](list), defaultdict[str, list[AgentStep]](list)
-    for part in run.walk():
-        for step in part.steps:
-            if step.kind is StepKind.TOOL:
-                tools[name_or_unknown(step.name)].append(step)
-            elif step.kind is StepKind.MODEL:
-                models[model_name(step)].append(step)
-    by_kind = ((StepKind.TOOL, tools), (StepKind.MODEL, models))
-    return _Conduct(
-        loops=frozenset([name for name, calls in tools.items() if has_loop(calls)]),
-        retries={
-            (kind, name): number
-            for kind, by_name in by_kind
-            for name, calls in by_name.items()
-            if (number := retries_among(calls, _has_failed))
-        },
-        has_tool_errors=any(map(_has_failed, itertools.chain.from_iterable(tools.values()))),
-    )
-
-
-def _count_repeats(tally: RunTally, conduct: _Conduct) -> None:
+def _count_repeats(tally: RunTally, conduct: Conduct) -> None:
     for name in conduct.loops:
         tally.tools.at(name).loops += 1
-    for (kind, name), number in conduct.retries.items():
-        (tally.tools if kind is StepKind.TOOL else tally.models).at(name).retries += number
+    for (kind, name), calls in conduct.retries.items():
+        (tally.tools if kind is StepKind.TOOL else tally.models).at(name).retries += len(calls)
 
 
 def _scores_by_name(run: AgentRun) -> Mapping[str, list[Score]]:
@@ -158,7 +119,7 @@ def _count_usage(tally: RunTally, parts: Iterable[PricedPart], cost: RunCost) ->
 
 
 def _count_outcome(
-    outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str], cost: RunCost, conduct: _Conduct
+    outcomes: OutcomeTally, run: AgentRun, tokens: Counter[str], cost: RunCost, conduct: Conduct
 ) -> None:
     status = _outcome(run)
     outcomes.statuses[status] += 1
@@ -166,7 +127,7 @@ def _count_outcome(
     outcomes.cost.absorb(CostTally(cost.priced_calls, cost.pico_usd))
     outcomes.token_squares += (tokens["input_tokens"] + tokens["output_tokens"]) ** 2
     outcomes.loops += bool(conduct.loops)
-    outcomes.retries += sum(conduct.retries.values())
+    outcomes.retries += conduct.retry_count
     outcomes.success_with_tool_errors += status == RunStatus.SUCCESS.value and conduct.has_tool_errors
     if run.first_chunk_at_ns is not None:
         outcomes.first_chunk_ns.add(run.first_chunk_at_ns - run.started_at_ns)
@@ -191,16 +152,16 @@ def _count_steps(tally: RunTally, run: AgentRun) -> None:
             _count_call(tally.tools.at(name_or_unknown(step.name)), step)
         elif step.kind is StepKind.MODEL:
             _count_call(tally.models.at(model_name(step)), step)
-        error = _step_error(step)
+        error = error_of(step)
         if error is not None:
             _count_error(tally, error, _ONE_STEP)
 
 
 def _count_call(call: CallTally, step: AgentStep) -> None:
     call.calls += 1
-    call.errors += _has_failed(step)
+    call.errors += has_failed(step)
     call.abandoned += step.abandoned
-    call.paused += _is_paused(step)
+    call.paused += is_paused(step)
     if (duration_ns := _complete_ns(step)) is not None:
         call.latency_ns.add(duration_ns)
     if step.first_chunk_at_ns is not None:
@@ -209,7 +170,7 @@ def _count_call(call: CallTally, step: AgentStep) -> None:
 
 def _complete_ns(step: AgentStep) -> int | None:
     """Return the duration of a call; None for one that was abandoned or paused, or has no end."""
-    if step.ended_at_ns is None or step.abandoned or _is_paused(step):
+    if step.ended_at_ns is None or step.abandoned or is_paused(step):
         return None
     return step.ended_at_ns - step.started_at_ns
 
@@ -219,21 +180,6 @@ def _count_tokens(call: CallTally, step: AgentStep, usage: Usage) -> None:
     if (duration_ns := _complete_ns(step)) is not None and usage.output_tokens is not None:
         call.timed_output_tokens += usage.output_tokens
         call.output_ns += max(duration_ns, 0)
-
-
-def _step_error(step: AgentStep) -> StepError | None:
-    """Return the error of a step: none if it was abandoned or paused; a sub-agent's if the step has none."""
-    if step.abandoned or _is_paused(step):
-        return None
-    return step.run.error if step.error is None and step.run is not None else step.error
-
-
-def _has_failed(step: AgentStep) -> bool:
-    return (step.error is not None or step.run is not None) and _step_error(step) is not None
-
-
-def _is_paused(step: AgentStep) -> bool:
-    return step.error is None and step.interrupted_for is not None
 
 
 def _count_run_error(tally: RunTally, run: AgentRun) -> None:
@@ -246,21 +192,3 @@ def _count_run_error(tally: RunTally, run: AgentRun) -> None:
 def _count_error(tally: RunTally, error: StepError, occurrences: Occurrences) -> None:
     tally.categories.at(name_or_unknown(error.category)).absorb(occurrences)
     tally.error_types.at(name_or_unknown(error.type)).count(normalised(error.message), occurrences)
-
-
-def model_name(step: AgentStep) -> str:
-    """Return the model that was requested where it is known, else the one that answered.
-
-    A call that failed has the requested model only, so that "gpt-4o" and "gpt-4o-2024-08-06" are one name.
-    """
-    return shortened(model_called(step))
-
-
-def name_or_unknown(name: str | None) -> str:
-    """Return as much of a name as tables keep, ``unknown`` where there is none."""
-    return shortened(name) if name else UNKNOWN
-
-
-def shortened(name: str) -> str:
-    """Return as much of a name as tables keep."""
-    return name[:NAME_CHARACTERS]

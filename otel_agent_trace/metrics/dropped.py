@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from otel_agent_trace.metrics.accumulate import UNKNOWN, shortened
 from otel_agent_trace.metrics.groups import group_name
 from otel_agent_trace.metrics.series import bucket_start_ns
 from otel_agent_trace.metrics.tally import OutcomeTally, RunTally
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.query import INTERRUPTED, RunQuery
+from otel_agent_trace.runs.names import UNKNOWN, shortened
 from otel_agent_trace.sampling import DroppedTraces
 
 HOUR_NS = 3600 * 1_000_000_000

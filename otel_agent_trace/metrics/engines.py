@@ -15,10 +15,9 @@ from otel_agent_trace.metrics.report import MetricsReport
 from otel_agent_trace.metrics.sql.odd_traces import CountedSpans, OddTraces, TracesOf, among
 from otel_agent_trace.metrics.strata import Strata
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.prices import PricesGiven
+from otel_agent_trace.prices import Prices, PricesGiven
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.reading import problem_reporter
-from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources import Progress, name_of, open_source
 from otel_agent_trace.sources.census import Census
 from otel_agent_trace.sources.clickhouse import ClickHouseSource
@@ -29,7 +28,6 @@ from otel_agent_trace.span import Problem
 
 DUCKDB, PARSE = "duckdb", "parse"
 ENGINES = (DUCKDB, PARSE)
-_SQL_IS_COMPLETE = False
 
 
 def source_metrics(
@@ -52,7 +50,7 @@ def source_metrics(
         query: the filters.
         engine: ``duckdb`` counts a Parquet export, or files of OTLP JSON Lines, by SQL; ``parse`` reads the runs one after
             the other. By default it is DuckDB for a Parquet export, if it is installed, else ``parse``. What SQL cannot
-            count exactly is read with any engine.
+            count exactly is read with any engine; so are spans where prices are known.
         bucket: as for `compute_metrics`.
         by: as for `compute_metrics`.
         replays: as for `compute_metrics`.
@@ -70,14 +68,12 @@ def source_metrics(
     query = RunQuery() if query is None else query.but(sort=None, newest_first=False)
     opened = open_source(source, on_progress=on_progress, media=False)
     report = problem_reporter(False, on_problem)
-    call = _Call(opened, query, empty_strata(bucket, by), bucket, replays, report, name_of(source))
-    counted = None if engine == PARSE or not _SQL_IS_COMPLETE else _counted(call, engine)
+    call = _Call(opened, query, empty_strata(bucket, by), bucket, replays, report, name_of(source), Prices.of(prices))
+    counted = None if engine == PARSE else _counted(call, engine)
     if counted is not None:
         return counted
     runs = search(opened, query, report, _run_of, census)
-    return compute_metrics(
-        runs, bucket=bucket, by=call.strata.by, replays=replays, dropped=call.dropped(), prices=prices
-    )
+    return call.computed(runs)
 
 
 class _Call(NamedTuple):
@@ -90,10 +86,17 @@ class _Call(NamedTuple):
     replays: bool
     on_problem: Callable[[Problem], None]
     name: str
+    prices: Prices
 
-    def dropped(self) -> list[DroppedTraces]:
-        """Return the counts of traces that the sampler of the source dropped, as far as the query selects them."""
-        return dropped_that_fit(self.source.dropped(), self.query) if hasattr(self.source, "dropped") else []
+    def computed(self, runs: Iterable[AgentRun]) -> MetricsReport:
+        """Return the report of runs that are read, and of the traces that the sampler of the source dropped.
+
+        They are counted together, as the numbers of what was dropped weigh the runs of a sample.
+        """
+        dropped = dropped_that_fit(self.source.dropped(), self.query) if hasattr(self.source, "dropped") else []
+        return compute_metrics(
+            runs, bucket=self.bucket, by=self.strata.by, replays=self.replays, dropped=dropped, prices=self.prices
+        )
 
 
 def _counted(call: _Call, engine: str | None) -> MetricsReport | None:
@@ -120,7 +123,7 @@ def _is_installed() -> bool:
 def _of_parquet(call: _Call) -> MetricsReport | None:
     from otel_agent_trace.metrics.sql.parquet import count_parquet  # noqa: PLC0415 - rarely needed
 
-    numbers = count_parquet(call.source.folder, call.query, call.strata, replays=call.replays)
+    numbers = count_parquet(call.source.folder, call.query, call.strata, replays=call.replays, prices=call.prices)
     if numbers is None:
         return None
     odd = OddTraces(numbers, lambda numbers, _: call.source.traces_of_runs(numbers))
@@ -130,7 +133,7 @@ def _of_parquet(call: _Call) -> MetricsReport | None:
 def _of_files(call: _Call, source: FilesSource) -> MetricsReport | None:
     from otel_agent_trace.metrics.sql import otlp_json  # noqa: PLC0415 - rarely needed
 
-    if not otlp_json.can_count(call.query, call.strata.by):
+    if call.prices.version or not otlp_json.can_count(call.query, call.strata.by):
         return None
     with otlp_json.opened_files(source.files()) as spans:
         return None if spans is None else _with_odd_traces(call, spans, among(source))
@@ -140,7 +143,7 @@ def _of_clickhouse(call: _Call) -> MetricsReport | None:
     from otel_agent_trace.metrics.sql import clickhouse  # noqa: PLC0415 - rarely needed
 
     source: Any = call.source
-    if not clickhouse.can_count(call.query, call.strata.by):
+    if call.prices.version or not clickhouse.can_count(call.query, call.strata.by):
         return None
     with clickhouse.opened_table(source) as spans:
         return _with_odd_traces(call, spans, source.traces_of)
@@ -157,9 +160,8 @@ def _with_odd_traces(call: _Call, spans: CountedSpans, traces_of: TracesOf) -> M
 
 
 def _read(call: _Call, odd: OddTraces) -> MetricsReport:
-    """Return the report of runs that are read, and of dropped traces: in one, as those weigh the runs of a sample."""
-    runs = search(odd, call.query, call.on_problem, _run_of)
-    return compute_metrics(runs, bucket=call.bucket, by=call.strata.by, replays=call.replays, dropped=call.dropped())
+    """Return the report of runs that are read, and of dropped traces."""
+    return call.computed(search(odd, call.query, call.on_problem, _run_of))
 
 
 def _run_of(found: Any) -> AgentRun:

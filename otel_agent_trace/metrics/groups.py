@@ -12,9 +12,9 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
-from otel_agent_trace.metrics.accumulate import model_name, shortened
 from otel_agent_trace.model import AgentRun, AgentStep, Score
 from otel_agent_trace.query import SCORE_PREFIX, score_name_in, status_of
+from otel_agent_trace.runs.names import model_name, shortened
 from otel_agent_trace.scores import LARGEST_EXACT, number_of, scores_called
 from otel_agent_trace.values import encode_text
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from otel_agent_trace.metrics import MetricsReport, ModelMetrics
-from otel_agent_trace.metrics.repeats import LOOP
+from otel_agent_trace.runs.repeats import LOOP
 from otel_agent_trace.views.figures import count_text, duration_text, number_text, plural, share_text
 from otel_agent_trace.views.rows import Column, Row, cells
 

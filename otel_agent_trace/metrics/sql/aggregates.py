@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from otel_agent_trace.metrics.tally import CallTally, OutcomeTally
+from otel_agent_trace.metrics.tally import CallTally, CostTally, OutcomeTally
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus
 from otel_agent_trace.query import PAUSED
 
@@ -27,10 +27,14 @@ class Aggregate(NamedTuple):
 
 
 class Aggregates(NamedTuple):
-    """Hold what is counted of one kind of thing, of which one value is counted by bins: its distribution."""
+    """Hold what is counted of one kind of thing, of which one value is counted by bins: its distribution.
+
+    Things of which `where` does not hold are left out.
+    """
 
     binned: str
     rows: tuple[Aggregate, ...]
+    where: str = "true"
 
 
 def _status(status: str) -> Aggregate:
@@ -51,24 +55,51 @@ def _tokens(field: str, condition: str | None = None) -> Aggregate:
 
 
 def _number(name: str, condition: str | None = None) -> Aggregate:
-    def add(tally: CallTally, count: int) -> None:
-        setattr(tally, name, getattr(tally, name) + count)
-
-    return Aggregate(("count(*)" if condition is None else f"count(CASE WHEN {condition} THEN 1 END)",), add)
+    return _added(name, "count(*)" if condition is None else f"count(CASE WHEN {condition} THEN 1 END)")
 
 
-def _add_latency(tally: OutcomeTally | CallTally, count: int, *of_bin: int) -> None:
-    if count:
-        tally.latency_ns.add_bin(count, *of_bin)
+def _sum(name: str, value: str) -> Aggregate:
+    return _added(name, f"sum({{wide}}({value}))")
 
 
-_LATENCY = Aggregate(
-    ("count(latency_ns)", "sum({wide}(latency_ns))", "min(latency_ns)", "max(latency_ns)"), _add_latency
-)
+def _added(name: str, expression: str) -> Aggregate:
+    def add(tally: OutcomeTally | CallTally, number: int | None) -> None:
+        setattr(tally, name, getattr(tally, name) + int(number or 0))
+
+    return Aggregate((expression,), add)
+
+
+def _distribution(name: str) -> Aggregate:
+    def add(tally: OutcomeTally | CallTally, count: int, *of_bin: int) -> None:
+        if count:
+            getattr(tally, name).add_bin(count, *of_bin)
+
+    return Aggregate((f"count({name})", f"sum({{wide}}({name}))", f"min({name})", f"max({name})"), add)
+
+
+def _add_cost(tally: OutcomeTally | CallTally, calls: int | None, pico_usd: int | None) -> None:
+    if calls:
+        tally.cost.absorb(CostTally(int(calls), int(pico_usd or 0)))
+
+
+_LATENCY = _distribution("latency_ns")
+_COST = Aggregate(("sum({wide}(priced_calls))", "sum({wide}(cost_pico_usd))"), _add_cost)
+_ALL_TOKENS = "(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))"
+_HAS_TOKENS = "is_innermost AND kind = 'model'"
+_IS_TIMED = f"{_HAS_TOKENS} AND latency_ns IS NOT NULL AND output_tokens IS NOT NULL"
 
 OUTCOMES = Aggregates(
     "latency_ns",
-    (*map(_status, (*(status.value for status in RunStatus), PAUSED)), _LATENCY, *map(_tokens, TOKEN_FIELDS)),
+    (
+        *map(_status, (*(status.value for status in RunStatus), PAUSED)),
+        _LATENCY,
+        *map(_tokens, TOKEN_FIELDS),
+        _sum("token_squares", f"{_ALL_TOKENS} * {_ALL_TOKENS}"),
+        _number("loops", "has_loop"),
+        _sum("retries", "retries"),
+        _number("success_with_tool_errors", f"outcome = '{RunStatus.SUCCESS.value}' AND has_tool_errors"),
+        _COST,
+    ),
 )
 CALLS = Aggregates(
     "latency_ns",
@@ -78,8 +109,19 @@ CALLS = Aggregates(
         _number("abandoned", "abandoned"),
         _number("paused", "paused"),
         _LATENCY,
-        *(_tokens(field, "is_innermost AND kind = 'model'") for field in TOKEN_FIELDS),
+        *(_tokens(field, _HAS_TOKENS) for field in TOKEN_FIELDS),
+        _number("loops", "is_loop"),
+        _number("retries", "is_retry"),
+        _sum("timed_output_tokens", f"CASE WHEN {_IS_TIMED} THEN output_tokens END"),
+        _sum("output_ns", f"CASE WHEN {_IS_TIMED} THEN latency_ns END"),
+        _COST,
     ),
+)
+FIRST_CHUNKS = Aggregates("first_chunk_ns", (_distribution("first_chunk_ns"),), "first_chunk_ns IS NOT NULL")
+MOST_TOKENS = 1 << 30
+"""Most tokens of a run of which the square can be summed."""
+ARE_FEW_TOKENS = " AND ".join(
+    f"coalesce({name}, 0) BETWEEN {-MOST_TOKENS} AND {MOST_TOKENS}" for name in ("input_tokens", "output_tokens")
 )
 
 _OUTCOME = (
@@ -87,16 +129,19 @@ _OUTCOME = (
 )
 _IS_FINISHED = f"outcome NOT IN ({', '.join(map(repr, UNFINISHED))})"
 _LATENCY_NS = "greatest(ended_at_ns - started_at_ns, 0)"
+_FIRST_CHUNK_NS = (
+    "CASE WHEN first_chunk_at_ns IS NOT NULL THEN greatest(first_chunk_at_ns - started_at_ns, 0) END AS first_chunk_ns"
+)
 
 COUNTED_RUNS = (
     f"SELECT *, CASE WHEN {_IS_FINISHED} AND ended_at_ns IS NOT NULL THEN {_LATENCY_NS} END AS latency_ns,"
-    f" {_IS_FINISHED} AS is_finished FROM (SELECT *, {_OUTCOME} AS outcome FROM chosen_runs)"
+    f" {_IS_FINISHED} AS is_finished, {_FIRST_CHUNK_NS} FROM (SELECT *, {_OUTCOME} AS outcome FROM chosen_runs)"
 )
-"""Runs with `outcome`, `is_finished`, and `latency_ns` where it counts."""
+"""Runs with `outcome`, `is_finished`, `first_chunk_ns`, and `latency_ns` where it counts."""
 COUNTED_STEPS = (
-    "SELECT *, error_type IS NOT NULL AND NOT abandoned AND NOT paused AS failed,"
+    f"SELECT *, {_FIRST_CHUNK_NS}, error_type IS NOT NULL AND NOT abandoned AND NOT paused AS failed,"
     f" CASE WHEN ended_at_ns IS NOT NULL AND NOT abandoned AND NOT paused THEN {_LATENCY_NS} END AS latency_ns,"
     " CASE WHEN kind = 'model' THEN coalesce(nullif(request_model, ''), model) ELSE name END AS call_name"
     " FROM chosen_spans WHERE kind IS NOT NULL"
 )
-"""Steps with `failed`, `call_name`, and `latency_ns` where it counts."""
+"""Steps with `failed`, `call_name`, `first_chunk_ns`, and `latency_ns` where it counts."""

@@ -8,7 +8,16 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.metrics.sql.dialects import CLICKHOUSE
-from otel_agent_trace.metrics.sql.own_spans import MAY_RESUME, ODD_TRACE, SAMPLED_STATE, facts_of, runs_of, steps_of
+from otel_agent_trace.metrics.sql.own_spans import (
+    MAY_RESUME,
+    ODD_TRACE,
+    REPEATING,
+    SAMPLED_STATE,
+    facts_of,
+    runs_of,
+    steps_of,
+    without_prices,
+)
 from otel_agent_trace.metrics.sql.statements import Key, load, statements
 from otel_agent_trace.metrics.strata import Strata
 from otel_agent_trace.query import RunQuery
@@ -66,6 +75,7 @@ _ARE_PLACED = (
 _ODD = (
     f"SELECT trace_id FROM (SELECT trace_id, ({ODD_TRACE} OR uniqExact(span_id) <> count(*)) AS has_odd,"
     f" {_PLACES} AS places FROM facts GROUP BY trace_id) WHERE has_odd OR NOT {_ARE_PLACED}"
+    f" UNION DISTINCT {REPEATING}"
 )
 _RESUMING = f"SELECT trace_id FROM facts GROUP BY trace_id HAVING {MAY_RESUME}"
 
@@ -132,7 +142,7 @@ class ClickHouseSpans:
         chosen = f"{usual}runs AS (SELECT *, {_MODELS} FROM ({runs_of(CLICKHOUSE)})), chosen_runs AS (SELECT * FROM runs WHERE {where}), "
         of_steps = self._of_steps(query, replays=replays)
         tables = f"{chosen}chosen_spans AS ({steps_of()}{of_steps}), "
-        for statement in statements(CLICKHOUSE, keys, strata, with_scores=False, tables=tables):
+        for statement in statements(without_prices(CLICKHOUSE), keys, strata, with_scores=False, tables=tables):
             load(strata, statement, self._connection.rows(statement.sql, parameters))
 
     def _of_steps(self, query: RunQuery, *, replays: bool) -> str:

@@ -12,7 +12,8 @@ class Dialect:
     """Hold how an engine spells what statements need; ``{}`` stands for an expression.
 
     `head` returns the first characters of a text, `wide` is put before integers in parentheses of which a sum could
-    overflow, `distinct` counts different values, and `scores` selects the scores of ``chosen_runs``, one a row, where they have some.
+    overflow, `distinct` counts different values, and `scores` selects the scores of ``chosen_runs``, one a row, where they have some, `unpriced` the
+    `model` of each of their calls without a price.
     `attribute` is that of a span with a name, NULL without one; `text` may be NULL also for an empty one; `integer` and `double` are what a text is, NULL if it is
     none; `starts` is whether a text starts with another, and `names` the different values of those that fit a condition.
     """
@@ -27,6 +28,7 @@ class Dialect:
     double: str
     starts: str
     names: str
+    unpriced: str
     scores: str = ""
 
     def bin_of(self, value: str) -> str:
@@ -44,6 +46,7 @@ DUCKDB = Dialect(
     head="left({}, {})",
     wide="",
     distinct="count(DISTINCT {})",
+    unpriced="SELECT unnest(unpriced) AS model FROM chosen_runs",
     scores=(
         "SELECT run_number, score.name AS score_name, score.value AS score_value, score.is_bool AS is_bool,"
         " score.label AS label FROM (SELECT run_number, unnest(scores) AS score FROM chosen_runs)"
@@ -65,5 +68,6 @@ CLICKHOUSE = Dialect(
     integer="toInt64OrNull({})",
     double="toFloat64OrNull({})",
     starts="startsWith({}, {})",
+    unpriced="SELECT arrayJoin(unpriced) AS model FROM chosen_runs",
     names="groupUniqArrayIf(assumeNotNull({}), {})",
 )

@@ -12,11 +12,13 @@ from otel_agent_trace.metrics.sql.dialects import DUCKDB
 from otel_agent_trace.metrics.sql.own_spans import (
     MAY_RESUME,
     ODD_TRACE,
+    REPEATING,
     SAMPLED_STATE,
     TEXT_ATTRIBUTES,
     facts_of,
     runs_of,
     steps_of,
+    without_prices,
 )
 from otel_agent_trace.metrics.sql.parquet import choose, count, key_of
 from otel_agent_trace.metrics.strata import Strata
@@ -93,7 +95,7 @@ _MISPLACED = (
     " AND (above.span_id IS NULL OR above.start_ns >= span.start_ns OR above.kind = 'model')"
 )
 _REPEATED = "count(DISTINCT span_id) <> count(*)"
-_ODD = f"SELECT trace_id FROM facts GROUP BY trace_id HAVING {ODD_TRACE} OR {_REPEATED} UNION {_MISPLACED}"
+_ODD = f"SELECT trace_id FROM facts GROUP BY trace_id HAVING {ODD_TRACE} OR {_REPEATED} UNION {_MISPLACED} UNION {REPEATING}"
 _ID = "[0-9a-f]{32}"
 
 
@@ -133,7 +135,8 @@ class OtlpJsonSpans:
         choose(
             connection, condition.sql if replays else f"({condition.sql}) AND replay_of IS NULL", condition.parameters
         )
-        count(connection, strata, [key for name in strata.by if (key := key_of(name)) is not None], with_scores=False)
+        keys = [key for name in strata.by if (key := key_of(name)) is not None]
+        count(connection, strata, keys, without_prices(DUCKDB), with_scores=False)
 
 
 @contextmanager

@@ -10,10 +10,14 @@ The statements are over ``raw``, a row a span: `trace_id`, `span_id`, `parent_sp
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from otel_agent_trace import semconv
-from otel_agent_trace.metrics.accumulate import NAME_CHARACTERS, UNKNOWN
+from otel_agent_trace.metrics.sql.aggregates import MOST_TOKENS
 from otel_agent_trace.metrics.sql.dialects import Dialect
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus
+from otel_agent_trace.runs.names import NAME_CHARACTERS, UNKNOWN
+from otel_agent_trace.runs.repeats import LOOP
 
 _TEXTS = {
     "run_id": semconv.RUN_ID,
@@ -42,6 +46,7 @@ _OTHERS = {
     "output": semconv.OUTPUT,
     "answer": semconv.OUTPUT_MESSAGES,
     "step_kind": semconv.STEP_KIND,
+    "arguments": semconv.TOOL_ARGUMENTS,
 }
 _EXACT = frozenset({"error_text", "replay_of"})
 """Columns in which an empty text is not none."""
@@ -52,10 +57,12 @@ TEXT_ATTRIBUTES = frozenset({*_TEXTS.values(), *_OTHERS.values()}) - {semconv.SA
 _ODD_ATTRIBUTES = (
     *(semconv.INTERRUPTED_FOR, semconv.INTERRUPTED, semconv.RUN_TRACE_IDS, semconv.RUN_CONTINUES),
     *(semconv.USAGE_DETAILS, semconv.INFERRED, semconv.RECORDED_BY),
+    *(semconv.TIME_TO_FIRST_CHUNK, semconv.FIRST_CHUNK_AT_NS),
 )
 SAMPLED_STATE = "ot=[^,]*th:0*[1-9a-f]"
 """Expression for the trace state of a span that was kept with a probability below 1."""
 _MOST_AGENTS = 60
+_GREATEST = 1 << 40
 _MODELS = ", ".join(f"'{operation}'" for operation in sorted(semconv.MODEL_OPERATIONS))
 _KIND = (
     f"CASE WHEN operation = '{semconv.OPERATION_EXECUTE_TOOL}' THEN 'tool'"
@@ -81,6 +88,7 @@ _IS_ODD = (
     "error_type = ''",
     "error_type IS NOT NULL AND error_text IS NULL AND status_message = '' AND has_exception",
     *(f"{column} IS NOT NULL AND {column[:-5]} IS NULL" for column in _TOKENS),
+    *(f"{field} NOT BETWEEN 0 AND {_GREATEST}" for field in TOKEN_FIELDS),
     "probability_text IS NOT NULL AND (sampling_probability IS NULL OR sampling_probability <> 1)",
 )
 _STATUS = (
@@ -91,6 +99,7 @@ _KEPT = (
     *("trace_id", "span_id", "parent_span_id", "start_ns", "end_ns", "service_name", "environment", "kind", "status"),
     *("agent", "tool", "session", "user_id", "request_model", "response_model", "error_category"),
     *("error_message", "replay_of", "abandoned", *TOKEN_FIELDS),
+    "CASE WHEN kind = 'tool' THEN arguments END AS arguments",
 )
 _ERROR_TYPE = (
     f"CASE WHEN error_type <> '{semconv.ERROR_TYPE_OTHER}' OR error_message <> '' OR error_category IS NOT NULL"
@@ -117,6 +126,9 @@ _OF_ROOT = {
 _IS_ROOT_NAMED = (
     "min(named_parent) = max(named_parent) AND max(named_parent) = max(CASE WHEN parent_span_id = '' THEN run_id END)"
 )
+_COUNTED_TOKENS = " OR ".join(f"{field} IS NOT NULL" for field in TOKEN_FIELDS)
+_HAS_WHOLE_TOKENS = f"count(CASE WHEN parent_span_id = '' AND ({_COUNTED_TOKENS}) THEN 1 END) > 0"
+_HAS_CALLS = f"count(CASE WHEN kind = 'model' AND ({_COUNTED_TOKENS}) THEN 1 END) > 0"
 _NO_ANSWER = "max(CASE WHEN parent_span_id = '' AND status = 'success' AND NOT has_answer THEN 1 ELSE 0 END)"
 ODD_TRACE = " OR ".join(
     (
@@ -124,6 +136,8 @@ ODD_TRACE = " OR ".join(
         "count(CASE WHEN parent_span_id = '' THEN 1 END) <> 1",
         f"count(CASE WHEN kind = 'agent' THEN 1 END) > {_MOST_AGENTS}",
         f"count(named_parent) > 0 AND NOT coalesce({_IS_ROOT_NAMED}, false)",
+        f"{_HAS_WHOLE_TOKENS} AND NOT {_HAS_CALLS}",
+        f"coalesce(sum(input_tokens), 0) > {MOST_TOKENS} OR coalesce(sum(output_tokens), 0) > {MOST_TOKENS}",
         f"{_NO_ANSWER} = 1 AND count(CASE WHEN kind = 'model' THEN 1 END) > 0",
     )
 )
@@ -135,6 +149,13 @@ MAY_RESUME = (
 """Condition for a trace of ``facts`` that may resume another one: it has to be read if any was interrupted."""
 
 
+REPEATING = (
+    "SELECT trace_id FROM (SELECT trace_id, kind, tool, failure_type, CASE WHEN kind = 'tool' AND arguments NOT LIKE '\"%'"
+    " THEN arguments ELSE '' END AS given FROM facts WHERE kind IN ('tool', 'model')) AS calls"
+    " GROUP BY trace_id, kind, tool, given HAVING (kind = 'tool' AND count(*) >= "
+    f"{LOOP}) OR (count(*) > 1 AND count(failure_type) > 0)"
+)
+"""Traces of ``facts`` that may have loops or retries: those, and some in which nothing but texts was given, or nothing."""
 _CALLED = f"coalesce(nullif(fact.request_model, ''), nullif(fact.response_model, ''), '{UNKNOWN}')"
 
 
@@ -186,9 +207,21 @@ def runs_of(dialect: Dialect) -> str:
     lists = ", ".join(f"{dialect.names.format(*parts)} AS {column}" for column, parts in names.items())
     return (
         f"SELECT fact.trace_id AS run_number, fact.trace_id AS trace_id, {roots}, {tokens}, {lists},"
-        " count(*) - 1 AS step_count, false AS interrupted, NULL AS interrupted_for"
+        " max(CASE WHEN fact.kind = 'tool' AND fact.failure_type IS NOT NULL AND NOT fact.abandoned THEN 1 ELSE 0 END) = 1"
+        " AS has_tool_errors, false AS has_loop, 0 AS retries, 0 AS cost_pico_usd, 0 AS priced_calls,"
+        " nullif(0, 0) AS first_chunk_at_ns, count(*) - 1 AS step_count, false AS interrupted, NULL AS interrupted_for"
         " FROM usual_facts AS fact GROUP BY fact.trace_id"
     )
+
+
+def without_prices(dialect: Dialect) -> Dialect:
+    """Return a dialect by which all calls with tokens are without a price."""
+    model = "coalesce(nullif(request_model, ''), nullif(model, ''), '')"
+    unpriced = (
+        f"SELECT CASE WHEN {model} = '' THEN '{UNKNOWN}' ELSE {dialect.name_of(model, NAME_CHARACTERS)} END AS model"
+        f" FROM (SELECT * FROM chosen_spans) AS span WHERE kind = 'model' AND ({_COUNTED_TOKENS})"
+    )
+    return replace(dialect, unpriced=unpriced)
 
 
 def steps_of() -> str:
@@ -199,6 +232,7 @@ def steps_of() -> str:
         " fact.start_ns AS started_at_ns, fact.end_ns AS ended_at_ns, fact.abandoned AS abandoned, false AS paused,"
         " fact.failure_type AS error_type, fact.error_category AS error_category, fact.error_message AS error_message,"
         f" fact.request_model AS request_model, fact.response_model AS model, true AS is_innermost,"
+        " false AS is_loop, false AS is_retry, 0 AS cost_pico_usd, 0 AS priced_calls, nullif(0, 0) AS first_chunk_at_ns,"
         f" {', '.join(f'fact.{field} AS {field}' for field in TOKEN_FIELDS)}"
         " FROM usual_facts AS fact WHERE fact.parent_span_id <> ''"
     )

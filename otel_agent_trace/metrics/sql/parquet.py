@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from otel_agent_trace.metrics.sql.dialects import DUCKDB
+from otel_agent_trace.metrics.sql.aggregates import ARE_FEW_TOKENS
+from otel_agent_trace.metrics.sql.dialects import DUCKDB, Dialect
 from otel_agent_trace.metrics.sql.statements import IS_WHOLE, Key, load, statements
 from otel_agent_trace.metrics.strata import Strata
+from otel_agent_trace.prices import Prices, PricesGiven
 from otel_agent_trace.query import RunQuery, score_name_in
 from otel_agent_trace.sources.parquet.conditions import STATUS, condition_of
+from otel_agent_trace.sources.parquet.schema import prices_of
 from otel_agent_trace.sources.parquet.selection import opened_database
 
 _FETCHED_ROWS = 10_000
@@ -17,15 +20,22 @@ _FIELDS = {
     "agent": "agent_name",
     "user_id": "user_id",
     "session_id": "session_id",
+    "user": "user_id",
+    "session": "session_id",
     "service": "service_name",
+    "version": "service_version",
     "status": STATUS,
     "environment": "environment",
 }
 _PROMPTS = ("prompt_name", "prompt_version")
+_LISTS = {"tag": "tags", "tool": "tools", "provider": "providers"}
 _MAPS = ("metadata", "resource")
+_IS_COUNTED = f"{IS_WHOLE} AND priced_calls IS NOT NULL AND {ARE_FEW_TOKENS}"
 
 
-def count_parquet(folder: str, query: RunQuery, strata: Strata, *, replays: bool) -> list[int] | None:
+def count_parquet(
+    folder: str, query: RunQuery, strata: Strata, *, replays: bool, prices: PricesGiven = None
+) -> list[int] | None:
     """Count the runs of a folder that a query selects, and return the numbers of those that have to be read.
 
     Returns None, and counts nothing, where SQL cannot select exactly these.
@@ -35,6 +45,7 @@ def count_parquet(folder: str, query: RunQuery, strata: Strata, *, replays: bool
         query: the filters; order and limit must be None.
         strata: the tallies to count in, which have the width of buckets and the keys of groups.
         replays: whether runs that are replays of others count too.
+        prices: as for `compute_metrics`; the export has the costs by its own, so these have to be the same.
 
     Raises:
         SourceError: a file is missing, damaged, or not of an export.
@@ -44,11 +55,13 @@ def count_parquet(folder: str, query: RunQuery, strata: Strata, *, replays: bool
     keys = [key_of(name) for name in strata.by]
     if not condition.is_exact or query.limit is not None or None in keys:
         return None
+    if Prices.of(prices).version != prices_of(folder):
+        return None
     with opened_database(folder) as connection:
         where = condition.sql if replays else f"({condition.sql}) AND replay_of IS NULL"
-        sampled = f"SELECT run_number FROM runs WHERE ({where}) AND NOT {IS_WHOLE} ORDER BY run_number"
+        sampled = f"SELECT run_number FROM runs WHERE ({where}) AND NOT ({_IS_COUNTED}) ORDER BY run_number"
         numbers = connection.execute(sampled, condition.parameters or None).fetchall()
-        choose(connection, f"({where}) AND {IS_WHOLE}", condition.parameters)
+        choose(connection, f"({where}) AND {_IS_COUNTED}", condition.parameters)
         count(connection, strata, [key for key in keys if key is not None])
     return [number for (number,) in numbers]
 
@@ -65,9 +78,11 @@ def choose(connection: Any, where: str, parameters: dict[str, Any]) -> None:
         connection.execute(f"CREATE TEMP VIEW chosen_{table} AS SELECT * FROM {table}{chosen}")
 
 
-def count(connection: Any, strata: Strata, keys: Sequence[Key], *, with_scores: bool = True) -> None:
+def count(
+    connection: Any, strata: Strata, keys: Sequence[Key], dialect: Dialect = DUCKDB, *, with_scores: bool = True
+) -> None:
     """Count the chosen runs."""
-    for statement in statements(DUCKDB, keys, strata, with_scores=with_scores):
+    for statement in statements(dialect, keys, strata, with_scores=with_scores):
         result = connection.execute(statement.sql, dict(statement.parameters) or None)
         while rows := result.fetchmany(_FETCHED_ROWS):
             load(strata, statement, rows)
@@ -77,8 +92,8 @@ def key_of(name: str) -> Key | None:
     """Return a key of groups, which is one that `metrics.groups` knows; None for one that SQL cannot group by."""
     if name in _FIELDS:
         return Key(name, text=_FIELDS[name])
-    if name == "tag":
-        return _of_several(name, "SELECT run_number, unnest(tags) AS text, NULL AS type FROM chosen_runs")
+    if name in _LISTS:
+        return _of_several(name, f"SELECT run_number, unnest({_LISTS[name]}) AS text, NULL AS type FROM chosen_runs")
     if name == "model":
         return Key(name, rows=_MODELS)
     if name in _PROMPTS:

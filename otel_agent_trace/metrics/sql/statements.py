@@ -8,15 +8,24 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from otel_agent_trace.categories import category_of_type
-from otel_agent_trace.metrics.accumulate import CATEGORY_OF_STATUS, NAME_CHARACTERS, name_or_unknown, shortened
+from otel_agent_trace.metrics.accumulate import CATEGORY_OF_STATUS
 from otel_agent_trace.metrics.groups import group_name
 from otel_agent_trace.metrics.series import FIRST_MONDAY_NS
-from otel_agent_trace.metrics.sql.aggregates import CALLS, COUNTED_RUNS, COUNTED_STEPS, OUTCOMES, Aggregate, Aggregates
+from otel_agent_trace.metrics.sql.aggregates import (
+    CALLS,
+    COUNTED_RUNS,
+    COUNTED_STEPS,
+    FIRST_CHUNKS,
+    OUTCOMES,
+    Aggregate,
+    Aggregates,
+)
 from otel_agent_trace.metrics.sql.dialects import Dialect
 from otel_agent_trace.metrics.strata import LEAST_PROBABILITY, WHOLE, Strata
 from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import READ_CHARACTERS, Occurrences, RunTally, ScoreTally, normalised
 from otel_agent_trace.model import RunStatus
+from otel_agent_trace.runs.names import NAME_CHARACTERS, name_or_unknown, shortened
 from otel_agent_trace.sources.parquet.values import value_of
 
 _COUNTED = f"counted_runs AS ({COUNTED_RUNS}), counted_steps AS ({COUNTED_STEPS})"
@@ -67,17 +76,23 @@ def statements(
     Without `with_scores` the engine has none, and no column of them. `tables` are what a statement has to define first.
     """
     made = _Statements(dialect, tables)
-    yield made.of_agents()
+    yield made.of_agents(OUTCOMES)
+    yield made.of_agents(FIRST_CHUNKS)
+    yield made.of_unpriced()
     yield made.of_steps_per_run()
-    yield made.of_calls()
+    yield made.of_calls(CALLS)
+    yield made.of_calls(FIRST_CHUNKS)
     yield made.of_nested_runs()
     yield from made.of_errors()
     yield from made.of_scores() if with_scores else ()
+    tallies = [tally for _, tally in strata.sample().parts]
+    has_chunks = any(tally.outcomes.first_chunk_ns.count for tally in tallies)
+    has_scores = any(len(tally.scores.items()) for tally in tallies)
+    counted = (OUTCOMES, FIRST_CHUNKS) if has_chunks else (OUTCOMES,)
     if strata.bucket_ns is not None:
-        yield made.of_series(strata.bucket_ns)
-    has_scores = any(len(tally.scores.items()) for _, tally in strata.sample().parts)
+        yield from (made.of_series(aggregates, strata.bucket_ns) for aggregates in counted)
     for key in keys:
-        yield made.of_groups(key)
+        yield from (made.of_groups(aggregates, key) for aggregates in counted)
         yield from made.of_scores(key) if has_scores else ()
 
 
@@ -87,36 +102,42 @@ class _Statements:
     def __init__(self, dialect: Dialect, tables: str) -> None:
         self._dialect, self._tables = dialect, tables
 
-    def of_agents(self) -> Statement:
+    def of_agents(self, aggregates: Aggregates) -> Statement:
         def add(tally: RunTally, agent: str, *values: Any) -> None:
             name = name_or_unknown(agent)
             for outcomes in (tally.outcomes, tally.agents.at(name).outcomes):
-                _add(OUTCOMES.rows, outcomes, values)
+                _add(aggregates.rows, outcomes, values)
 
-        return self._counted([self._name("agent_name")], OUTCOMES, "counted_runs", add)
+        return self._counted([self._name("agent_name")], aggregates, "counted_runs", add)
 
-    def of_series(self, bucket_ns: int) -> Statement:
+    def of_unpriced(self) -> Statement:
+        def add(tally: RunTally, model: str, calls: int) -> None:
+            tally.unpriced.at(model).count += calls
+
+        return self._grouped(["model"], ["count(*)"], f"({self._dialect.unpriced}) AS unpriced_calls", add)
+
+    def of_series(self, aggregates: Aggregates, bucket_ns: int) -> Statement:
         since = f"(started_at_ns - {FIRST_MONDAY_NS})"
         start = f"started_at_ns - (({since} % {bucket_ns}) + {bucket_ns}) % {bucket_ns}"
 
         def add(tally: RunTally, start_ns: int, *values: Any) -> None:
-            _add(OUTCOMES.rows, tally.series.at(start_ns), values)
+            _add(aggregates.rows, tally.series.at(start_ns), values)
 
-        return self._counted([start], OUTCOMES, "counted_runs", add)
+        return self._counted([start], aggregates, "counted_runs", add)
 
-    def of_groups(self, key: Key) -> Statement:
+    def of_groups(self, aggregates: Aggregates, key: Key) -> Statement:
         def add(tally: RunTally, text: str | None, type_text: str | None, *values: Any) -> None:
-            _add(OUTCOMES.rows, tally.groups[key.name].at(_name_of_group(text, type_text)).outcomes, values)
+            _add(aggregates.rows, tally.groups[key.name].at(_name_of_group(text, type_text)).outcomes, values)
 
-        return self._counted([key.text, key.type], OUTCOMES, key.runs, add, key.parameters)
+        return self._counted([key.text, key.type], aggregates, key.runs, add, key.parameters)
 
-    def of_calls(self) -> Statement:
+    def of_calls(self, aggregates: Aggregates) -> Statement:
         def add(tally: RunTally, kind: str, name: str, *values: Any) -> None:
             table = tally.tools if kind == "tool" else tally.models
-            _add(CALLS.rows, table.at(name_or_unknown(name)), values)
+            _add(aggregates.rows, table.at(name_or_unknown(name)), values)
 
-        rows = "counted_steps WHERE kind IN ('tool', 'model')"
-        return self._counted(["kind", self._name("call_name")], CALLS, rows, add)
+        rows = "(SELECT * FROM counted_steps WHERE kind IN ('tool', 'model')) AS calls"
+        return self._counted(["kind", self._name("call_name")], aggregates, rows, add)
 
     def of_steps_per_run(self) -> Statement:
         def add(tally: RunTally, steps: int, runs: int) -> None:
@@ -183,7 +204,7 @@ class _Statements:
         expressions = [
             expression.format(wide=self._dialect.wide) for row in aggregates.rows for expression in row.expressions
         ]
-        return self._grouped(names, expressions, rows, add, parameters, bins=bins)
+        return self._grouped(names, expressions, f"{rows} WHERE {aggregates.where}", add, parameters, bins=bins)
 
     def _grouped(
         self,

@@ -16,6 +16,7 @@ from otel_agent_trace.sources.parquet.packages import pyarrow
 RUNS, SPANS = "runs.parquet", "spans.parquet"
 _FORMAT_KEY, _FORMAT = b"otel_agent_trace.parquet", b"1"
 _EXPORT_KEY = b"otel_agent_trace.export_id"
+_PRICES_KEY = b"otel_agent_trace.prices"
 
 _TIMES = {
     "started_at": "time",
@@ -25,7 +26,7 @@ _TIMES = {
     "duration_s": "double",
     "first_chunk_at_ns": "int",
 }
-_USED = dict.fromkeys(TOKEN_FIELDS, "int") | {"cost_usd": "double"}
+_USED = dict.fromkeys(TOKEN_FIELDS, "int") | {"cost_usd": "double", "cost_pico_usd": "int", "priced_calls": "int"}
 _ERROR = {"error_type": "text", "error_message": "text", "error_category": "text"}
 _ATTRIBUTES = {"attributes": "map", "attribute_types": "map"}
 
@@ -47,7 +48,11 @@ RUN_COLUMNS = {
     **_ERROR,
     "model": "text",
     **_USED,
+    "unpriced": "texts",
     "step_count": "int",
+    "has_loop": "bool",
+    "retries": "int",
+    "has_tool_errors": "bool",
     "user_id": "text",
     "session_id": "text",
     "service_name": "text",
@@ -62,6 +67,7 @@ RUN_COLUMNS = {
     "tools": "texts",
     "failed_tools": "texts",
     "models": "texts",
+    "providers": "texts",
     "services": "texts",
     "scores": "scores",
     "metadata": "map",
@@ -72,8 +78,10 @@ RUN_COLUMNS = {
 }
 """Column of ``runs.parquet`` → its type; they are fields of `AgentRun`, and what is known of all that is below it.
 
-`run_ids`, `tools`, `failed_tools`, `models`, `services`, `scores`, `step_count` and the tokens are of the run and of its
-sub-agents; the tokens are those of `usage`, none of which counts twice, the scores those that count.
+`run_ids`, `tools`, `failed_tools`, `models`, `providers`, `services`, `scores`, `step_count`, the tokens and the cost are of
+the run and of its sub-agents; the tokens are those of `usage`, none of which counts twice, the scores those that count.
+`cost_pico_usd` is the cost in 1e-12 dollars, `priced_calls` of how many calls; it is NULL where the cost does not fit.
+`unpriced` has the model of each call without a price, `retries` are calls, `providers` are empty for calls without one.
 """
 
 SPAN_COLUMNS = {
@@ -97,6 +105,8 @@ SPAN_COLUMNS = {
     "request_model": "text",
     **_USED,
     "is_innermost": "bool",
+    "is_loop": "bool",
+    "is_retry": "bool",
     "prompt_name": "text",
     "prompt_version": "text",
     "sampling_probability": "double",
@@ -121,7 +131,9 @@ SPAN_COLUMNS = {
 """Column of ``spans.parquet`` → its type. Fields of `AgentStep` first, without a value for the span of an outermost run.
 
 `agent_name` is that of a sub-agent, for a step of kind agent; `is_innermost` whether the tokens of a call count, since it
-wraps no other call that has some; `sampling_probability` that of the outermost run. The rest, from `span_name` on, is the span itself.
+wraps no other call that has some; `is_loop` is true for one call of a tool that looped in its outermost run.
+The cost of a tool is that of the model calls below it; where a tool is below itself, one of the two steps has it.
+`sampling_probability` is that of the outermost run. The rest, from `span_name` on, is the span itself.
 """
 
 
@@ -130,12 +142,13 @@ def is_parquet_folder(path: str) -> bool:
     return os.path.isfile(os.path.join(path, RUNS))
 
 
-def schema_of(columns: dict[str, str], export_id: str) -> Any:
-    """Return the schema of a file with some columns, with the marks of an export."""
+def schema_of(columns: dict[str, str], export_id: str, prices: str) -> Any:
+    """Return the schema of a file with some columns, with the marks of an export: its id, and the version of its prices."""
     pa = pyarrow()
     types = _types(pa)
+    marks = {_FORMAT_KEY: _FORMAT, _EXPORT_KEY: export_id.encode(), _PRICES_KEY: prices.encode()}
     fields = [pa.field(name, types[kind]) for name, kind in columns.items()]
-    return pa.schema(fields, metadata={_FORMAT_KEY: _FORMAT, _EXPORT_KEY: export_id.encode()})
+    return pa.schema(fields, metadata=marks)
 
 
 def _types(pa: Any) -> dict[str, Any]:
@@ -185,7 +198,7 @@ def opened(folder: str, name: str) -> Any:
         raise damaged(path, error) from error
     columns = RUN_COLUMNS if name == RUNS else SPAN_COLUMNS
     found = file.schema_arrow
-    if (found.metadata or {}).get(_FORMAT_KEY) != _FORMAT or not found.equals(schema_of(columns, "")):
+    if (found.metadata or {}).get(_FORMAT_KEY) != _FORMAT or not found.equals(schema_of(columns, "", "")):
         file.close()
         msg = f"{path}: a Parquet file that 'otel-agent-trace export --to parquet' of this version has not written"
         raise SourceError(msg)
@@ -196,6 +209,18 @@ def export_id_of(file: Any) -> bytes:
     """Return the id of the export that a file belongs to, which is the same in both of its files."""
     found: bytes = file.schema_arrow.metadata.get(_EXPORT_KEY, b"")
     return found
+
+
+def prices_of(folder: str) -> str:
+    """Return the version of the prices that an export was made with.
+
+    Raises:
+        SourceError: as `opened` does.
+        ConfigurationError: pyarrow is not installed.
+    """
+    with opened(folder, RUNS) as file:
+        found: bytes = file.schema_arrow.metadata.get(_PRICES_KEY, b"")
+    return found.decode()
 
 
 def damaged(path: str, error: Exception) -> SourceError:

@@ -27,20 +27,21 @@ def has_loop(calls: Sequence[AgentStep]) -> bool:
     return any(count >= LOOP for key, count in inputs.items() if key is not None)
 
 
-def retries_among(calls: Sequence[AgentStep], has_failed: Callable[[AgentStep], bool]) -> int:
-    """Return how many calls of one tool or model in a run are retries.
+def retries_among(calls: Sequence[AgentStep], has_failed: Callable[[AgentStep], bool]) -> list[AgentStep]:
+    """Return the calls among those of one tool or model in a run that are retries.
 
     A call is a retry if the latest of those with the same input that began before it had failed by then.
     """
     if len(calls) < 2 or not any(map(has_failed, calls)):
-        return 0
-    retries = 0
+        return []
+    retries: list[AgentStep] = []
     latest: dict[bytes, AgentStep] = {}
     for call in sorted(calls, key=lambda call: (call.started_at_ns, _end_of(call), has_failed(call))):
         key = _input_of(call)
         if key is not None:
             earlier = latest.get(key)
-            retries += earlier is not None and has_failed(earlier) and _end_of(earlier) <= call.started_at_ns
+            if earlier is not None and has_failed(earlier) and _end_of(earlier) <= call.started_at_ns:
+                retries.append(call)
             latest[key] = call
     return retries
 
