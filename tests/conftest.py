@@ -25,8 +25,8 @@ _ANYWHERE = settings(deadline=None, suppress_health_check=_SLOW_IS_FINE)
 # Whoever checks a change gets the same examples each time; "explore" looks for what nobody has seen.
 settings.register_profile("fast", _ANYWHERE, max_examples=20, derandomize=True)
 settings.register_profile("quick", _ANYWHERE, max_examples=5, derandomize=True)
-# As many as by default, whatever was found before.
-settings.register_profile("ci", _ANYWHERE, max_examples=20, derandomize=True, database=None)
+# Fewer than by default, as CI has little time.
+settings.register_profile("ci", _ANYWHERE, max_examples=12, derandomize=True, database=None)
 settings.register_profile("explore", _ANYWHERE, max_examples=2000, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
