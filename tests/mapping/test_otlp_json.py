@@ -20,9 +20,6 @@ from tests.support.span_strategies import (
     records,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
-
-
 # ── there and back ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -41,8 +41,6 @@ from tests.support.otlp_receivers import records_of
 from tests.support.span_strategies import otlp_records, records
 from tests.support.waiting import DEADLOCK_S
 
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
-
 
 def read_officially(data: bytes) -> list[SpanRecord]:
     """The spans as the official classes read them."""

@@ -215,7 +215,6 @@ def carried(value: Any) -> Any:
     return decode_text(encoded.text, json.loads(msgspec.json.encode(encoded.tag)))
 
 
-@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @given(models())
 def test_registered_models_come_back(value: Any) -> None:
     for cls in KNOWN:

@@ -39,7 +39,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 STEP_ERROR = StepError(type="E", message="m")
 FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 

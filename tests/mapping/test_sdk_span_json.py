@@ -32,8 +32,6 @@ from otel_agent_trace.formats.sdk_span import SdkReader
 from otel_agent_trace.formats.sdk_span_json import SdkSpanEncoder, _Conversations
 from tests.support.strategies import texts
 
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
-
 
 class Ended(SpanProcessor):
     """Keeps the last span that has ended."""

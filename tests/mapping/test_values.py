@@ -33,8 +33,6 @@ from tests.support.exact_comparison import assert_alike, difference
 from tests.support.hostile_values import HOSTILE
 from tests.support.strategies import Aliased, Celsius, Pair, Point, Tag, Unregistered, texts, values
 
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
-
 
 def refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")

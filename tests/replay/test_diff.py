@@ -321,7 +321,6 @@ def test_every_step_is_there_once(a: AgentRun, b: AgentRun) -> None:
     assert sorted(theirs) == sorted(str(each.step_id) for each in b.steps)
 
 
-@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(deadline=None, max_examples=15)
 @given(agent_runs("a"), agent_runs("b"))
 def test_as_json(a: AgentRun, b: AgentRun) -> None:

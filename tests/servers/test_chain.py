@@ -40,7 +40,6 @@ from tests.support.server_fixtures import StartCollector, StartJaeger
 from tests.support.strategies import Run, runs
 from tests.support.waiting import DEADLOCK_S, wait_until
 
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 _EXAMPLES = settings().max_examples
 FINISHED, UNFINISHED = _EXAMPLES * 5 // 7, max(_EXAMPLES // 4, 7)
 """Numbers of runs of each protocol; of fewer unfinished ones, none may have a step that ended."""

@@ -34,7 +34,6 @@ from tests.support.sample_runs import BEGAN_NS, fail_on_problem, make_run, of_se
 from tests.support.strategies import Run, runs
 from tests.support.waiting import DEADLOCK_S, wait_until
 
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 LEGACY_LOST = ("flags", "links", "attributes", "events")
 """What the legacy interface changes: arrays become texts, links gain an attribute and lose theirs."""
 LOST = LEGACY_LOST if OLDER else ()
