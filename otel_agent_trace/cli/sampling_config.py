@@ -11,10 +11,9 @@ from typing import Any
 import click
 
 from otel_agent_trace import semconv
-from otel_agent_trace.policies.tail_sampling import TailSampling
+from otel_agent_trace.policies.tail_sampling import SAMPLING_VARIABLE, TailSampling, sampling_in
 from otel_agent_trace.query import duration_ns
 
-_VARIABLE = "OTEL_AGENT_TRACE_SAMPLING"
 _TIMES = ("wait_s", "keep_slower_than_s")
 _HEAD = """\
 # Keeps whole traces, by the policy
@@ -48,7 +47,8 @@ def command(**given: Any) -> None:
     The policy is that of $OTEL_AGENT_TRACE_SAMPLING, or the default one, changed by the options. TIME is seconds, or 200ms,
     1.5s, 2m.
     """
-    policy = TailSampling.parse(os.environ.get(_VARIABLE, ""))
+    is_named = bool(os.environ.get(SAMPLING_VARIABLE, "").strip())
+    policy = sampling_in(os.environ) or TailSampling(rest=1.0 if is_named else 0.1)
     changes = {name: value for name, value in given.items() if value not in (None, ())}
     for name in _TIMES:
         if name in changes:

@@ -16,6 +16,8 @@ from otel_agent_trace.policies.trace_facts import TraceFacts
 from otel_agent_trace.sampling import NEVER, threshold_of
 from otel_agent_trace.span import SpanRecord
 
+SAMPLING_VARIABLE = "OTEL_AGENT_TRACE_SAMPLING"
+_OFF = ("", "false", "0", "off")
 _AGENTS_BETWEEN = "|"
 _MOST_S = 1e9
 _MOST_BYTES = 1 << 50
@@ -114,6 +116,22 @@ class TailSampling(Gate, msgspec.Struct, frozen=True, kw_only=True):
     def decide(self, spans: Sequence[SpanRecord], *, is_over: bool) -> bool | None:
         """Return None: the pipeline decides by `threshold`, which needs no records."""
         return None
+
+
+def sampling_in(environ: Mapping[str, str]) -> TailSampling | None:
+    """Return the policy that an environment names, None if it names none.
+
+    Raises:
+        ConfigurationError: it is not valid.
+    """
+    text = environ.get(SAMPLING_VARIABLE, "").strip()
+    if text.lower() in _OFF:
+        return None
+    try:
+        return TailSampling.parse(text)
+    except ConfigurationError as error:
+        msg = f"{SAMPLING_VARIABLE}: {error}"
+        raise ConfigurationError(msg) from error
 
 
 def _value_of(name: str, text: str) -> Any:

@@ -9,11 +9,10 @@ from typing import Literal
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
 from otel_agent_trace.pipeline import Gate, Policy, checked_policies
-from otel_agent_trace.policies.tail_sampling import TailSampling
+from otel_agent_trace.policies.tail_sampling import TailSampling, sampling_in
 
 Sampling = TailSampling | Literal[False] | None
 """Policy by which traces are sampled; False for none, None for that of the environment."""
-VARIABLE = "OTEL_AGENT_TRACE_SAMPLING"
 
 
 def with_sampling(policies: Iterable[Policy | Gate], sampling: Sampling) -> tuple[Policy | Gate, ...]:
@@ -27,7 +26,7 @@ def with_sampling(policies: Iterable[Policy | Gate], sampling: Sampling) -> tupl
     given = checked_policies(policies)
     has_gate = bool(given) and isinstance(given[-1], Gate)
     if sampling is None:
-        policy = None if has_gate else _of_environment()
+        policy = None if has_gate else sampling_in(os.environ)
     elif sampling is False:
         policy = None
     elif not isinstance(sampling, TailSampling):
@@ -39,19 +38,3 @@ def with_sampling(policies: Iterable[Policy | Gate], sampling: Sampling) -> tupl
     else:
         policy = sampling
     return given if policy is None else (*given, policy)
-
-
-def _of_environment() -> TailSampling | None:
-    """Return the policy of the environment, None if there is none.
-
-    Raises:
-        ConfigurationError: it is not valid.
-    """
-    text = os.environ.get(VARIABLE, "").strip()
-    if text.lower() in ("", "false", "0", "off"):
-        return None
-    try:
-        return TailSampling.parse(text)
-    except ConfigurationError as error:
-        msg = f"{VARIABLE}: {error}"
-        raise ConfigurationError(msg) from error
