@@ -19,6 +19,7 @@ from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.sources import FilesSource, Progress, name_of, open_source
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.compaction import tidy
+from otel_agent_trace.store.dropped_counts import note_removal
 from otel_agent_trace.store.names import StoreFiles, store_of
 from otel_agent_trace.store.replacing import check_writers
 from otel_agent_trace.store.sharing import one_at_a_time
@@ -29,8 +30,8 @@ PLACES: tuple[Callable[[str, Selection, bool], Removal], ...] = (remove_from_fil
 
 Each is called with the real path of a file of the source, the selection, and whether to change anything.
 """
-STORE_PLACES: tuple[Callable[[StoreFiles], object], ...] = (remove_index, remove_unnamed_media)
-"""Functions that remove from what lies beside a store what its files no longer have, after they were changed."""
+STORE_PLACES: tuple[Callable[[StoreFiles], object], ...] = (remove_index, remove_unnamed_media, note_removal)
+"""Functions that change what lies beside a store, after runs were removed from its files."""
 
 
 class Forgotten(msgspec.Struct, frozen=True):

@@ -14,7 +14,9 @@ from otel_agent_trace.store.sharing import open_regular
 
 
 def read_dropped(files: StoreFiles) -> list[DroppedTraces]:
-    """Return how many traces sampling has dropped from a store, by agent, status and hour."""
+    """Return how many traces sampling has dropped from a store, by agent, status and hour; none once runs were removed."""
+    if os.path.lexists(files.removals):
+        return []
     in_journals = _dropped_in_journals(files)
     counts, added = read_counts(files)  # after the journals, which are removed when they are added
     found = [one for name, dropped in in_journals.items() if name not in added for one in dropped.values()]

@@ -96,6 +96,17 @@ class DroppedFile:
                 file.close()
 
 
+def note_removal(files: StoreFiles) -> None:
+    """Note that runs were removed from a store: counts of what was dropped beside them are no counts of what is left.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if os.path.isdir(files.sampling_folder):
+        with open(files.removals, "ab"):
+            pass
+
+
 def read_counts(files: StoreFiles) -> tuple[list[DroppedTraces], Collection[str]]:
     """Count the traces that sampling dropped, without those in journals of dead processes.
 

@@ -74,6 +74,11 @@ class StoreFiles(msgspec.Struct, frozen=True):
         return os.path.join(self.sampling_folder, "decisions")
 
     @property
+    def removals(self) -> str:
+        """Return the path of the file that is there once runs were removed, so that counts of dropped traces do not fit."""
+        return os.path.join(self.sampling_folder, "removals")
+
+    @property
     def total(self) -> str:
         """Return the path of the counts of dropped traces that were added up."""
         return os.path.join(self.sampling_folder, "total.json")

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.store.dropped_counts import note_removal
 from otel_agent_trace.store.media import MediaFolder
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles, closed_at
 from otel_agent_trace.store.settings import StoreSettings
@@ -82,6 +83,7 @@ def _remove(files: StoreFiles, path: str) -> bool:
         for each in (path.removesuffix(COMPRESSED), path):  # a plain one may be left beside a compressed one
             if os.path.lexists(each) and not remove_unused(each):
                 return False
+        note_removal(files)
         if named:
             with suppress(SourceError):  # what cannot be read may name them too
                 remove_unnamed_media(files, among=named)

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_agent_trace import AgentTracer, FileBackend, SpanRecord, TailSampling, load_runs
+from otel_agent_trace import AgentTracer, FileBackend, RunQuery, SpanRecord, TailSampling, load_runs
+from otel_agent_trace.forgetting import prune
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.formats.otlp_json_sampling import sampled, with_sampling
@@ -163,6 +164,34 @@ def test_counts_by_agent_status_and_hour(store: str) -> None:
     compact(StoreFiles(store), StoreSettings())
     assert StoreFiles(store).counts() == {}
     assert FilesSource([store]).dropped() == before
+
+
+def test_counts_are_no_counts_of_what_is_left_of_a_store(store: str) -> None:
+    tracer = AgentTracer(backend=FileBackend(store), sampling=NOTHING)
+    run(tracer)
+    run(tracer, "b", error=True)
+    tracer.close()
+    problems: list[Any] = []
+    assert len(read_dropped(StoreFiles(store))) == 1
+    prune(store, RunQuery(agent="nobody"), apply=True, on_problem=problems.append)
+    assert len(read_dropped(StoreFiles(store))) == 1
+    prune(store, RunQuery(agent="b"), apply=False, on_problem=problems.append)
+    assert len(read_dropped(StoreFiles(store))) == 1
+    prune(store, RunQuery(agent="b"), apply=True, on_problem=problems.append)
+    assert read_dropped(StoreFiles(store)) == []
+
+
+def test_retention_removes_runs_as_well(store: str) -> None:
+    backend = FileBackend(store, rotate_bytes=1024)
+    tracer = AgentTracer(backend=backend, sampling=NOTHING)
+    for _ in range(3):
+        run(tracer)
+        run(tracer, error=True)
+    tracer.close()
+    compact(StoreFiles(store), StoreSettings())
+    assert read_dropped(StoreFiles(store))
+    compact(StoreFiles(store), StoreSettings(keep_bytes=1))
+    assert read_dropped(StoreFiles(store)) == []
 
 
 def dropped(number: int = 0) -> DroppedTraces:
