@@ -323,6 +323,6 @@ def test_commands_give_what_filtering_by_hand_gives(runs: list[AgentRun], query:
 
 @pytest.mark.parametrize("name", sorted(RunQuery.__struct_fields__))
 def test_every_field_is_tried(name: str) -> None:
-    """Here, or by examples in `test_query.py` and `test_filters.py`."""
-    elsewhere = {"user_id", "service", "tag", "run_id", "newest_first"}
+    """Here, or by examples in `test_query.py`, `test_filters.py`, and for prices in `store/test_index.py`."""
+    elsewhere = {"user_id", "service", "tag", "run_id", "newest_first", "prices"}
     assert name in {*VALUES, *elsewhere, "sort", "limit"}
