@@ -146,6 +146,7 @@ def test_little_memory_is_held_of_open_traces(store: str) -> None:
 # ── counts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@needs_locks
 def test_counts_by_agent_status_and_hour(store: str) -> None:
     tracer = AgentTracer(backend=FileBackend(store), sampling=TailSampling(rest=0, keep_errors=False))
     for name, error in (("a", False), ("a", False), ("a", True), ("b", False)):
@@ -202,6 +203,7 @@ def total_of(files: StoreFiles) -> int:
     return sum(one.traces for one in read_dropped(files))
 
 
+@needs_locks
 def test_a_kill_while_counts_are_added_counts_nothing_twice(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a file is removed, the total names it."""
     files = StoreFiles(store)
@@ -223,6 +225,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@needs_locks
 def test_files_of_counts_are_bounded(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("otel_agent_trace.store.dropped_counts._FULL_LINES", 5)
     monkeypatch.setattr("otel_agent_trace.store.dropped_counts._MOST_COUNTS", 3)
