@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+NS_PER_HOUR = 3600 * 10**9
 NEVER = 1 << 56
 """Threshold that no trace reaches."""
 _DIGITS = 14

@@ -6,20 +6,19 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from otel_agent_trace.forks import renewed_in_children
-from otel_agent_trace.formats.otlp_json_sampling import with_sampling
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.pipeline import Decided
 from otel_agent_trace.sampling import NEVER
 from otel_agent_trace.store.decisions import Decisions
 from otel_agent_trace.store.dropped_counts import DroppedFile
 from otel_agent_trace.store.journal import Journal
+from otel_agent_trace.store.journal_lines import LOGS, as_kept
 from otel_agent_trace.store.names import StoreFiles
 
 _APPENDED_BYTES = 1 << 20
 _MOST_BYTES = 64 << 20
 _LOST = "failed: held without a journal"
 _LOGS_KEPT = "logs kept"
-_LOG = b'{"resourceLogs"'
 
 
 class HeldLines:
@@ -89,12 +88,12 @@ class HeldLines:
         if decided.is_noted:
             self._decisions.note(trace_id, is_kept=True)
         lines = [*self._journal.held_lines(trace_id), *in_memory]
-        self._append_all(lines if threshold is None else [_sampled(line, threshold) for line in lines], sync)
+        self._append_all(lines if threshold is None else [as_kept(line, threshold) for line in lines], sync)
         self._journal.drop_trace(trace_id, held_only=True)
 
     def _append_all(self, lines: list[bytes], sync: bool) -> None:
         for part in _parts(lines):
-            logs = sum(line.startswith(_LOG) for line in part)
+            logs = sum(line.startswith(LOGS) for line in part)
             if self._append(b"".join(part), len(part) - logs, sync) and logs:
                 self._diagnostics.count(_LOGS_KEPT, logs)
 
@@ -106,10 +105,6 @@ class HeldLines:
         """Close the files of counts and decisions."""
         self._dropped.close()
         self._decisions.close()
-
-
-def _sampled(line: bytes, threshold: int) -> bytes:
-    return line if line.startswith(_LOG) else with_sampling(line, threshold)
 
 
 def _parts(lines: list[bytes]) -> Iterator[list[bytes]]:

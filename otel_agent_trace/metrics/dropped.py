@@ -10,9 +10,8 @@ from otel_agent_trace.metrics.tally import OutcomeTally, RunTally
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.query import INTERRUPTED, RunQuery
 from otel_agent_trace.runs.names import UNKNOWN, shortened
-from otel_agent_trace.sampling import DroppedTraces
+from otel_agent_trace.sampling import NS_PER_HOUR, DroppedTraces
 
-HOUR_NS = 3600 * 1_000_000_000
 COUNTED_KEYS = ("agent", "status")
 """Keys of groups in which it is known how many runs were dropped."""
 _COUNTED_FILTERS = {"agent", "status", "since", "until"}
@@ -20,7 +19,7 @@ _COUNTED_FILTERS = {"agent", "status", "since", "until"}
 
 def are_buckets_counted(bucket_ns: int) -> bool:
     """Return whether it is known how many runs were dropped in each bucket of a width: whole hours."""
-    return bucket_ns % HOUR_NS == 0
+    return bucket_ns % NS_PER_HOUR == 0
 
 
 def count_dropped(tally: RunTally, dropped: DroppedTraces) -> None:
@@ -43,7 +42,7 @@ def _outcomes_of(tally: RunTally, dropped: DroppedTraces) -> Iterator[OutcomeTal
 def dropped_that_fit(counts: Iterable[DroppedTraces], query: RunQuery) -> list[DroppedTraces]:
     """Return the counts of the traces that a query would have selected; none where that is not known of all of them."""
     times_ns = [time_ns for time_ns in (query.since_ns, query.until_ns) if time_ns is not None]
-    if not query.given().keys() <= _COUNTED_FILTERS or any(time_ns % HOUR_NS for time_ns in times_ns):
+    if not query.given().keys() <= _COUNTED_FILTERS or any(time_ns % NS_PER_HOUR for time_ns in times_ns):
         return []
     return [count for count in counts if _fits(count, query)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -35,11 +36,7 @@ def to_arrow(report: MetricsReport) -> pa.Table:
     Raises:
         ConfigurationError: pyarrow is not installed.
     """
-    try:
-        import pyarrow as pa  # noqa: PLC0415 - of an extra
-    except ImportError as error:
-        msg = f'to_arrow needs pyarrow: pip install "otel-agent-trace[parquet]" ({error})'
-        raise ConfigurationError(msg) from error
+    pa = _imported("pyarrow", "to_arrow", "parquet")
     texts = [pa.field(name, pa.string()) for name in _TEXTS]
     numbers = [pa.field(name, pa.float64()) for name in _number_columns()]
     schema = pa.schema([*texts, pa.field(_START, pa.timestamp("us", tz="UTC")), *numbers])
@@ -52,16 +49,25 @@ def to_pandas(report: MetricsReport) -> pd.DataFrame:
     Raises:
         ConfigurationError: pandas is not installed.
     """
-    try:
-        import pandas as pd  # noqa: PLC0415 - of the program
-    except ImportError as error:
-        msg = f'to_pandas needs pandas: pip install "otel-agent-trace[pandas]" ({error})'
-        raise ConfigurationError(msg) from error
+    pd = _imported("pandas", "to_pandas", "pandas")
     rows = list(_rows(report))
     texts = {name: pd.Series([row.get(name) for row in rows], dtype="object") for name in _TEXTS}
     start = pd.Series(pd.to_datetime([row.get(_START) for row in rows], utc=True)).astype("datetime64[us, UTC]")
     numbers = {name: pd.Series([row.get(name) for row in rows], dtype="float64") for name in _number_columns()}
     return pd.DataFrame({**texts, _START: start, **numbers})
+
+
+def _imported(package: str, method: str, extra: str) -> Any:
+    """Return a package of an extra, which a method needs.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        msg = f'{method} needs {package}: pip install "otel-agent-trace[{extra}]" ({error})'
+        raise ConfigurationError(msg) from error
 
 
 def _rows(report: MetricsReport) -> Iterator[_Row]:

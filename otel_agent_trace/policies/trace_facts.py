@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
-from otel_agent_trace.sampling import DroppedTraces
+from otel_agent_trace.sampling import NS_PER_HOUR, DroppedTraces
 
 _NS_PER_S = 1e9
-_NS_PER_HOUR = 3600 * 10**9
 _WRITTEN_STATUSES = ("error", "timeout")
 INTERRUPTED = "interrupted"
 
@@ -68,7 +67,7 @@ class TraceFacts(msgspec.Struct):
 
     def counted(self) -> DroppedTraces:
         """Return the trace as the count of one."""
-        return DroppedTraces(self.agent, self.status, self.start_ns - self.start_ns % _NS_PER_HOUR, 1)
+        return DroppedTraces(self.agent, self.status, self.start_ns - self.start_ns % NS_PER_HOUR, 1)
 
 
 def _status(attributes: Mapping[str, Any], is_error: bool) -> str:

@@ -18,6 +18,7 @@ from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.dropped_counts import add_dead_files, add_journal
 from otel_agent_trace.store.frames import FrameError, decompressed
+from otel_agent_trace.store.journal_lines import LOGS
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import is_owner_alive, owner_of, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
@@ -28,7 +29,6 @@ MAX_JOURNAL_BYTES = 256 << 20
 """Most bytes of a journal that is folded; a larger one is none of ours."""
 _SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})",(?:"parentSpanId":"[0-9a-f]{16}",)?"kind"')
 """Beginning of a span as our encoders write it; the ids of links are not followed by a kind."""
-_LOGS = b'{"resourceLogs"'
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 16 << 10
 _GZIP = b"\x1f\x8b"
@@ -101,7 +101,7 @@ def left_open(files: StoreFiles, content: bytes, position: tuple[int, int, int] 
 
 def logs_in(text: bytes) -> list[bytes]:
     """Return the whole lines of log records in the text of a journal; readers count one once that a file has too."""
-    lines = (line for line in text.split(b"\n") if line.startswith(_LOGS))
+    lines = (line for line in text.split(b"\n") if line.startswith(LOGS))
     return [line for line in lines if _has_logs(line)]
 
 

@@ -15,8 +15,11 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.formats.otlp_json_encoding import encode_span
+from otel_agent_trace.formats.otlp_json_sampling import with_sampling
 from otel_agent_trace.span import SpanRecord
 
+LOGS = b'{"resourceLogs"'
+"""Beginning of a line of log records."""
 _SHORT = b'{"frame":'
 _NO_SPANS = b'"spans":[]'
 """Place of the spans in a frame; within a text of JSON, its quotes would be escaped."""
@@ -48,6 +51,11 @@ def frame_line(number: int, head: bytes, tail: bytes) -> bytes:
         tail: what is after the spans, with a line feed.
     """
     return b"%b%d,%b%b" % (_SHORT, number, head[1:], tail)
+
+
+def as_kept(line: bytes, threshold: int) -> bytes:
+    """Return a line of OTLP/JSON of a trace that is kept with a threshold: its spans have that, its logs stay as they are."""
+    return line if line.startswith(LOGS) else with_sampling(line, threshold)
 
 
 def as_otlp(content: bytes) -> bytes:

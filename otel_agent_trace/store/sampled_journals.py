@@ -13,21 +13,19 @@ import msgspec
 from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.formats.otlp_json_sampling import with_sampling
 from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.policies.trace_facts import TraceFacts
 from otel_agent_trace.sampling import NEVER, DroppedTraces, randomness_of, threshold_in
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.decisions import Decisions
 from otel_agent_trace.store.dropped_counts import counted_traces
-from otel_agent_trace.store.journal_lines import as_otlp
+from otel_agent_trace.store.journal_lines import LOGS, as_kept, as_otlp
 from otel_agent_trace.store.liveness import SAMPLED_ELSEWHERE, SAMPLING, owner_of
 from otel_agent_trace.store.liveness import is_alive as is_writer_alive
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import open_regular
 
 _TRACE_ID = re.compile(rb'"traceId":"([0-9a-f]{32})"')
-_LOGS = b'{"resourceLogs"'
 _IS_REMOTE = 0x200
 _NS_PER_S = 1e9
 
@@ -109,7 +107,7 @@ def _traces_in(lines: Iterable[bytes], others: list[bytes]) -> dict[str, _Trace]
         if found is None:
             others.append(line)
             continue
-        spans = () if line.startswith(_LOGS) else _spans_in(line)
+        spans = () if line.startswith(LOGS) else _spans_in(line)
         if spans is None:  # the last line of a process that was killed
             continue
         trace = traces.setdefault(found[1].decode(), _Trace())
@@ -214,4 +212,4 @@ def _lines_of(trace: _Trace, threshold: int | None) -> list[bytes]:
     """Return the lines of a trace, its spans with the threshold."""
     if threshold is None:
         return trace.lines
-    return [line if line.startswith(_LOGS) else with_sampling(line, threshold).rstrip(b"\n") for line in trace.lines]
+    return [as_kept(line, threshold).rstrip(b"\n") for line in trace.lines]
