@@ -6,10 +6,11 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 from otel_agent_trace import semconv
-from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.prices import PICO_USD_PER_USD, PricedPart, Prices, cost_of, priced_parts
+from otel_agent_trace.runs.charged import agents_around, tools_around
 from otel_agent_trace.runs.conduct import Conduct, conduct_of
-from otel_agent_trace.runs.names import name_or_unknown, shortened
+from otel_agent_trace.runs.names import shortened
 from otel_agent_trace.sources.parquet.values import text_of
 from otel_agent_trace.usage import counted_parts
 
@@ -39,7 +40,7 @@ def figures_of(run: AgentRun, prices: Prices) -> Figures:
     for retries in conduct.retries.values():
         for step in retries:
             of_steps[id(step)]["is_retry"] = True
-    for place, (calls, pico_usd) in _costs(parts).items():
+    for place, (calls, pico_usd) in _costs(run, parts).items():
         of_steps[place] |= _row_of_cost(calls, pico_usd)
     return Figures(_row_of_run(run, parts, conduct), dict(of_steps))
 
@@ -56,15 +57,15 @@ def _row_of_run(run: AgentRun, parts: list[PricedPart], conduct: Conduct) -> dic
     }
 
 
-def _costs(parts: list[PricedPart]) -> dict[int, tuple[int, int]]:
-    """Return how many calls have a price, and their cost, of each model call and of each tool around some."""
+def _costs(run: AgentRun, parts: list[PricedPart]) -> dict[int, tuple[int, int]]:
+    """Return how many calls have a price, and their cost, of each model call and of each tool or sub-agent around some."""
     costs: dict[int, tuple[int, int]] = {}
     for part, around, pico_usd in parts:
         if pico_usd is not None:
-            tools = {name_or_unknown(step.name): step for step in around if step.kind is StepKind.TOOL}
-            for item in (part, *tools.values()):
-                calls, sum_pico_usd = costs.get(id(item), (0, 0))
-                costs[id(item)] = calls + 1, sum_pico_usd + pico_usd
+            charged = part, *tools_around(around).values(), *agents_around(run, around).values()
+            for place in {id(item) for item in charged}:
+                calls, sum_pico_usd = costs.get(place, (0, 0))
+                costs[place] = calls + 1, sum_pico_usd + pico_usd
     return costs
 
 

@@ -21,6 +21,7 @@ from otel_agent_trace.metrics.tally import (
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.prices import PricedPart, Prices, RunCost, cost_of, priced_parts
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
+from otel_agent_trace.runs.charged import agents_around, tools_around
 from otel_agent_trace.runs.conduct import Conduct, conduct_of, error_of, has_failed, is_paused
 from otel_agent_trace.runs.names import model_name, name_or_unknown, shortened
 from otel_agent_trace.scores import number_of, scores_in
@@ -43,7 +44,7 @@ def count_run(
     for outcomes in (tally.outcomes, agent.outcomes, *_bucket_tallies(tally, run)):
         _count_outcome(outcomes, run, tokens, cost, conduct)
     _count_scores(tally.scores, scores)
-    _count_usage(tally, parts, cost)
+    _count_usage(tally, run, parts, cost)
     for key, names in groups.items():
         for name in names:
             group = tally.groups[key].at(name)  # which the next name may drive out of the table
@@ -102,8 +103,8 @@ def _bucket_tallies(tally: RunTally, run: AgentRun) -> tuple[OutcomeTally, ...]:
     return (tally.series.at(bucket_start_ns(run.started_at_ns, tally.bucket_ns)),)
 
 
-def _count_usage(tally: RunTally, parts: Iterable[PricedPart], cost: RunCost) -> None:
-    """Count tokens and cost for the model of each call, and the cost for each tool around it, once if it calls itself."""
+def _count_usage(tally: RunTally, run: AgentRun, parts: Iterable[PricedPart], cost: RunCost) -> None:
+    """Count tokens and cost for the model of each call, and the cost for each tool and sub-agent around it."""
     for part, around, pico_usd in parts:
         one = None if pico_usd is None else CostTally(1, pico_usd)
         if isinstance(part, AgentStep) and part.usage is not None:
@@ -112,8 +113,10 @@ def _count_usage(tally: RunTally, parts: Iterable[PricedPart], cost: RunCost) ->
             if one is not None:
                 model.cost.absorb(one)
         if one is not None and around:
-            for name in {name_or_unknown(step.name) for step in around if step.kind is StepKind.TOOL}:
+            for name in tools_around(around):
                 tally.tools.at(name).cost.absorb(one)
+            for name in agents_around(run, around):
+                tally.agents.at(name).nested_cost.absorb(one)
     for name, calls in cost.unpriced.items():
         tally.unpriced.at(shortened(name)).count += calls
 
@@ -125,6 +128,7 @@ def _count_outcome(
     outcomes.statuses[status] += 1
     outcomes.tokens.update(tokens)
     outcomes.cost.absorb(CostTally(cost.priced_calls, cost.pico_usd))
+    outcomes.cost_squares += cost.pico_usd**2
     outcomes.token_squares += (tokens["input_tokens"] + tokens["output_tokens"]) ** 2
     outcomes.loops += bool(conduct.loops)
     outcomes.retries += conduct.retry_count

@@ -15,6 +15,7 @@ import msgspec
 
 from otel_agent_trace.metrics.differences import (
     Estimate,
+    Mean,
     MetricsDifference,
     Sums,
     difference,
@@ -31,6 +32,7 @@ from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
 from otel_agent_trace.metrics.strata import Sample
 from otel_agent_trace.metrics.table import Table, Tally
 from otel_agent_trace.metrics.tally import CallTally, OutcomeTally, RunTally, ScoreTally
+from otel_agent_trace.prices import PICO_USD_PER_USD
 
 V = TypeVar("V", bound=Tally)
 _NS_PER_S = 1_000_000_000
@@ -69,7 +71,7 @@ class MetricsComparison:
                 "success_rate": difference(*rates),
                 **_latencies([sample.of(lambda tally: tally.latency_ns) for sample in samples], "latency_"),
                 "tokens_per_run": difference_of_means(*(mean(sample.of(_token_sums)) for sample in samples)),
-                "cost_usd_per_run": difference(*map(_cost_per_run, self._reports)),
+                "cost_usd_per_run": difference_of_means(*map(_cost_per_run, samples)),
                 "loop_rate": difference(*loops),
             }
         )
@@ -147,9 +149,14 @@ def _token_sums(outcomes: OutcomeTally) -> Sums:
     return Sums(_number_of_runs(outcomes), tokens, outcomes.token_squares)
 
 
-def _cost_per_run(report: MetricsReport) -> Estimate:
-    total = report.cost.total_usd
-    return Estimate(None if total is None or not report.runs else total / report.runs)
+def _cost_per_run(sample: Sample[OutcomeTally]) -> Mean:
+    """Return the mean cost of all runs in dollars, those without a price at 0; None where no call has one."""
+    is_priced = any(outcomes.cost.calls for _, outcomes in sample.parts)
+    return mean(sample.of(_cost_sums), PICO_USD_PER_USD) if is_priced else Mean(None)
+
+
+def _cost_sums(outcomes: OutcomeTally) -> Sums:
+    return Sums(_number_of_runs(outcomes), outcomes.cost.pico_usd, outcomes.cost_squares)
 
 
 def _latencies(samples: list[Sample[Distribution]], prefix: str = "") -> dict[str, MetricsDifference]:

@@ -195,7 +195,12 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentMetrics(Outcomes, frozen=True, kw_only=True):
-    """Represent the runs of one agent; only `nested_runs` counts the runs that it made for another agent."""
+    """Represent the runs of one agent.
+
+    Of the runs that it made for another agent are only `nested_runs`, their number, and part of `cost_usd`: the model calls
+    in all of its runs, each once, so that what agents cost adds up to more than all cost. For an agent with no other runs,
+    `too_few` is about these.
+    """
 
     nested_runs: Count = 0
 
@@ -330,9 +335,12 @@ def outcomes(sample: Sample[OutcomeTally]) -> Outcomes:
 
 
 def agent(sample: Sample[AgentTally]) -> AgentMetrics:
-    """Return the figures of an agent."""
+    """Return the figures of an agent: its outermost runs decide whether these are too few, if it has any."""
     figures = _outcome_figures(sample.of(lambda tally: tally.outcomes))
-    return AgentMetrics(**figures, nested_runs=sample.total(lambda tally: tally.nested_runs))
+    figures["cost_usd"] = cost_usd(sample.of(lambda tally: tally.cost))
+    if not figures["runs"]:
+        figures["too_few"] = _is_too_few(sample, attrgetter("nested_runs"))
+    return AgentMetrics(**figures, nested_runs=sample.total(attrgetter("nested_runs")))
 
 
 def score(sample: Sample[ScoreTally]) -> ScoreMetrics:
@@ -406,13 +414,17 @@ def _call_figures(sample: Sample[CallTally]) -> dict[str, Any]:
 def _outcome_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
     return {
         **_status_figures(sample.counted() if are_counts_of(sample) else sample.estimated()),
-        "too_few": sample.is_sampled and sample.kept(lambda tally: tally.runs) < _FEWEST_KEPT,
+        "too_few": _is_too_few(sample, attrgetter("runs")),
         "latency": latency(sample.of(lambda tally: tally.latency_ns)),
         "first_chunk": latency(sample.of(lambda tally: tally.first_chunk_ns)),
         "tokens": tokens(sample.of(lambda tally: tally.tokens)),
         **{name: sample.total(attrgetter(name)) for name in ("loops", "retries", "success_with_tool_errors")},
         "cost_usd": cost_usd(sample.of(lambda tally: tally.cost)),
     }
+
+
+def _is_too_few(sample: Sample[T], runs: Callable[[T], int]) -> bool:
+    return sample.is_sampled and sample.kept(runs) < _FEWEST_KEPT
 
 
 def _status_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:

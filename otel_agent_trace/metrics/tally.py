@@ -81,8 +81,9 @@ class CostTally:
 class OutcomeTally:
     """Count outermost runs by status (or ``paused``), the durations of the finished ones (ns), tokens by kind, and cost.
 
-    `token_squares` is the sum of the squares of the runs' numbers of tokens, input and output together. `loops` are the runs in which a tool looped, `retries` the calls in them that were retries, and
-    `success_with_tool_errors` the runs that succeeded although a call of a tool failed.
+    `token_squares` is the sum of the squares of the runs' numbers of tokens, input and output together, `cost_squares` that
+    of the squares of their costs. `loops` are the runs in which a tool looped, `retries` the calls in them that were retries,
+    and `success_with_tool_errors` the runs that succeeded although a call of a tool failed.
     `traces` are of a sample: the successes by finished runs.
     """
 
@@ -95,6 +96,7 @@ class OutcomeTally:
     retries: int = 0
     success_with_tool_errors: int = 0
     cost: CostTally = field(default_factory=CostTally)
+    cost_squares: int = 0
     traces: Moments = field(default_factory=Moments)
 
     @property
@@ -131,14 +133,27 @@ class OutcomeTally:
         self.success_with_tool_errors += other.success_with_tool_errors
         self.traces.absorb(other.traces)
         self.cost.absorb(other.cost)
+        self.cost_squares += other.cost_squares
 
 
 @dataclass(slots=True)
 class AgentTally:
-    """Count the runs of one agent; `nested_runs` are those that it made below another run."""
+    """Count the runs of one agent; `nested_runs` are those that it made below another run.
+
+    `nested_cost` is that of the model calls in these, below runs of other agents.
+    """
 
     outcomes: OutcomeTally = field(default_factory=OutcomeTally)
     nested_runs: int = 0
+    nested_cost: CostTally = field(default_factory=CostTally)
+
+    @property
+    def cost(self) -> CostTally:
+        """Return the cost of the model calls in all runs."""
+        return CostTally(
+            calls=self.outcomes.cost.calls + self.nested_cost.calls,
+            pico_usd=self.outcomes.cost.pico_usd + self.nested_cost.pico_usd,
+        )
 
     def close(self) -> None:
         """Take the runs for those of one trace."""
@@ -148,6 +163,7 @@ class AgentTally:
         """Add the counts of another tally."""
         self.outcomes.absorb(other.outcomes)
         self.nested_runs += other.nested_runs
+        self.nested_cost.absorb(other.nested_cost)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from otel_agent_trace.prices.published import (
 from otel_agent_trace.prices.rates import Rates
 
 VARIABLE = "OTEL_AGENT_TRACE_PRICES"
-_RULES = 1
+_RULES = 2
 """Number of the rules by which calls are priced here; another number makes costs that were kept invalid."""
 _MOST_CACHED = 10_000
 

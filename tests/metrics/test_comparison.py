@@ -174,6 +174,23 @@ def test_what_only_one_report_has_no_difference() -> None:
     )
 
 
+def priced(*dollars: int) -> MetricsReport:
+    """The report of runs of which each costs so much."""
+    calls = [AgentStep(kind=StepKind.MODEL, model="m", usage=Usage(input_tokens=each)) for each in dollars]
+    return compute_metrics([run(steps=(each,)) for each in calls], prices={"m": {"input": 10**6, "output": 0}})
+
+
+def test_the_cost_per_run_has_the_interval_of_welch() -> None:
+    """As the mean of any other number has; runs without a price count at 0, and without any price there is no mean."""
+    before, after = (7, 16, 2, 12, 1, 34), (40, 50, 60, 41, 52)
+    found = compare_metrics(priced(*before) + compute_metrics([run()]), priced(*after)).differences["cost_usd_per_run"]
+    assert found == difference_of_means(mean(sums(*before, 0)), mean(sums(*after)))
+    assert found.is_certain
+    assert found.before == pytest.approx(72 / 7)
+    alone = compare_metrics(priced(1, 2), compute_metrics([run()])).differences["cost_usd_per_run"]
+    assert (alone.before, alone.after, alone.interval) == (1.5, None, None)
+
+
 def test_the_data_of_a_comparison_is_json() -> None:
     """It has the names, the differences, and both reports whole."""
     one, two = compute_metrics([run()]), compute_metrics([run(status=RunStatus.ERROR)])

@@ -108,12 +108,24 @@ def test_a_report_has_the_cost_of_everything_it_counts() -> None:
     assert {name: agent["cost_usd"] for name, agent in data["agents"].items()} == {
         "weather": 15.0,
         "other": 16.0,
-        "helper": None,
+        "helper": 8.0,  # it is part of what the outermost run costs, too
     }
     assert [bucket["cost_usd"] for bucket in data["series"]] == [31.0]
     by_user = {name: group["cost_usd"] for name, group in data["by"]["user_id"].items()}
     assert by_user == {"ann": 15.0, "bob": 16.0}
     assert data["by"]["session_id"]["s"]["cost_usd"] == data["by"]["model"]["x"]["cost_usd"] == 15.0
+
+
+def test_a_call_is_charged_once_to_each_agent_that_made_it() -> None:
+    """An agent that runs itself, at once or through another one, pays once, outermost or not."""
+    innermost = run_of(call(1), run_id="d" * 32, agent_name="helper")
+    between = run_of(call(2), tool_call("helper", 2, run=innermost), run_id="c" * 32, agent_name="boss")
+    helper = run_of(call(4), tool_call("boss", 2, run=between), run_id="b" * 32, agent_name="helper")
+    boss = run_of(call(8), tool_call("helper", 2, run=helper), agent_name="boss")
+    whole = run_of(run_id="e" * 32, agent_name="helper", usage=Usage(input_tokens=16), model="m")
+    report = compute_metrics([boss, run_of(tool_call("helper", 1, run=whole), agent_name="boss")], prices=DOLLAR)
+    assert {name: agent.cost_usd for name, agent in report.agents.items()} == {"boss": 31, "helper": 7 + 16}
+    assert report.cost.total_usd == 31
 
 
 def test_a_weighted_run_costs_as_much_as_the_runs_it_stands_for() -> None:

@@ -77,13 +77,23 @@ def _distribution(name: str) -> Aggregate:
     return Aggregate((f"count({name})", f"sum({{wide}}({name}))", f"min({name})", f"max({name})"), add)
 
 
-def _add_cost(tally: OutcomeTally | CallTally, calls: int | None, pico_usd: int | None) -> None:
+def add_cost(tally: CostTally, calls: int | None, pico_usd: int | None) -> None:
+    """Add the values of `COST` to a tally."""
     if calls:
-        tally.cost.absorb(CostTally(int(calls), int(pico_usd or 0)))
+        tally.absorb(CostTally(int(calls), int(pico_usd or 0)))
+
+
+def _add_cost(tally: OutcomeTally | CallTally, *values: int | None) -> None:
+    add_cost(tally.cost, *values)
+
+
+COST = "sum({wide}(priced_calls))", "sum({wide}(cost_pico_usd))"
+"""Expressions for a cost: the calls that have a price, and their sum."""
 
 
 _LATENCY = _distribution("latency_ns")
-_COST = Aggregate(("sum({wide}(priced_calls))", "sum({wide}(cost_pico_usd))"), _add_cost)
+_COST = Aggregate(COST, _add_cost)
+_PICO_USD = "CAST(coalesce(cost_pico_usd, 0) AS DECIMAL(19, 0))"
 _ALL_TOKENS = "(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))"
 _HAS_TOKENS = "is_innermost AND kind = 'model'"
 _IS_TIMED = f"{_HAS_TOKENS} AND latency_ns IS NOT NULL AND output_tokens IS NOT NULL"
@@ -99,6 +109,7 @@ OUTCOMES = Aggregates(
         _sum("retries", "retries"),
         _number("success_with_tool_errors", f"outcome = '{RunStatus.SUCCESS.value}' AND has_tool_errors"),
         _COST,
+        _sum("cost_squares", f"{_PICO_USD} * {_PICO_USD}"),
     ),
 )
 CALLS = Aggregates(
@@ -120,6 +131,9 @@ CALLS = Aggregates(
 FIRST_CHUNKS = Aggregates("first_chunk_ns", (_distribution("first_chunk_ns"),), "first_chunk_ns IS NOT NULL")
 MOST_TOKENS = 1 << 30
 """Most tokens of a run of which the square can be summed."""
+MOST_PICO_USD = 1 << 53
+"""Highest cost of a run in 1e-12 dollars of which the square can be summed."""
+IS_LOW_COST = f"coalesce(cost_pico_usd, 0) <= {MOST_PICO_USD}"
 ARE_FEW_TOKENS = " AND ".join(
     f"coalesce({name}, 0) BETWEEN {-MOST_TOKENS} AND {MOST_TOKENS}" for name in ("input_tokens", "output_tokens")
 )

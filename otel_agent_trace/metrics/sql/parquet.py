@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from otel_agent_trace.metrics.sql.aggregates import ARE_FEW_TOKENS
+from otel_agent_trace.metrics.sql.aggregates import ARE_FEW_TOKENS, IS_LOW_COST
 from otel_agent_trace.metrics.sql.dialects import DUCKDB, Dialect
 from otel_agent_trace.metrics.sql.statements import IS_WHOLE, Key, load, statements
 from otel_agent_trace.metrics.strata import Strata
@@ -30,7 +30,7 @@ _FIELDS = {
 _PROMPTS = ("prompt_name", "prompt_version")
 _LISTS = {"tag": "tags", "tool": "tools", "provider": "providers"}
 _MAPS = ("metadata", "resource")
-_IS_COUNTED = f"{IS_WHOLE} AND priced_calls IS NOT NULL AND {ARE_FEW_TOKENS}"
+_IS_COUNTED = f"{IS_WHOLE} AND priced_calls IS NOT NULL AND {ARE_FEW_TOKENS} AND {IS_LOW_COST}"
 
 
 def count_parquet(

@@ -13,12 +13,14 @@ from otel_agent_trace.metrics.groups import group_name
 from otel_agent_trace.metrics.series import FIRST_MONDAY_NS
 from otel_agent_trace.metrics.sql.aggregates import (
     CALLS,
+    COST,
     COUNTED_RUNS,
     COUNTED_STEPS,
     FIRST_CHUNKS,
     OUTCOMES,
     Aggregate,
     Aggregates,
+    add_cost,
 )
 from otel_agent_trace.metrics.sql.dialects import Dialect
 from otel_agent_trace.metrics.strata import LEAST_PROBABILITY, WHOLE, Strata
@@ -146,11 +148,14 @@ class _Statements:
         return self._grouped(["step_count"], ["count(*)"], "counted_runs WHERE is_finished", add)
 
     def of_nested_runs(self) -> Statement:
-        def add(tally: RunTally, agent: str, runs: int) -> None:
-            tally.agents.at(name_or_unknown(agent)).nested_runs += runs
+        def add(tally: RunTally, name: str, runs: int, *cost: int | None) -> None:
+            agent = tally.agents.at(name_or_unknown(name))
+            agent.nested_runs += runs
+            add_cost(agent.nested_cost, *cost)
 
+        expressions = ["count(*)", *(each.format(wide=self._dialect.wide) for each in COST)]
         rows = "counted_steps WHERE agent_name IS NOT NULL"
-        return self._grouped([self._name("agent_name")], ["count(*)"], rows, add)
+        return self._grouped([self._name("agent_name")], expressions, rows, add)
 
     def of_errors(self) -> Iterator[Statement]:
         names = [
