@@ -45,6 +45,8 @@ def count_run(
         _count_outcome(outcomes, run, tokens, cost, conduct)
     _count_scores(tally.scores, scores)
     _count_usage(tally, run, parts, cost)
+    if cost.priced_calls:
+        tally.prices.at(prices.version).count += cost.priced_calls
     for key, names in groups.items():
         for name in names:
             group = tally.groups[key].at(name)  # which the next name may drive out of the table

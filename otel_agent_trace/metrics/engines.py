@@ -77,7 +77,7 @@ def source_metrics(
 
 
 class _Call(NamedTuple):
-    """Hold what is to be counted; `strata` are empty."""
+    """Hold what is to be counted; `strata` are empty until SQL has counted."""
 
     source: Any
     query: RunQuery
@@ -87,6 +87,13 @@ class _Call(NamedTuple):
     on_problem: Callable[[Problem], None]
     name: str
     prices: Prices
+
+    def counted(self) -> MetricsReport:
+        """Return the report of what was counted by SQL."""
+        for _, tally in self.strata.sample().parts:
+            if tally.outcomes.cost.calls:
+                tally.prices.at(self.prices.version).count = tally.outcomes.cost.calls
+        return MetricsReport(self.strata)
 
     def computed(self, runs: Iterable[AgentRun]) -> MetricsReport:
         """Return the report of runs that are read, and of the traces that the sampler of the source dropped.
@@ -127,7 +134,7 @@ def _of_parquet(call: _Call) -> MetricsReport | None:
     if numbers is None:
         return None
     odd = OddTraces(numbers, lambda numbers, _: call.source.traces_of_runs(numbers))
-    return MetricsReport(call.strata) + _read(call, odd)
+    return call.counted() + _read(call, odd)
 
 
 def _of_files(call: _Call, source: FilesSource) -> MetricsReport | None:
@@ -156,7 +163,7 @@ def _with_odd_traces(call: _Call, spans: CountedSpans, traces_of: TracesOf) -> M
     if odd.is_linked and spans.add_resuming():
         read = _read(call, OddTraces(spans.odd(), traces_of))
     spans.count(call.query, call.strata, replays=call.replays)
-    return MetricsReport(call.strata) + read
+    return call.counted() + read
 
 
 def _read(call: _Call, odd: OddTraces) -> MetricsReport:

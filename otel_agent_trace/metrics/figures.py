@@ -27,6 +27,7 @@ from otel_agent_trace.metrics.tally import (
     GroupTally,
     Occurrences,
     OutcomeTally,
+    RunTally,
     ScoreTally,
     Texts,
     Times,
@@ -104,12 +105,14 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """Represent what all model calls cost in dollars: the sum of those that have a price, None where none has one.
 
     `unpriced` lists the models of the others, the most called first. `total_interval_usd` is the 95 % interval (low, high) of
-    the sum over all runs of which these are a sample; None where they are no sample.
+    the sum over all runs of which these are a sample; None where they are no sample. `prices` are the versions of the prices,
+    the most used first: several where reports by different ones were added up.
     """
 
     total_usd: float | None = None
     total_interval_usd: tuple[float, float] | None = None
     unpriced: tuple[UnpricedModel, ...] = ()
+    prices: tuple[str, ...] = ()
 
 
 class CallMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,9 +302,11 @@ def cost_usd(sample: Sample[CostTally]) -> float | None:
     return sample.total(lambda tally: tally.pico_usd) / PICO_USD_PER_USD if is_priced else None
 
 
-def cost(costs: Sample[CostTally], unpriced: dict[str, Sample[Times]]) -> Cost:
-    """Return the figures of what calls cost, given those without a price by model."""
-    calls = by_name(unpriced, lambda times: times.total(lambda tally: tally.count), float)
+def cost(sample: Sample[RunTally]) -> Cost:
+    """Return the figures of what all calls cost."""
+    costs = sample.of(lambda tally: tally.outcomes.cost)
+    calls = _times_by_name(sample.by_key(lambda tally: tally.unpriced))
+    prices = _times_by_name(sample.by_key(lambda tally: tally.prices))
     total, kept = costs.total(attrgetter("pico_usd")), costs.kept(attrgetter("pico_usd"))
     total_usd, bounds = cost_usd(costs), total_interval(costs.of(lambda tally: tally.traces), total, kept)
     if bounds is not None:
@@ -310,6 +315,7 @@ def cost(costs: Sample[CostTally], unpriced: dict[str, Sample[Times]]) -> Cost:
         total_usd=total_usd,
         total_interval_usd=None if total_usd is None else bounds,
         unpriced=tuple([UnpricedModel(model=name, calls=count) for name, count in calls.items()]),
+        prices=tuple(prices),
     )
 
 
@@ -361,9 +367,7 @@ def score(sample: Sample[ScoreTally]) -> ScoreMetrics:
         mean_interval=mean_interval_of(numbers),
         min=whole.minimum,
         max=whole.maximum,
-        labels=by_name(
-            sample.by_key(lambda tally: tally.labels), lambda times: times.total(lambda tally: tally.count), float
-        ),
+        labels=_times_by_name(sample.by_key(lambda tally: tally.labels)),
     )
 
 
@@ -391,6 +395,10 @@ def by_name(
     """Return the figures of samples by name, the largest first."""
     figures = {name: figure(sample) for name, sample in samples.items()}
     return dict(sorted(figures.items(), key=lambda item: (-size(item[1]), item[0])))
+
+
+def _times_by_name(samples: dict[str, Sample[Times]]) -> dict[str, Count]:
+    return by_name(samples, lambda times: times.total(attrgetter("count")), float)
 
 
 def bucket(start_ns: int | None, sample: Sample[OutcomeTally]) -> Bucket:

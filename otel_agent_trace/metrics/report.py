@@ -194,8 +194,7 @@ class MetricsReport:
     @cached_property
     def cost(self) -> Cost:
         """Return what the model calls of all runs and of the runs below them cost, and which calls have no price."""
-        costs = self._sample.of(lambda tally: tally.outcomes.cost)
-        return figures.cost(costs, self._sample.by_key(lambda tally: tally.unpriced))
+        return figures.cost(self._sample)
 
     @cached_property
     def steps_per_run(self) -> Sizes:

@@ -321,6 +321,7 @@ class RunTally:
     """Hold all counts of a report, of any number of runs.
 
     `bucket_ns` is the width of the series' buckets, `by` what the groups are by: `groups` has a table for each key.
+    `unpriced` are calls by model, `prices` the priced calls by the version of the prices.
     """
 
     bucket_ns: int | None = None
@@ -332,6 +333,7 @@ class RunTally:
     agents: Table[str, AgentTally] = field(default_factory=partial(_by_name, AgentTally))
     scores: Table[str, ScoreTally] = field(default_factory=partial(_by_name, ScoreTally))
     unpriced: Table[str, Times] = field(default_factory=partial(_by_name, Times))
+    prices: Table[str, Times] = field(default_factory=partial(_by_name, Times))
     groups: dict[str, Table[str, GroupTally]] = field(default_factory=dict)
     categories: Table[str, Occurrences] = field(default_factory=partial(_by_name, Occurrences))
     error_types: Table[str, Texts] = field(default_factory=partial(_by_name, Texts, ERROR_TYPES))
@@ -358,6 +360,7 @@ class RunTally:
         self.agents.absorb(other.agents)
         self.scores.absorb(other.scores)
         self.unpriced.absorb(other.unpriced)
+        self.prices.absorb(other.prices)
         for key, groups in other.groups.items():
             self.groups[key].absorb(groups)
         self.categories.absorb(other.categories)

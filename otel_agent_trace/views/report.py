@@ -132,7 +132,8 @@ def _tokens_text(tokens: Tokens) -> str:
 
 def _cost_text(cost: Cost) -> str:
     text = dollars_text(cost.total_usd, is_least=bool(cost.unpriced))
-    return text + unpriced_text({each.model: each.calls for each in cost.unpriced})
+    versions = f", by {len(cost.prices)} versions of prices" if len(cost.prices) > 1 else ""
+    return f"{text}{versions}{unpriced_text({each.model: each.calls for each in cost.unpriced})}"
 
 
 def _counts_text(counts: Mapping[str, float]) -> str:

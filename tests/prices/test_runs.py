@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from otel_agent_trace import RunQuery, compute_metrics, load_runs, load_sessions
 from otel_agent_trace.metrics import MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep, Usage
-from otel_agent_trace.prices import NO_COST, PICO_USD_PER_USD, run_cost
+from otel_agent_trace.prices import NO_COST, PICO_USD_PER_USD, Prices, run_cost
 from otel_agent_trace.usage import counted_parts, usage_of
+from otel_agent_trace.views.report import report_rows
 from tests.support.backends import GivenRuns
 from tests.support.model_calls import model_call, run_of, tool_call
 
@@ -101,6 +102,7 @@ def test_a_report_has_the_cost_of_everything_it_counts() -> None:
         "total_usd": 31.0,
         "total_interval_usd": None,
         "unpriced": [{"model": "x", "calls": 1}],
+        "prices": [Prices.of(DOLLAR).version],
     }
     assert "cost_usd" not in data
     assert {name: model["cost_usd"] for name, model in data["models"].items()} == {"m": 31.0, "x": None}
@@ -114,6 +116,26 @@ def test_a_report_has_the_cost_of_everything_it_counts() -> None:
     by_user = {name: group["cost_usd"] for name, group in data["by"]["user_id"].items()}
     assert by_user == {"ann": 15.0, "bob": 16.0}
     assert data["by"]["session_id"]["s"]["cost_usd"] == data["by"]["model"]["x"]["cost_usd"] == 15.0
+
+
+def test_added_reports_name_the_versions_of_their_prices() -> None:
+    """In any order and grouping: the most used first. What was not priced has no version."""
+    euro, dollar = ({"m": {"input": price, "output": 0}} for price in (1, 2))
+    versions = [Prices.of(prices).version for prices in (euro, dollar)]
+    one = compute_metrics([run_of(call(1))], prices=euro)
+    two = compute_metrics([run_of(call(1), call(2, 2))], prices=dollar)
+    nothing = compute_metrics([run_of(call(1, 1, "x")), run_of()], prices=DOLLAR)
+    assert (one + nothing).cost.prices == one.cost.prices == (versions[0],)
+    assert nothing.cost.prices == ()
+    assert (one + two).cost.prices == (two + (nothing + one)).cost.prices == (versions[1], versions[0])
+    assert (one + two).to_dict()["cost"]["prices"] == [versions[1], versions[0]]
+    assert "by 2 versions of prices" in _cost_row(one + two)
+    assert "versions" not in _cost_row(one + one)
+
+
+def _cost_row(report: MetricsReport) -> str:
+    (text,) = [row.text for row in report_rows(report) if row.label == "cost"]
+    return text
 
 
 def test_a_call_is_charged_once_to_each_agent_that_made_it() -> None:
@@ -174,6 +196,11 @@ def test_reports_of_costs_add_up_exactly(runs: list[AgentRun], order: random.Ran
     order.shuffle(parts)
     total = sum(parts, MetricsReport() + compute_metrics([], by="model"))
     assert total == whole
+    mixed = [compute_metrics([run], prices=(PENCE, DOLLAR)[number % 2]) for number, run in enumerate(runs)]
+    shuffled = order.sample(mixed, len(mixed))
+    middle = order.randint(0, len(mixed))
+    halves = (sum(part, MetricsReport()) for part in (shuffled[:middle], shuffled[middle:]))
+    assert sum(halves, MetricsReport()) == sum(mixed, MetricsReport())
     costs = [run_cost(run, PENCE) for run in runs]
     pico = sum(cost.pico_usd for cost in costs)
     assert whole.cost.total_usd == (pico / PICO_USD_PER_USD if any(cost.priced_calls for cost in costs) else None)
