@@ -19,6 +19,7 @@ from otel_agent_trace.metrics.engines import ENGINES, source_metrics
 from otel_agent_trace.metrics.groups import KEYS
 from otel_agent_trace.metrics.sides import Sides, sides_of
 from otel_agent_trace.model import at_time
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import name_of, open_source
 from otel_agent_trace.sources.census import Census
@@ -71,17 +72,19 @@ def command(
     **filters: Any,
 ) -> int:
     """Measure success rate, latency, tokens, cost, tools, models, scores and errors of the runs of SOURCE that match the filters."""
-    conditions = [fail_condition(text) for text in fail_if]
+    conditions, known_prices = [fail_condition(text) for text in fail_if], Prices.of(prices)
+    for condition in conditions:
+        condition.check(known_prices)
     query = RunQuery.of(**filters).but(sort=None)
     if compare is None:
-        how: dict[str, Any] = {"engine": engine, "bucket": bucket, "by": by, "replays": replays, "prices": prices}
+        how: dict[str, Any] = {"engine": engine, "bucket": bucket, "by": by, "replays": replays, "prices": known_prices}
         report = _report(source, query, explain=not as_json, **how)
         _write(report, as_json=as_json)
         return _status(report, conditions)
     if bucket is not None or by:
         raise click.UsageError("--compare goes with neither --bucket nor --by", click.get_current_context())
     sides, query = _sides(compare, query)
-    comparison = _comparison(source, query, sides, explain=not as_json, replays=replays, prices=prices)
+    comparison = _comparison(source, query, sides, explain=not as_json, replays=replays, prices=known_prices)
     _write(comparison, as_json=as_json)
     return _status(comparison.after, conditions)
 
@@ -134,8 +137,13 @@ def _write(measured: MetricsReport | MetricsComparison, *, as_json: bool) -> Non
 
 
 def _status(report: MetricsReport, conditions: Sequence[FailCondition]) -> int:
-    """Write a line for each condition under which the report fails, and return the exit status."""
-    failures = [failure for condition in conditions if (failure := condition.failure(report)) is not None]
-    for failure in failures:
-        write_message(f"failed: {failure}")
-    return _FAILED if failures else _OK
+    """Write a line for each condition under which the report fails, or passes in doubt, and return the exit status."""
+    status = _OK
+    for condition in conditions:
+        failure = condition.failure(report)
+        if failure is not None:
+            status = _FAILED
+            write_message(f"failed: {failure}")
+        elif (doubt := condition.doubt(report)) is not None:
+            write_message(f"passed: {doubt}")
+    return status

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
 from otel_agent_trace.metrics.report import MetricsReport
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import score_name_in
 from otel_agent_trace.scores import condition_in
 
@@ -16,6 +17,7 @@ _FIGURES: dict[str, Callable[[MetricsReport], float | None]] = {
     "cost": lambda report: report.cost.total_usd,
     "p95": lambda report: report.latency.p95_s,
 }
+_NAMED_MODELS = 3
 FIGURES = (*_FIGURES, "score:NAME")
 """Figures that a condition can be about."""
 
@@ -28,13 +30,36 @@ class FailCondition(NamedTuple):
     is_below: bool
     bound: float
 
+    def check(self, prices: Prices) -> None:
+        """Check that there are prices, if the condition is about what runs cost.
+
+        Raises:
+            ConfigurationError: there are none; the message names what to install.
+        """
+        if self._is_of_cost:
+            prices.check()
+
     def failure(self, report: MetricsReport) -> str | None:
         """Return on one line why a report fails: the condition holds, or there is nothing to measure; None if it passes."""
         value = self.figure(report)
         if value is None:
-            return f"{self.text}: nothing to measure"
+            return f"{self.text}: nothing to measure{self._unpriced(report)}"
         holds = value < self.bound if self.is_below else value > self.bound
-        return f"{self.text}: it is {value:.6g}" if holds else None
+        return f"{self.text}: it is {value:.6g}{self._unpriced(report)}" if holds else None
+
+    def doubt(self, report: MetricsReport) -> str | None:
+        """Return on one line why a report may pass that should not: calls have no price; None where all is measured."""
+        unpriced = self._unpriced(report)
+        return f"{self.text}: it is {self.figure(report):.6g} or more{unpriced}" if unpriced else None
+
+    @property
+    def _is_of_cost(self) -> bool:
+        return self.figure is _FIGURES["cost"]
+
+    def _unpriced(self, report: MetricsReport) -> str:
+        models = [each.model for each in report.cost.unpriced] if self._is_of_cost else []
+        more = f" and {len(models) - _NAMED_MODELS:,} more" if len(models) > _NAMED_MODELS else ""
+        return f"; no price is known of {', '.join(models[:_NAMED_MODELS])}{more}" if models else ""
 
 
 def fail_condition(given: str) -> FailCondition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from os import PathLike, fspath
@@ -16,6 +16,10 @@ from otel_agent_trace.prices.rates import Rates, rates_of
 
 _KINDS = ("input", "output", "cache_read", "cache_write")
 _REQUIRED = ("input", "output")
+_MOST_CHARACTERS = 1 << 24
+_MOST_NAME_CHARACTERS = 256
+_MOST_USD = 10**9
+_SHOWN_CHARACTERS = 80
 _EXAMPLE = '{"openai/gpt-4o": {"input": 2.5, "output": 10, "cache_read": 1.25}}'
 
 
@@ -45,9 +49,16 @@ def own_prices(given: Any, place: str = "prices") -> OwnPrices:
         ConfigurationError: it has another shape; the message names the key.
     """
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{place} must be a mapping like {_EXAMPLE}, got {shown(given)}")
-    numbers = {str(name): _numbers(given[name], f"{place}: {shown(name)}") for name in given}
-    prices = OwnPrices({name.lower(): _rates(by_kind) for name, by_kind in numbers.items()})
+        raise ConfigurationError(f"{place} must be a mapping like {_EXAMPLE}, got {_shown(given)}")
+    _check_repeats(given, place)
+    prices = OwnPrices()
+    for key in given:
+        name = _name(key, place)
+        if name in prices:
+            raise ConfigurationError(
+                f"{place}: {_shown(key)} is there twice, in any case of letters; leave one of them"
+            )
+        prices[name] = _rates(_numbers(given[key], f"{place}: {_shown(key)}"))
     if prices:
         text = json.dumps(sorted((name, [*rates]) for name, rates in prices.items()))
         prices.digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
@@ -58,25 +69,65 @@ def read_prices(path: str | PathLike[str]) -> OwnPrices:
     """Return the prices in a JSON file.
 
     Raises:
-        ConfigurationError: it cannot be read, or has another shape; the message names the file, and the key.
+        ConfigurationError: it cannot be read, has more than 2**24 characters, or another shape; the message names the
+            file, and the key.
     """
     name = fspath(path)
     try:
-        with open(name, encoding="utf-8") as file:
-            given = json.load(file)
+        with open(name, encoding="utf-8-sig") as file:
+            text = file.read(_MOST_CHARACTERS + 1)
+        given = None if len(text) > _MOST_CHARACTERS else json.loads(text, object_pairs_hook=_Pairs)
     except OSError as error:
         raise ConfigurationError(f"prices: {name}: {error.strerror}; name a JSON file like {_EXAMPLE}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"prices: {name}: no JSON ({error}); it must be like {_EXAMPLE}") from error
+    if len(text) > _MOST_CHARACTERS:
+        msg = f"prices: {name} has more than {_MOST_CHARACTERS:,} characters; name a JSON file like {_EXAMPLE}"
+        raise ConfigurationError(msg)
     return own_prices(given, f"prices: {name}")
+
+
+class _Pairs(dict[str, Any]):
+    """Hold an object of JSON, of which `repeated` is a name that is there twice; None without one."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        times = Counter(name for name, _ in pairs)
+        self.repeated = next((name for name in times if times[name] > 1), None)
+
+
+def _name(key: Any, place: str) -> str:
+    """Return a key as it is looked up: in lower case.
+
+    Raises:
+        ConfigurationError: it is no name of a model.
+    """
+    if isinstance(key, str) and 0 < len(key) <= _MOST_NAME_CHARACTERS and key.strip().strip("/") == key:
+        return key.lower()
+    raise ConfigurationError(
+        f'{place}: a name must be "model" or "provider/model", of at most {_MOST_NAME_CHARACTERS} characters, '
+        f"got {_shown(key)}"
+    )
+
+
+def _check_repeats(given: Mapping[Any, Any], place: str) -> None:
+    repeated = given.repeated if isinstance(given, _Pairs) else None
+    if repeated is not None:
+        raise ConfigurationError(f"{place}: {_shown(repeated)} is there twice; leave one of them")
+
+
+def _shown(value: Any) -> str:
+    text = shown(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _numbers(given: Any, place: str) -> dict[str, Decimal]:
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{place} must have prices like {{'input': 3, 'output': 15}}, got {shown(given)}")
+        raise ConfigurationError(f"{place} must have prices like {{'input': 3, 'output': 15}}, got {_shown(given)}")
+    _check_repeats(given, place)
     unknown = [kind for kind in given if kind not in _KINDS]
     if unknown:
-        raise ConfigurationError(f"{place} has {shown(unknown[0])}; known are {', '.join(_KINDS)}")
+        raise ConfigurationError(f"{place} has {_shown(unknown[0])}; known are {', '.join(_KINDS)}")
     missing = [kind for kind in _REQUIRED if kind not in given]
     if missing:
         raise ConfigurationError(f"{place} lacks {missing[0]!r}, in dollars a million tokens (0 if it is free)")
@@ -85,9 +136,11 @@ def _numbers(given: Any, place: str) -> dict[str, Decimal]:
 
 def _number(given: Any, place: str) -> Decimal:
     is_number = isinstance(given, int | float | Decimal) and not isinstance(given, bool)
-    if not is_number or not math.isfinite(given) or given < 0:
-        raise ConfigurationError(f"{place} must be dollars a million tokens, 0 or more, got {shown(given)}")
-    return Decimal(repr(given)) if isinstance(given, float) else Decimal(given)
+    number = Decimal(repr(float(given)) if isinstance(given, float) else given) if is_number else None
+    if number is None or not number.is_finite() or not 0 <= number <= _MOST_USD:
+        msg = f"{place} must be dollars a million tokens, 0 or more and at most {_MOST_USD:,}, got {_shown(given)}"
+        raise ConfigurationError(msg)
+    return number
 
 
 def _rates(by_kind: Mapping[str, Decimal]) -> Rates:

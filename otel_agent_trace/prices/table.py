@@ -51,7 +51,8 @@ class Prices:
                 None for the file that ``OTEL_AGENT_TRACE_PRICES`` names, if it names one.
 
         Raises:
-            ConfigurationError: prices have another shape, or the file cannot be read; the message names the key.
+            ConfigurationError: prices have another shape, a name is there twice in any case of letters, or the file cannot
+                be read; the message names the file, the key, and what it must be.
         """
         if isinstance(given, Prices):
             return given

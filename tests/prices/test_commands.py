@@ -151,6 +151,49 @@ def test_without_the_package(store: Path, tmp_path: Path) -> None:
     assert [row["cost_usd"] for row in json.loads(own.stdout)] == [0.01, 0.0075, 0.0025, None]
 
 
+def test_conditions_about_cost_need_prices(store: Path, tmp_path: Path) -> None:
+    """Before anything is read, one error names what to install; other conditions need none."""
+    for words in ([], ["--compare", "7d"]):
+        refused = without_the_package(tmp_path, "metrics", "none.jsonl", *words, "--fail-if", "cost>1")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.startswith(
+            "error: no prices: pip install 'otel-agent-trace[cost]', or give prices of your"
+        )
+        assert "--prices FILE" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert without_the_package(tmp_path, "metrics", "--fail-if", "p95>9").returncode == 0
+    own = without_the_package(tmp_path, "metrics", "--prices", "prices.json", "--fail-if", "cost>0.01")
+    assert own.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("agent", "condition", "code", "message"),
+    [
+        ("weather", "cost>0.01", 1, "failed: cost>0.01: it is 0.02; no price is known of unheard-of"),
+        ("weather", "cost<0.1", 1, "failed: cost<0.1: it is 0.02; no price is known of unheard-of"),
+        ("weather", "cost>1", 0, "passed: cost>1: it is 0.02 or more; no price is known of unheard-of"),
+        ("weather", "p95>10", 0, None),
+        ("nobody", "cost>1", 1, "failed: cost>1: nothing to measure"),
+    ],
+)
+def test_calls_without_a_price_are_named_by_conditions(
+    store: Path, capsys: pytest.CaptureFixture[str], agent: str, condition: str, code: int, message: str | None
+) -> None:
+    words = ["metrics", "--json", "--agent", agent, "--prices", "prices.json", "--fail-if", condition]
+    assert (main(words), capsys.readouterr().err.strip() or None) == (code, message)
+
+
+def test_what_has_no_price_at_all_passes_no_condition_about_cost(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no cost of 0."""
+    Path("prices.json").write_text(json.dumps({"other": {"input": 1, "output": 1}}))
+    for condition in ("cost>1", "cost<1"):
+        assert main(["metrics", "--json", "--prices", "prices.json", "--fail-if", condition]) == 1
+        expected = f"failed: {condition}: nothing to measure; no price is known of house, unheard-of"
+        assert capsys.readouterr().err.strip() == expected
+
+
 IMPORTED = """
 import sys
 from otel_agent_trace.sources.index import choice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,23 @@ def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('{"m": {"input": -3, "output": 3}}', ["'m': input", "0 or more"]),
         ('{"m": {"input": NaN, "output": 3}}', ["'m': input"]),
         ('{"m": {"input": true, "output": 3}}', ["'m': input", "True"]),
-        ('{"m": {"input": "3", "output": 3}}', ["'m': input"]),
+        ('{"m": {"input": "3", "output": 3}}', ["'m': input", "got '3'"]),
+        ('{"m": {"input": null, "output": 3}}', ["'m': input", "got None"]),
+        ('{"m": {"input": 3, "output": Infinity}}', ["'m': output", "at most 1,000,000,000"]),
+        ('{"m": {"input": 3, "output": 1e400}}', ["'m': output", "at most 1,000,000,000"]),
+        ('{"m": {"input": 3, "output": 1' + 400 * "0" + "}}", ["'m': output", "at most 1,000,000,000"]),
+        ('{"m": {"input": 1e10, "output": 3}}', ["'m': input", "got 10000000000.0"]),
+        ('{"m": {"input": 3, "output": 3, "input": 4}}', ["'m': 'input' is there twice"]),
+        ('{"m": {"input": 3, "output": 3}, "m": {"input": 4, "output": 3}}', ["'m' is there twice"]),
+        ('{"m": {"input": 3, "output": 3}, "M": {"input": 4, "output": 3}}', ["'M' is there twice, in any case"]),
+        ('{"": {"input": 3, "output": 3}}', ["a name must be", "got ''"]),
+        ('{"/": {"input": 3, "output": 3}}', ["a name must be", "got '/'"]),
+        ('{"openai/": {"input": 3, "output": 3}}', ["a name must be", "got 'openai/'"]),
+        ('{" m": {"input": 3, "output": 3}}', ["a name must be", "got ' m'"]),
+        ('{"' + 257 * "m" + '": {"input": 3, "output": 3}}', ["a name must be", "at most 256 characters", "mmm…"]),
+        ('"' + 10_000 * "m" + '"', ["must be a mapping like", "mmm…"]),
+        ("[" * 100_000, ["no JSON"]),
+        ('{"m": {"input": 3, "output": 3}}' + (1 << 24) * " ", ["more than 16,777,216 characters"]),
     ],
 )
 def test_another_shape_is_refused(tmp_path: Path, given: str, words: list[str]) -> None:
@@ -83,7 +100,44 @@ def test_another_shape_is_refused(tmp_path: Path, given: str, words: list[str]) 
     path.write_text(given)
     with pytest.raises(ConfigurationError) as refusal:
         compute_metrics([], prices=path)
-    assert all(word in str(refusal.value) for word in [*words, str(path)])
+    message = str(refusal.value)
+    assert all(word in message for word in [*words, str(path)])
+    assert len(message) < 500 + len(str(path))
+
+
+@pytest.mark.parametrize("key", [3, None, b"m", ("openai", "m")])
+def test_keys_of_mappings_are_texts(key: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a name must be"):
+        Prices.of({key: OWN})
+
+
+@pytest.mark.parametrize("price", [Decimal("NaN"), Decimal("sNaN"), Decimal("-0.1"), 10**400, object()])
+def test_prices_of_mappings_are_numbers(price: Any) -> None:
+    with pytest.raises(ConfigurationError, match="'m': output must be dollars a million tokens"):
+        Prices.of({"m": {"input": 1, "output": price}})
+
+
+def test_the_longest_names_and_highest_prices() -> None:
+    """Names of gateways have several parts."""
+    name = "accounts/" + 247 * "m"
+    highest: dict[str, Any] = {"input": 10**9, "output": Decimal("0.5")}
+    found = Prices.of({name: highest}).call_cost(model_call(name.upper(), None, input_tokens=2))
+    assert found == 2000 * PICO_USD_PER_USD
+
+
+def test_what_is_no_file_of_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^prices: .*: (Is a directory|Permission denied); name a JSON file"):
+        Prices.of(tmp_path)
+    path = tmp_path / "prices.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="no JSON"):
+        Prices.of(path)
+
+
+def test_files_of_editors_that_mark_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps({"house-1": OWN}), encoding="utf-8-sig")
+    assert cost(path) == cost({"house-1": OWN})
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
