@@ -38,7 +38,7 @@ from otel_agent_trace.views.figures import (
     unpriced_text,
 )
 from otel_agent_trace.views.rows import Cell, Column, Line, Row, Table, cells
-from otel_agent_trace.views.sample import error_rate_columns, sample_rows, too_few_text
+from otel_agent_trace.views.sample import error_rate_columns, sample_rows, sure_text, too_few_text
 from otel_agent_trace.views.values_text import one_line
 
 T = TypeVar("T")
@@ -120,7 +120,10 @@ def _latency_text(latency: Latency) -> str:
         ("p99", latency.p99_s),
         ("max", latency.max_s),
     )
-    return ", ".join(f"{name} {duration_text(seconds)}" for name, seconds in figures)
+    texts = [f"{name} {duration_text(seconds)}" for name, seconds in figures]
+    if latency.p95_interval_s is not None:
+        texts.insert(3, f"p95 {duration_text(latency.p95_s)}{sure_text(latency.p95_interval_s, duration_text)}")
+    return ", ".join(texts)
 
 
 def _tokens_text(tokens: Tokens) -> str:
@@ -132,6 +135,7 @@ def _tokens_text(tokens: Tokens) -> str:
 
 def _cost_text(cost: Cost) -> str:
     text = dollars_text(cost.total_usd, is_least=bool(cost.unpriced))
+    text += sure_text(cost.total_interval_usd, dollars_text)
     versions = f", by {len(cost.prices)} versions of prices" if len(cost.prices) > 1 else ""
     return f"{text}{versions}{unpriced_text({each.model: each.calls for each in cost.unpriced})}"
 

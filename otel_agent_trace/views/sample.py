@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from otel_agent_trace.metrics import CallMetrics, MetricsReport, Outcomes
-from otel_agent_trace.views.figures import UNKNOWN, duration_text, plural, share_text
+from otel_agent_trace.metrics.estimates import Bounds
+from otel_agent_trace.views.figures import UNKNOWN, plural, share_text
 from otel_agent_trace.views.rows import Column, Row, cells
+
+_UNKNOWN_BOUND = "unknown"
 
 
 def sample_rows(report: MetricsReport) -> Iterator[Row]:
-    """Yield rows of a sample: how many runs were read, and the intervals of the figures of all runs."""
+    """Yield rows of a sample: how many runs were read, and the interval of the success rate of all runs."""
     if report.sample is None:
         return
     few = f"; {too_few_text(report.outcomes)}" if report.too_few else ""
     yield Row("sample", f"{plural(report.sample.runs, 'run')}, each weighed by 1/p{few}", "warning" if few else "")
-    intervals = [
-        None if interval is None else f"{name} {_bounds_text(interval, text_of)}"
-        for name, interval, text_of in (
-            ("success rate", report.sampling_interval, share_text),
-            ("p95", report.latency.p95_interval_s, duration_text),
-        )
-    ]
-    if any(intervals):
-        yield Row("95% sure", f"of all runs: {', '.join(filter(None, intervals))}")
+    if report.sampling_interval is not None:
+        yield Row("95% sure", f"of all runs: success rate {bounds_text(report.sampling_interval, share_text)}")
 
 
 def sample_note(report: MetricsReport) -> str:
@@ -39,7 +35,7 @@ def error_rate_columns(tools: Sequence[CallMetrics]) -> list[Column]:
     intervals = [tool.error_rate_interval for tool in tools]
     if not any(intervals):
         return []
-    texts = (UNKNOWN if bounds is None else _bounds_text(bounds, share_text) for bounds in intervals)
+    texts = (UNKNOWN if bounds is None else bounds_text(bounds, share_text) for bounds in intervals)
     return [Column("95% sure", cells(texts), rank=1)]
 
 
@@ -48,8 +44,13 @@ def too_few_text(outcomes: Outcomes) -> str:
     return "too few" if outcomes.too_few else ""
 
 
-def _bounds_text(bounds: tuple[float | None, float | None], text: Callable[[float | None], str]) -> str:
-    low, high = bounds
-    if high is None:
-        return f"{text(low)} or more"
-    return f"{text(high)} or less" if low is None else f"{text(low)} to {text(high)}"
+def sure_text(bounds: Bounds | None, text: Callable[[float | None], str]) -> str:
+    """Return a remark after a figure of a sample: the interval of that of all runs; empty where there is none."""
+    return "" if bounds is None else f" (95% sure: {bounds_text(bounds, text)})"
+
+
+def bounds_text(bounds: Bounds, text: Callable[[float | None], str]) -> str:
+    """Return an interval, of which a bound may be unknown."""
+    if bounds == (None, None):
+        return _UNKNOWN_BOUND
+    return " to ".join(_UNKNOWN_BOUND if bound is None else text(bound) for bound in bounds)

@@ -9,6 +9,7 @@ from otel_agent_trace.model import RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.reading import load_runs
 from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources.files import FilesSource
+from tests.support.model_calls import model_call
 
 
 @pytest.fixture
@@ -136,10 +137,29 @@ def test_a_sample_is_shown_as_one(run_command, sampled_runs):
     assert (
         " ".join(shown.split()).count("sample 50 runs, each weighed by 1/p 95% sure of all runs: success rate 96.") == 1
     )
-    assert "s or more" in shown  # of the 95th percentile: no more than five kept runs are beyond it
+    assert re.search(
+        r"latency .*p95 \S+ \(95% sure: \S+\s+to\s+unknown\), p99", shown, re.DOTALL
+    )  # no more than five kept runs are beyond it
     rows = [line.split() for line in shown.splitlines()]
     assert ["tools", "calls", "errors", "95%", "sure", "p50", "p95", "max"] in rows
     assert "too few 0%" in shown
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_costs_and_quantiles_of_a_sample_have_their_interval(run_command, write_runs, make_run, monkeypatch, width):
+    """People see in how far the dollars and the seconds are known, and what is not known at all."""
+    call = model_call("house", input_tokens=1000)
+    runs = [make_run(f"run {n}", n, sampling_probability=0.1, steps=(call,)) for n in range(300)]
+    timed = [msgspec.structs.replace(run, ended_at_ns=run.started_at_ns + n * 10**6) for n, run in enumerate(runs)]
+    write_runs(timed).with_name("p.json").write_text('{"house": {"input": 1000, "output": 0}}')
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = run_command("metrics", "--prices", "p.json").out.splitlines()
+    assert max(map(len, lines)) <= width
+    shown = " ".join(" ".join(lines).split())
+    assert re.search(r" p95 28\dms \(95% sure: 27\dms to \d{3}ms\), p99 29\dms", shown)
+    assert " cost $3,000.0000 (95% sure: $2,677.9" in shown
+    compared = run_command("metrics", "--prices", "p.json", "--compare", "status=success,error").out
+    assert re.search(r"dollars per run +1 +- +- +-", compared)
 
 
 def test_too_few_kept_runs_are_shown_as_such(run_command, sampled_runs):

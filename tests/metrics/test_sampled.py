@@ -22,7 +22,7 @@ from otel_agent_trace.metrics.estimates import total_interval
 from otel_agent_trace.metrics.intervals import t_quantile, wilson_interval
 from otel_agent_trace.metrics.moments import Moments
 from otel_agent_trace.metrics.strata import WHOLE, Sample, Weight
-from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, Score, StepError, Usage
+from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.sampling import DroppedTraces
 
 S = 1_000_000_000
@@ -148,6 +148,16 @@ def test_fewer_than_30_kept_runs_are_too_few() -> None:
     assert [bucket.too_few for bucket in report.series] == [True, True]
     assert compute_metrics(runs[:29]).to_dict()["too_few"] is True
     assert not compute_metrics([run()]).too_few
+
+
+def test_agents_that_run_for_others_only_are_judged_by_these_runs() -> None:
+    """What else is known of them is about these runs; an agent with runs of its own has rates and latencies of those."""
+    helper = AgentStep(name="helper", kind=StepKind.AGENT, run=run(agent_name="helper"))
+    itself = AgentStep(name="a", kind=StepKind.AGENT, run=run(agent_name="b"))
+    often = compute_metrics([run(10, steps=(helper,)) for _ in range(30)] + [run(10, steps=(itself,), agent_name="b")])
+    assert {name: agent.too_few for name, agent in often.agents.items()} == {"a": False, "b": True, "helper": False}
+    assert compute_metrics([run(10, steps=(helper,)) for _ in range(29)]).agents["helper"].too_few
+    assert not compute_metrics([run(steps=(helper,))]).agents["helper"].too_few
 
 
 # ── intervals ────────────────────────────────────────────────────────────────────────────────────────────────────────

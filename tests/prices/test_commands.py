@@ -112,6 +112,37 @@ def test_the_other_commands(store: Path, command: Callable[..., Any], monkeypatc
     assert "cost $0.0100 (+$0.0075)" in command("diff", *sides, code=1)
 
 
+def test_the_calls_of_sub_agents_are_part_of_everything_around_them(
+    tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    helper = run_of(model_call("house", input_tokens=4000), run_id="b" * 32, agent_name="helper", span_id="3" * 16)
+    steps = model_call("house", input_tokens=1000), tool_call("ask", 2), tool_call("helper", 3, within=2, run=helper)
+    version = {"service.version": "1.2"}
+    run = run_of(*steps, session_id="s-0", user_id="ann", tags=("eu",), span_id="1" * 16, resource=version)
+    Path("traces.jsonl").write_bytes(otlp_json.encode(run_to_spans(run)) + b"\n")
+    Path("prices.json").write_text(json.dumps(PRICES))
+    monkeypatch.setenv("OTEL_AGENT_TRACE_PRICES", "prices.json")
+    keys = ("agent", "model", "provider", "tool", "user", "session", "service", "version", "status", "tag")
+    by = [word for key in keys for word in ("--by", key)]
+    report = command("metrics", "--json", "--bucket", "1h", *by)
+    assert report["cost"]["total_usd"] == 0.0125
+    assert {name: each["cost_usd"] for name, each in report["agents"].items()} == {"weather": 0.0125, "helper": 0.01}
+    assert {name: each["cost_usd"] for name, each in report["tools"].items()} == {"ask": 0.01}
+    assert {name: each["cost_usd"] for name, each in report["models"].items()} == {"house": 0.0125}
+    assert [bucket["cost_usd"] for bucket in report["series"]] == [0.0125]
+    assert {key: [group["cost_usd"] for group in report["by"][key].values()] for key in keys} == dict.fromkeys(
+        keys, [0.0125]
+    )
+    assert [row["cost_usd"] for row in command("list", "--json")] == [0.0125]
+    assert command("show", "--json")["cost_usd"] == 0.0125
+    assert [session["cost_usd"] for session in command("sessions", "--json")] == [0.0125]
+    difference = command("diff", "traces.jsonl", "traces.jsonl", "--json")
+    assert [difference[side]["cost_usd"] for side in "ab"] == [0.0125, 0.0125]
+    compared = command("metrics", "--compare", "version=1.2,1.3", "--json")["differences"]["cost_usd_per_run"]
+    assert compared == {"before": 0.0125, "after": None, "difference": None, "interval": None}
+
+
 def test_without_any_price_there_are_no_columns(store: Path, command: Callable[..., Any]) -> None:
     for words in (["list"], ["sessions"], ["show"], ["metrics"]):
         assert "cost" not in command(*words)
