@@ -36,7 +36,8 @@ from otel_agent_trace.views.explanation import (
     unread_lines,
 )
 from otel_agent_trace.views.plan import plan_line, plan_table, refused_rows
-from otel_agent_trace.views.report import report_rows, report_tables, report_title
+from otel_agent_trace.views.report import report_rows, report_title
+from otel_agent_trace.views.report_tables import report_tables
 from otel_agent_trace.views.rows import Cell, Row, Table
 from otel_agent_trace.views.run_list import runs_table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title, status_cell

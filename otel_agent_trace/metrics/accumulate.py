@@ -7,16 +7,15 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from otel_agent_trace import categories
+from otel_agent_trace.metrics.error_messages import Occurrences, normalised
 from otel_agent_trace.metrics.series import bucket_start_ns
 from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import (
     CallTally,
     CostTally,
-    Occurrences,
     OutcomeTally,
     RunTally,
     ScoreTally,
-    normalised,
 )
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.prices import PricedPart, Prices, RunCost, cost_of, priced_parts

@@ -23,9 +23,9 @@ from otel_agent_trace.metrics.differences import (
     mean,
     share,
 )
-from otel_agent_trace.metrics.figures import latency
 from otel_agent_trace.metrics.intervals import Z
 from otel_agent_trace.metrics.numbers import PARTS
+from otel_agent_trace.metrics.of_samples import latency
 from otel_agent_trace.metrics.quantiles import Quantiles
 from otel_agent_trace.metrics.report import MetricsReport
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution

@@ -11,12 +11,11 @@ import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.metrics import figures
+from otel_agent_trace.metrics.report_figures import ReportFigures
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-    from otel_agent_trace.metrics.report import MetricsReport
 
 _TEXTS = ("table", "name", "score")
 _START = "start"
@@ -30,7 +29,7 @@ _Figures = msgspec.Struct
 _Row = dict[str, Any]
 
 
-def to_arrow(report: MetricsReport) -> pa.Table:
+def to_arrow(report: ReportFigures) -> pa.Table:
     """Return a report as a table of pyarrow.
 
     Raises:
@@ -43,7 +42,7 @@ def to_arrow(report: MetricsReport) -> pa.Table:
     return pa.Table.from_pylist(list(_rows(report)), schema=schema)
 
 
-def to_pandas(report: MetricsReport) -> pd.DataFrame:
+def to_pandas(report: ReportFigures) -> pd.DataFrame:
     """Return a report as a data frame of pandas.
 
     Raises:
@@ -70,7 +69,7 @@ def _imported(package: str, method: str, extra: str) -> Any:
         raise ConfigurationError(msg) from error
 
 
-def _rows(report: MetricsReport) -> Iterator[_Row]:
+def _rows(report: ReportFigures) -> Iterator[_Row]:
     yield {"table": "total", **_numbers(report.outcomes)}
     tables: dict[str, Mapping[str, _Figures]] = {
         "agents": report.agents,

@@ -2,21 +2,16 @@
 
 Every `absorb` adds the other's counts and leaves the other as it is, sharing nothing with it. Of a sample, each trace has
 a tally of its own, which is closed before the tally of all traces absorbs it: `close` turns its counts into `Moments`.
-
-Error messages are normalised first: what differs between two occurrences of one error (ids, addresses, long numbers,
-white space) is replaced. If one type of error still has too many different messages, all of them are truncated to half
-their length, again and again, until they fit. The resulting width is the greatest at which all messages ever counted
-fit, so it does not depend on the order in which they came, and no occurrence is lost.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from otel_agent_trace.metrics.error_messages import Occurrences, Texts
 from otel_agent_trace.metrics.moments import Moments
 from otel_agent_trace.metrics.numbers import Numbers
 from otel_agent_trace.metrics.series import newest_first
@@ -39,19 +34,6 @@ BUCKETS = 10_000
 """Most buckets of a time series that are kept apart: the newest with runs."""
 OTHER = "(other)"
 """Entry for all names beyond those bounds."""
-MESSAGE_WIDTH = 200
-"""Most characters of a message that are kept."""
-MESSAGES_PER_TYPE = 100
-"""Most different messages that are kept for one type of error."""
-
-_VARYING = re.compile(
-    r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"  # a UUID
-    r"|\b0x[0-9a-fA-F]+\b"  # an address
-    r"|\b(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}\b"  # an id in hexadecimal
-    r"|[0-9]{4,}"  # any long number; shorter ones often mean something: a status, a line, a number of seconds
-)
-READ_CHARACTERS = 4 * MESSAGE_WIDTH
-"""Characters of a message that are looked at."""
 
 
 def _by_name(new: type[V], limit: int = NAMES) -> Table[str, V]:
@@ -259,57 +241,6 @@ class GroupTally:
         """Add the counts of another tally."""
         self.outcomes.absorb(other.outcomes)
         self.scores.absorb(other.scores)
-
-
-def normalised(message: str) -> str:
-    """Return the message on one line of at most `MESSAGE_WIDTH` characters, with ``#`` for ids and long numbers."""
-    return _VARYING.sub("#", " ".join(message[:READ_CHARACTERS].split()))[:MESSAGE_WIDTH]
-
-
-@dataclass(slots=True)
-class Occurrences:
-    """Count the runs and the steps that something happened to."""
-
-    runs: int = 0
-    steps: int = 0
-
-    def absorb(self, other: Occurrences) -> None:
-        """Add the counts of another tally."""
-        self.runs += other.runs
-        self.steps += other.steps
-
-
-@dataclass(slots=True)
-class Texts:
-    """Count the occurrences of each message of one type of error; messages are truncated to `width` characters."""
-
-    width: int = MESSAGE_WIDTH
-    by_text: dict[str, Occurrences] = field(default_factory=dict)
-
-    def count(self, message: str, occurrences: Occurrences) -> None:
-        """Add occurrences of one normalised message."""
-        self._occurrences_of(message[: self.width]).absorb(occurrences)
-        while len(self.by_text) > MESSAGES_PER_TYPE:
-            self._truncate_to(self.width // 2)
-
-    def absorb(self, other: Texts) -> None:
-        """Add the messages of another tally, which stays as it is."""
-        if other.width < self.width:
-            self._truncate_to(other.width)
-        for text, occurrences in other.by_text.items():
-            self.count(text, occurrences)
-
-    def shown(self, text: str) -> str:
-        """Return a message for display, with an ellipsis where more may follow."""
-        return f"{text}…" if len(text) >= self.width else text
-
-    def _truncate_to(self, width: int) -> None:
-        wider, self.width, self.by_text = self.by_text, width, {}
-        for text, occurrences in wider.items():
-            self._occurrences_of(text[:width]).absorb(occurrences)
-
-    def _occurrences_of(self, text: str) -> Occurrences:
-        return self.by_text.setdefault(text, Occurrences())
 
 
 def _by_start() -> Table[int | None, OutcomeTally]:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_agent_trace.errors import ConfigurationError
-from otel_agent_trace.metrics import MetricsReport, compute_metrics, strata, tally
+from otel_agent_trace.metrics import MetricsReport, compute_metrics, error_messages, strata, tally
+from otel_agent_trace.metrics.error_messages import Occurrences, Texts
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.table import Table
-from otel_agent_trace.metrics.tally import Occurrences, Texts
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 
 HOUR = 3600 * 1_000_000_000
@@ -88,7 +88,7 @@ def tight_bounds():
     tight = lambda *args, limit, **named: Table(*args, limit=2, **named)
     with (
         mock.patch.object(tally, "Table", tight),
-        mock.patch.object(tally, "MESSAGES_PER_TYPE", 2),
+        mock.patch.object(error_messages, "MESSAGES_PER_TYPE", 2),
         mock.patch.object(strata, "EXACT_WEIGHTS", 2),
     ):
         yield

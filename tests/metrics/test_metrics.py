@@ -16,10 +16,11 @@ import pytest
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.metrics import Latency, MetricsReport, Tokens, compute_metrics
+from otel_agent_trace.metrics.error_messages import normalised
 from otel_agent_trace.metrics.intervals import wilson_interval
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.strata import WHOLE
-from otel_agent_trace.metrics.tally import BUCKETS, NAMES, normalised
+from otel_agent_trace.metrics.tally import BUCKETS, NAMES
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.views.summaries import summary_of
 

@@ -9,7 +9,8 @@ import pytest
 
 from otel_agent_trace import AgentRun, AgentStep, Message, RunStatus, Score, StepError, StepKind, Usage, compute_metrics
 from otel_agent_trace.model import at_time
-from otel_agent_trace.views.report import report_rows, report_tables, report_title
+from otel_agent_trace.views.report import report_rows, report_title
+from otel_agent_trace.views.report_tables import report_tables
 from otel_agent_trace.views.rows import TONES, Branch, Cell, Row, Table
 from otel_agent_trace.views.run_list import runs_table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.categories import category_of_type
 from otel_agent_trace.metrics.accumulate import CATEGORY_OF_STATUS
+from otel_agent_trace.metrics.error_messages import READ_CHARACTERS, Occurrences, normalised
 from otel_agent_trace.metrics.groups import group_name
 from otel_agent_trace.metrics.series import FIRST_MONDAY_NS
 from otel_agent_trace.metrics.sql.aggregates import (
@@ -25,7 +26,7 @@ from otel_agent_trace.metrics.sql.aggregates import (
 from otel_agent_trace.metrics.sql.dialects import Dialect
 from otel_agent_trace.metrics.strata import LEAST_PROBABILITY, WHOLE, Strata
 from otel_agent_trace.metrics.table import Table
-from otel_agent_trace.metrics.tally import READ_CHARACTERS, Occurrences, RunTally, ScoreTally, normalised
+from otel_agent_trace.metrics.tally import RunTally, ScoreTally
 from otel_agent_trace.model import RunStatus
 from otel_agent_trace.runs.names import NAME_CHARACTERS, name_or_unknown, shortened
 from otel_agent_trace.sources.parquet.values import value_of
