@@ -149,7 +149,8 @@ def _token_sums(outcomes: OutcomeTally) -> Sums:
 
 def _cost_per_run(report: MetricsReport) -> Estimate:
     total = report.cost.total_usd
-    return Estimate(None if total is None or not report.runs else total / report.runs)
+    runs = report._sample.total(lambda tally: tally.outcomes.runs)  # noqa: SLF001 - of this package; weighed as costs are
+    return Estimate(None if total is None or not runs else total / runs)
 
 
 def _latencies(samples: list[Sample[Distribution]], prefix: str = "") -> dict[str, MetricsDifference]:
@@ -172,7 +173,7 @@ def _interval(sample: Sample[Distribution], percent: int) -> tuple[float, float]
 def _weighted_interval(sample: Sample[Distribution], percent: int) -> tuple[float, float] | None:
     """Return the interval of a percentile that as many values would give as have equal weights and are as good."""
     total, squares = sample.total(lambda part: part.count), sample.sum(lambda weight, part: weight**2 * part.count)
-    if not squares:
+    if not squares or sample.has_unseen:
         return None
     margin = Z * math.sqrt(percent * (100 - percent) * squares) / total
     quantiles = Quantiles(sample)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from otel_agent_trace.metrics.estimates import Bounds, agent_interval, are_counts_of, share_interval, total_interval
+from otel_agent_trace.metrics.estimates import UNKNOWN, Bounds, agent_interval, share_interval, total_interval
 from otel_agent_trace.metrics.intervals import rate
 from otel_agent_trace.metrics.numbers import Numbers, mean_interval_of, mean_of
 from otel_agent_trace.metrics.quantiles import Quantiles
@@ -31,6 +31,7 @@ from otel_agent_trace.metrics.tally import (
     Texts,
     Times,
 )
+from otel_agent_trace.metrics.unseen import are_counts_of, success_intervals
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus, at_time
 from otel_agent_trace.prices import PICO_USD_PER_USD
 from otel_agent_trace.query import PAUSED
@@ -44,10 +45,17 @@ _COUNTED = (*(status.value for status in RunStatus), PAUSED)
 _ROUNDED_BELOW = 0.5 / RELATIVE_ACCURACY
 
 
-class Sampled(msgspec.Struct, frozen=True, kw_only=True):
-    """Represent the sample that was read: how many runs it has, all weights aside."""
+class Sampled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Represent the sample that was read: how many runs it has, all weights aside.
+
+    `has_unseen` is whether runs were dropped that no kept run stands for: all figures but numbers of runs and success rates
+    are then of the kept ones. `perhaps_dropped` is how many runs were dropped of which it is not known whether they belong
+    to the report.
+    """
 
     runs: int
+    has_unseen: bool = False
+    perhaps_dropped: int = 0
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,11 +112,11 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """Represent what all model calls cost in dollars: the sum of those that have a price, None where none has one.
 
     `unpriced` lists the models of the others, the most called first. `total_interval_usd` is the 95 % interval (low, high) of
-    the sum over all runs of which these are a sample; None where they are no sample.
+    the sum over all runs of which these are a sample; None where they are no sample. Its upper bound is None where it is unknown.
     """
 
     total_usd: float | None = None
-    total_interval_usd: tuple[float, float] | None = None
+    total_interval_usd: Bounds | None = None
     unpriced: tuple[UnpricedModel, ...] = ()
 
 
@@ -299,11 +307,10 @@ def cost(costs: Sample[CostTally], unpriced: dict[str, Sample[Times]]) -> Cost:
     calls = by_name(unpriced, lambda times: times.total(lambda tally: tally.count), float)
     total, kept = costs.total(attrgetter("pico_usd")), costs.kept(attrgetter("pico_usd"))
     total_usd, bounds = cost_usd(costs), total_interval(costs.of(lambda tally: tally.traces), total, kept)
-    if bounds is not None:
-        bounds = bounds[0] / PICO_USD_PER_USD, bounds[1] / PICO_USD_PER_USD
+    low, high = (None if bound is None else bound / PICO_USD_PER_USD for bound in bounds or UNKNOWN)
     return Cost(
         total_usd=total_usd,
-        total_interval_usd=None if total_usd is None else bounds,
+        total_interval_usd=None if total_usd is None or bounds is None else (low, high),
         unpriced=tuple([UnpricedModel(model=name, calls=count) for name, count in calls.items()]),
     )
 
@@ -347,10 +354,10 @@ def score(sample: Sample[ScoreTally]) -> ScoreMetrics:
         true=true,
         false=false,
         true_rate=rate(true, true + false),
-        true_interval=agent_interval(true, true + false, squares),
+        true_interval=None if sample.has_unseen else agent_interval(true, true + false, squares),
         numbers=sample.total(lambda tally: tally.numbers.count),
         mean=mean_of(numbers),
-        mean_interval=mean_interval_of(numbers),
+        mean_interval=None if sample.has_unseen else mean_interval_of(numbers),
         min=whole.minimum,
         max=whole.maximum,
         labels=by_name(
@@ -393,11 +400,11 @@ def bucket(start_ns: int | None, sample: Sample[OutcomeTally]) -> Bucket:
 def _call_figures(sample: Sample[CallTally]) -> dict[str, Any]:
     counts = {name: sample.total(attrgetter(name)) for name in ("calls", "errors", "abandoned", "paused", "retries")}
     ended = counts["calls"] - counts["paused"]
-    traces = sample.of(lambda tally: tally.traces)
+    interval = share_interval(sample.of(lambda tally: tally.traces), counts["errors"], ended, if_all_failed=1.0)
     return {
         **counts,
         "error_rate": rate(counts["errors"], ended),
-        "error_rate_interval": share_interval(traces, counts["errors"], ended, if_all_failed=1.0),
+        "error_rate_interval": UNKNOWN if interval and sample.has_unseen else interval,
         "latency": latency(sample.of(lambda tally: tally.latency_ns)),
         "cost_usd": cost_usd(sample.of(lambda tally: tally.cost)),
     }
@@ -418,8 +425,7 @@ def _outcome_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
 def _status_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
     by_status = {status: sample.total(lambda tally: tally.statuses[status]) for status in _COUNTED}  # noqa: B023 - likewise
     success, finished = by_status[RunStatus.SUCCESS.value], sample.total(lambda tally: tally.finished)
-    squares = sample.sum(lambda weight, tally: weight**2 * tally.finished)
-    traces = sample.of(lambda tally: tally.traces)
+    intervals = success_intervals(sample)
     return {
         "runs": sample.total(lambda tally: tally.runs),
         "running": by_status[RunStatus.RUNNING.value],
@@ -429,8 +435,8 @@ def _status_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
         "paused": by_status[PAUSED],
         "finished": finished,
         "success_rate": rate(success, finished),
-        "success_interval": agent_interval(success, finished, squares),
-        "sampling_interval": share_interval(traces, success, finished, if_all_failed=0.0),
+        "success_interval": intervals.of_agent,
+        "sampling_interval": intervals.of_runs,
     }
 
 

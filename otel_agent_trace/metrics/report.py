@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +34,7 @@ from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY
 from otel_agent_trace.metrics.strata import Count, Sample, Strata
 from otel_agent_trace.metrics.table import Table, Tally
 from otel_agent_trace.metrics.tally import Occurrences, RunTally
+from otel_agent_trace.metrics.unseen import has_unseen, known_apart, perhaps_dropped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +88,8 @@ class MetricsReport:
 
     @cached_property
     def _sample(self) -> Sample[RunTally]:
-        return self._strata.sample()
+        sample = self._strata.sample()
+        return replace(sample, has_unseen=has_unseen(sample.of(lambda tally: tally.outcomes)))
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -159,7 +161,12 @@ class MetricsReport:
         """Return how large the sample is; None where every run stands for itself alone."""
         if not self._sample.is_sampled:
             return None
-        return Sampled(runs=self._sample.kept(lambda tally: tally.outcomes.runs))
+        outcomes = self._sample.of(lambda tally: tally.outcomes)
+        return Sampled(
+            runs=outcomes.kept(lambda tally: tally.runs),
+            has_unseen=outcomes.has_unseen,
+            perhaps_dropped=perhaps_dropped(outcomes),
+        )
 
     @property
     def latency(self) -> Latency:
@@ -218,7 +225,8 @@ class MetricsReport:
     @cached_property
     def agents(self) -> Mapping[str, AgentMetrics]:
         """Return the agents by name, the one with most runs first."""
-        return self._by_name(lambda tally: tally.agents, figures.agent, lambda agent: agent.runs)
+        samples = known_apart(self._sample.by_key(lambda tally: tally.agents), lambda agent: agent.outcomes)
+        return MappingProxyType(figures.by_name(samples, figures.agent, lambda agent: agent.runs))
 
     @cached_property
     def scores(self) -> Mapping[str, ScoreMetrics]:
@@ -240,8 +248,11 @@ class MetricsReport:
         return next(iter(self.by.values()), MappingProxyType({}))
 
     def _groups_by(self, key: str) -> Mapping[str, GroupMetrics]:
-        sample = self._sample if key in COUNTED_KEYS else self._sample.estimated()
+        is_counted = key in COUNTED_KEYS
+        sample = self._sample if is_counted else self._sample.estimated()
         samples = sample.by_key(lambda tally: tally.groups[key])
+        if is_counted:
+            samples = known_apart(samples, lambda group: group.outcomes)
         return MappingProxyType(figures.by_name(samples, figures.group, lambda group: group.runs))
 
     @cached_property
@@ -275,6 +286,8 @@ class MetricsReport:
         is_counted = self._strata.bucket_ns is not None and are_buckets_counted(self._strata.bucket_ns)
         sample = self._sample if is_counted else self._sample.estimated()
         by_start = sample.by_key(lambda tally: tally.series)
+        if is_counted:
+            by_start = known_apart(by_start, lambda outcomes: outcomes)
         entries = sorted(by_start.items(), key=lambda item: (item[0] is not None, item[0] or 0))
         return tuple(figures.bucket(start_ns, sample) for start_ns, sample in entries)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from otel_agent_trace.metrics import CallMetrics, MetricsReport, Outcomes
+from otel_agent_trace.metrics import CallMetrics, MetricsReport, Outcomes, Sampled
 from otel_agent_trace.views.figures import UNKNOWN, duration_text, plural, share_text
 from otel_agent_trace.views.rows import Column, Row, cells
 
@@ -15,6 +15,7 @@ def sample_rows(report: MetricsReport) -> Iterator[Row]:
         return
     few = f"; {too_few_text(report.outcomes)}" if report.too_few else ""
     yield Row("sample", f"{plural(report.sample.runs, 'run')}, each weighed by 1/p{few}", "warning" if few else "")
+    yield from _unseen_rows(report.sample)
     intervals = [
         None if interval is None else f"{name} {_bounds_text(interval, text_of)}"
         for name, interval, text_of in (
@@ -24,6 +25,18 @@ def sample_rows(report: MetricsReport) -> Iterator[Row]:
     ]
     if any(intervals):
         yield Row("95% sure", f"of all runs: {', '.join(filter(None, intervals))}")
+
+
+def _unseen_rows(sample: Sampled) -> Iterator[Row]:
+    """Yield rows about dropped runs of which nothing is known but their number, or not even whether they belong here."""
+    if sample.perhaps_dropped:
+        yield Row(
+            "dropped", f"perhaps {plural(sample.perhaps_dropped, 'more run')}: counts are by agent, status and hour"
+        )
+    if sample.has_unseen:
+        yield Row(
+            "unseen", "dropped runs that no kept one stands for: only counts and success rates have them", "warning"
+        )
 
 
 def sample_note(report: MetricsReport) -> str:
@@ -50,6 +63,8 @@ def too_few_text(outcomes: Outcomes) -> str:
 
 def _bounds_text(bounds: tuple[float | None, float | None], text: Callable[[float | None], str]) -> str:
     low, high = bounds
+    if low is None and high is None:
+        return UNKNOWN
     if high is None:
         return f"{text(low)} or more"
     return f"{text(high)} or less" if low is None else f"{text(low)} to {text(high)}"
