@@ -44,7 +44,8 @@ def sample_note(report: MetricsReport) -> str:
     if report.sample is None:
         return ""
     few = f", {too_few_text(report.outcomes)}" if report.too_few else ""
-    return f" (sample of {report.sample.runs:,}{few})"
+    more = f", perhaps {report.sample.perhaps_dropped:,} more" if report.sample.perhaps_dropped else ""
+    return f" (sample of {report.sample.runs:,}{few}{more})"
 
 
 def error_rate_columns(tools: Sequence[CallMetrics]) -> list[Column]:
