@@ -15,7 +15,8 @@ from otel_agent_trace.sampling import NS_PER_HOUR, DroppedTraces
 
 COUNTED_KEYS = ("agent", "status")
 """Keys of groups in which it is known how many runs were dropped."""
-_COUNTED_FILTERS = {"agent", "status", "since", "until"}
+_COUNTED_FILTERS = {"agent", "status", "since", "until", "prices"}
+"""Fields of a query with which it is known how many dropped runs it selects, hour by hour; prices select none."""
 
 
 def are_buckets_counted(bucket_ns: int) -> bool:
