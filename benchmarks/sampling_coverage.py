@@ -41,7 +41,9 @@ def amounts(amounts: np.ndarray) -> Moments:
 
 
 def is_within(truth: float, interval: tuple[float | None, float | None] | None) -> bool:
-    low, high = interval or (truth, truth)
+    if interval is None:
+        return False
+    low, high = interval
     return (low is None or low <= truth) and (high is None or truth <= high)
 
 

@@ -15,6 +15,7 @@ from otel_agent_trace.cli.streams import stdout_console, write_json, write_messa
 from otel_agent_trace.metrics import MetricsComparison, MetricsReport
 from otel_agent_trace.metrics.compute import compute_comparison
 from otel_agent_trace.metrics.conditions import FIGURES, FailCondition, fail_condition
+from otel_agent_trace.metrics.dropped import counts_of
 from otel_agent_trace.metrics.engines import ENGINES, source_metrics
 from otel_agent_trace.metrics.groups import KEYS
 from otel_agent_trace.metrics.sides import Sides, sides_of
@@ -83,8 +84,7 @@ def command(
         return _status(report, conditions)
     if bucket is not None or by:
         raise click.UsageError("--compare goes with neither --bucket nor --by", click.get_current_context())
-    sides, query = _sides(compare, query)
-    comparison = _comparison(source, query, sides, explain=not as_json, replays=replays, prices=known_prices)
+    comparison = _comparison(source, query, compare, explain=not as_json, replays=replays, prices=known_prices)
     _write(comparison, as_json=as_json)
     return _status(comparison.after, conditions)
 
@@ -112,13 +112,15 @@ def _report(source: str | None, query: RunQuery, *, explain: bool, **how: Any) -
     return report
 
 
-def _comparison(source: str | None, query: RunQuery, sides: Sides, *, explain: bool, **how: Any) -> MetricsComparison:
+def _comparison(source: str | None, asked: RunQuery, compare: str, *, explain: bool, **how: Any) -> MetricsComparison:
     """Return the comparison of the runs that a query finds; with `explain`, write a message if there are none."""
+    sides, query = _sides(compare, asked)
     name, census = source_of(source), Census()
     with reporting_progress() as reporter, hints_on_error(name):
         opened = open_source(name, on_progress=reporter.on_progress, media=False)
+        dropped = sides.dropped(counts_of(opened), asked)
         runs = search(opened, query, reporter.on_problem, lambda found: found.run, census)
-        comparison = compute_comparison(runs, sides, **how)
+        comparison = compute_comparison(runs, sides, dropped=dropped, **how)
     if explain and not (comparison.before.runs or comparison.after.runs):
         write_message(nothing_found_text(query, name_of(name), census))
     return comparison

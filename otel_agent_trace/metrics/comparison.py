@@ -179,7 +179,7 @@ def _interval(sample: Sample[Distribution], percent: int) -> tuple[float, float]
 def _weighted_interval(sample: Sample[Distribution], percent: int) -> tuple[float, float] | None:
     """Return the interval of a percentile that as many values would give as have equal weights and are as good."""
     total, squares = sample.total(lambda part: part.count), sample.sum(lambda weight, part: weight**2 * part.count)
-    if not squares:
+    if not squares or sample.has_unseen:
         return None
     margin = Z * math.sqrt(percent * (100 - percent) * squares) / total
     quantiles = Quantiles(sample)

@@ -10,12 +10,12 @@ from typing import Any
 
 from otel_agent_trace.metrics.accumulate import count_run
 from otel_agent_trace.metrics.comparison import MetricsComparison
-from otel_agent_trace.metrics.dropped import count_dropped
+from otel_agent_trace.metrics.dropped import Dropped, all_dropped, count_dropped
 from otel_agent_trace.metrics.groups import grouping
 from otel_agent_trace.metrics.report import MetricsReport
 from otel_agent_trace.metrics.series import bucket_width_ns
 from otel_agent_trace.metrics.sides import Sides
-from otel_agent_trace.metrics.strata import DROPPED, WHOLE, Strata, Weight, weight_of
+from otel_agent_trace.metrics.strata import DROPPED, POSSIBLE, WHOLE, Strata, Weight, weight_of
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import Prices, PricesGiven
 from otel_agent_trace.sampling import DroppedTraces
@@ -51,27 +51,45 @@ def compute_metrics(
     Raises:
         ConfigurationError: `bucket` is not a positive width, `by` is no such key, or `prices` are none.
     """
-    known_prices = Prices.of(prices)
+    return compute_report(runs, all_dropped(dropped), bucket=bucket, by=by, replays=replays, prices=Prices.of(prices))
+
+
+def compute_report(
+    runs: Iterable[AgentRun],
+    dropped: Dropped,
+    *,
+    bucket: str | timedelta | None,
+    by: str | Iterable[str] | None,
+    replays: bool,
+    prices: Prices,
+) -> MetricsReport:
+    """Count runs, and what is known of the traces that were dropped beside them; the arguments are as for `compute_metrics`.
+
+    Raises:
+        ConfigurationError: `bucket` is not a positive width, or `by` is no such key.
+    """
     strata = empty_strata(bucket, by)
     names_of = {key: grouping(key) for key in strata.by}
-    counts = [*dropped]
-    for count in counts:
-        count_dropped(strata.at(DROPPED), count)
     measured = (run for run in runs if replays or run.replay_of is None)
-    _count(measured, (strata,), known_prices, names_of, are_dropped_counted=bool(counts))
+    _count(measured, (strata,), (dropped,), prices, names_of)
     return MetricsReport(strata)
 
 
 def compute_comparison(
-    runs: Iterable[AgentRun], sides: Sides, *, replays: bool = False, prices: PricesGiven = None
+    runs: Iterable[AgentRun],
+    sides: Sides,
+    *,
+    dropped: tuple[Dropped, Dropped] = (Dropped(), Dropped()),
+    replays: bool = False,
+    prices: PricesGiven = None,
 ) -> MetricsComparison:
     """Count runs into the reports of two sets of them, in one pass, and return these with their differences.
 
-    A run that belongs to both sets counts in both.
+    A run that belongs to both sets counts in both. `dropped` is what is known of the traces that were dropped from each.
     """
     both = Strata(), Strata()
     measured = (run for run in runs if replays or run.replay_of is None)
-    _count(measured, both, Prices.of(prices), sides_of=sides.of)
+    _count(measured, both, dropped, Prices.of(prices), sides_of=sides.of)
     before, after = map(MetricsReport, both)
     return MetricsComparison(before, after, sides.names)
 
@@ -79,13 +97,17 @@ def compute_comparison(
 def _count(
     runs: Iterable[AgentRun],
     all_strata: Sequence[Strata],
+    all_dropped: Sequence[Dropped],
     prices: Prices,
     names_of: Mapping[str, Callable[[AgentRun], list[str]]] = _NO_GROUPS,
     *,
     sides_of: Callable[[AgentRun], Iterable[bool]] = lambda _: (True,),
-    are_dropped_counted: bool = False,
 ) -> None:
-    """Count runs into those of several strata of which `sides_of` returns True."""
+    """Count runs into those of several strata of which `sides_of` returns True, and what was dropped beside each."""
+    for strata, dropped in zip(all_strata, all_dropped, strict=True):
+        for weight_of_dropped, counts in ((DROPPED, dropped.counted), (POSSIBLE, dropped.possible)):
+            for count in counts:
+                count_dropped(strata.at(weight_of_dropped), count)
     for (weight, _), of_cluster in itertools.groupby(runs, key=_cluster_of):
         clusters = [strata.at(WHOLE) if weight == 1 else strata.new_tally() for strata in all_strata]
         for run in of_cluster:
@@ -93,10 +115,10 @@ def _count(
             for cluster, is_in in zip(clusters, sides_of(run), strict=True):
                 if is_in:
                     count_run(cluster, run, prices, names)
-        for strata, cluster in zip(all_strata, clusters, strict=True):
+        for strata, cluster, dropped in zip(all_strata, clusters, all_dropped, strict=True):
             if weight != 1 and cluster.outcomes.runs:
                 cluster.close()
-                strata.at(Weight(weight, 1.0 if are_dropped_counted else weight)).absorb(cluster)
+                strata.at(Weight(weight, 1.0 if dropped.is_counted(run) else weight)).absorb(cluster)
 
 
 def empty_strata(bucket: str | timedelta | None, by: str | Iterable[str] | None) -> Strata:

@@ -94,10 +94,14 @@ def _welch_quantile(before: Mean, after: Mean) -> float:
 
 
 def share(sample: Sample[T], part: Callable[[T], int], whole: Callable[[T], int]) -> Estimate:
-    """Return a share with its Wilson interval, in a sample with the effective number of the whole (Kish)."""
+    """Return a share with its Wilson interval, in a sample with the effective number of the whole (Kish).
+
+    Where runs are unseen, it has none.
+    """
     total, successes = sample.total(whole), sample.total(part)
     squares = sample.sum(lambda weight, tally: weight**2 * whole(tally))
-    return Estimate(rate(successes, total), agent_interval(successes, total, squares))
+    interval = None if sample.has_unseen else agent_interval(successes, total, squares)
+    return Estimate(rate(successes, total), interval)
 
 
 def mean(sample: Sample[Sums], unit: int = 1) -> Mean:
@@ -107,7 +111,7 @@ def mean(sample: Sample[Sums], unit: int = 1) -> Mean:
     if not size:
         return Mean(None)
     value = sum(weight * sums.total for weight, sums in parts) / Fraction(size)
-    if number < 2:
+    if number < 2 or sample.has_unseen:
         return Mean(float(value / unit))
     deviations = sum(
         weight**2 * (sums.squares - 2 * value * sums.total + sums.number * value**2) for weight, sums in parts

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
-from otel_agent_trace.metrics.compute import compute_metrics, empty_strata
-from otel_agent_trace.metrics.dropped import dropped_that_fit
+from otel_agent_trace.metrics.compute import compute_report, empty_strata
+from otel_agent_trace.metrics.dropped import counts_of, dropped_of
 from otel_agent_trace.metrics.report import MetricsReport
 from otel_agent_trace.metrics.sql.odd_traces import CountedSpans, OddTraces, TracesOf, among
 from otel_agent_trace.metrics.strata import Strata
@@ -100,9 +100,9 @@ class _Call(NamedTuple):
 
         They are counted together, as the numbers of what was dropped weigh the runs of a sample.
         """
-        dropped = dropped_that_fit(self.source.dropped(), self.query) if hasattr(self.source, "dropped") else []
-        return compute_metrics(
-            runs, bucket=self.bucket, by=self.strata.by, replays=self.replays, dropped=dropped, prices=self.prices
+        dropped = dropped_of(counts_of(self.source), self.query)
+        return compute_report(
+            runs, dropped, bucket=self.bucket, by=self.strata.by, replays=self.replays, prices=self.prices
         )
 
 

@@ -12,17 +12,17 @@ from typing import TypeAlias
 from otel_agent_trace.metrics.intervals import Z, rate, wilson_interval
 from otel_agent_trace.metrics.moments import Moments
 from otel_agent_trace.metrics.strata import Count, Sample
-from otel_agent_trace.metrics.tally import OutcomeTally
-
-_RAREST_CHANCE = 1e-6
-"""Least chance of a number of kept runs that is taken for chance."""
 
 Bounds: TypeAlias = tuple[float | None, float | None]
 """Type of an interval (low, high); a bound that cannot be known is None."""
+UNKNOWN: Bounds = (None, None)
+"""Interval of what may be anything."""
 
 
-def total_interval(traces: Sample[Moments], total: Count, kept: int) -> tuple[float, float] | None:
+def total_interval(traces: Sample[Moments], total: Count, kept: int) -> Bounds | None:
     """Return the interval (low, high) of a weighted total, that of `y`; None unless sampled.
+
+    Nobody knows how much of it is unseen, so that there is no upper bound where something is.
 
     `kept` is the total of what was kept, none of which is negative. Both are given, as traces of weight 1 add nothing to the
     variance and have no moments.
@@ -30,7 +30,7 @@ def total_interval(traces: Sample[Moments], total: Count, kept: int) -> tuple[fl
     if not traces.is_sampled:
         return None
     margin = Z * math.sqrt(_variance(traces, 0.0))
-    return max(total - margin, float(kept)), total + margin
+    return max(total - margin, float(kept)), None if traces.has_unseen else total + margin
 
 
 def share_interval(traces: Sample[Moments], part: Count, whole: Count, *, if_all_failed: float) -> Bounds | None:
@@ -62,28 +62,6 @@ def agent_interval(part: Count, whole: Count, squares: Count) -> tuple[float, fl
     if whole == squares:
         return wilson_interval(part, whole)
     return wilson_interval(part * whole / squares, whole**2 / squares)
-
-
-def are_counts_of(runs: Sample[OutcomeTally]) -> bool:
-    """Return whether the dropped runs that were counted can be those that the kept ones stand for.
-
-    They cannot where the estimate is further from the number than chance explains, as when only some of the files that
-    were read have such counts, or when runs were removed and their counts were not.
-    """
-    counted = Sample(tuple([part for part in runs.parts if part[0].of_runs == 1 != part[0].of_values]))
-    number, estimate = counted.counted().total(_runs_of), counted.total(_runs_of)
-    kept = counted.kept(_runs_of)
-    if not kept:
-        return True
-    share, probability = kept / number, kept / estimate
-    divergence = share * math.log(share / probability)
-    if share < 1:
-        divergence += (1 - share) * math.log((1 - share) / (1 - probability))
-    return math.exp(-number * divergence) >= _RAREST_CHANCE  # Chernoff's bound of so many or more, or so few or fewer
-
-
-def _runs_of(tally: OutcomeTally) -> int:
-    return tally.runs
 
 
 def _variance(traces: Sample[Moments], ratio: float) -> float:

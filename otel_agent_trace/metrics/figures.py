@@ -14,10 +14,17 @@ from otel_agent_trace.metrics.estimates import Bounds
 from otel_agent_trace.metrics.strata import Count
 
 
-class Sampled(msgspec.Struct, frozen=True, kw_only=True):
-    """Represent the sample that was read: how many runs it has, all weights aside."""
+class Sampled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Represent the sample that was read: how many runs it has, all weights aside.
+
+    `has_unseen` is whether runs were dropped that no kept run stands for: all figures but numbers of runs and success rates
+    are then of the kept ones. `perhaps_dropped` is how many runs were dropped of which it is not known whether they belong
+    to the report.
+    """
 
     runs: int
+    has_unseen: bool = False
+    perhaps_dropped: int = 0
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,12 +81,12 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """Represent what all model calls cost in dollars: the sum of those that have a price, None where none has one.
 
     `unpriced` lists the models of the others, the most called first. `total_interval_usd` is the 95 % interval (low, high) of
-    the sum over all runs of which these are a sample; None where they are no sample. `prices` are the versions of the prices,
-    the most used first: several where reports by different ones were added up.
+    the sum over all runs of which these are a sample; None where they are no sample. Its upper bound is None where it is unknown.
+    `prices` are the versions of the prices, the most used first: several where reports by different ones were added up.
     """
 
     total_usd: float | None = None
-    total_interval_usd: tuple[float, float] | None = None
+    total_interval_usd: Bounds | None = None
     unpriced: tuple[UnpricedModel, ...] = ()
     prices: tuple[str, ...] = ()
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from otel_agent_trace.metrics.error_messages import Occurrences, Texts
-from otel_agent_trace.metrics.estimates import agent_interval, are_counts_of, share_interval, total_interval
+from otel_agent_trace.metrics.estimates import UNKNOWN, agent_interval, share_interval, total_interval
 from otel_agent_trace.metrics.figures import (
     AgentMetrics,
     Bucket,
@@ -39,6 +39,7 @@ from otel_agent_trace.metrics.tally import (
     ScoreTally,
     Times,
 )
+from otel_agent_trace.metrics.unseen import are_counts_of, success_intervals
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus, at_time
 from otel_agent_trace.prices import PICO_USD_PER_USD
 from otel_agent_trace.query import PAUSED
@@ -105,11 +106,10 @@ def cost(sample: Sample[RunTally]) -> Cost:
     prices = _times_by_name(sample.by_key(lambda tally: tally.prices))
     total, kept = costs.total(attrgetter("pico_usd")), costs.kept(attrgetter("pico_usd"))
     total_usd, bounds = cost_usd(costs), total_interval(costs.of(lambda tally: tally.traces), total, kept)
-    if bounds is not None:
-        bounds = bounds[0] / PICO_USD_PER_USD, bounds[1] / PICO_USD_PER_USD
+    low, high = (None if bound is None else bound / PICO_USD_PER_USD for bound in bounds or UNKNOWN)
     return Cost(
         total_usd=total_usd,
-        total_interval_usd=None if total_usd is None else bounds,
+        total_interval_usd=None if total_usd is None or bounds is None else (low, high),
         unpriced=tuple([UnpricedModel(model=name, calls=count) for name, count in calls.items()]),
         prices=tuple(prices),
     )
@@ -157,10 +157,10 @@ def score(sample: Sample[ScoreTally]) -> ScoreMetrics:
         true=true,
         false=false,
         true_rate=rate(true, true + false),
-        true_interval=agent_interval(true, true + false, squares),
+        true_interval=None if sample.has_unseen else agent_interval(true, true + false, squares),
         numbers=sample.total(lambda tally: tally.numbers.count),
         mean=mean_of(numbers),
-        mean_interval=mean_interval_of(numbers),
+        mean_interval=None if sample.has_unseen else mean_interval_of(numbers),
         min=whole.minimum,
         max=whole.maximum,
         labels=_times_by_name(sample.by_key(lambda tally: tally.labels)),
@@ -205,11 +205,11 @@ def bucket(start_ns: int | None, sample: Sample[OutcomeTally]) -> Bucket:
 def _call_figures(sample: Sample[CallTally]) -> dict[str, Any]:
     counts = {name: sample.total(attrgetter(name)) for name in ("calls", "errors", "abandoned", "paused", "retries")}
     ended = counts["calls"] - counts["paused"]
-    traces = sample.of(lambda tally: tally.traces)
+    interval = share_interval(sample.of(lambda tally: tally.traces), counts["errors"], ended, if_all_failed=1.0)
     return {
         **counts,
         "error_rate": rate(counts["errors"], ended),
-        "error_rate_interval": share_interval(traces, counts["errors"], ended, if_all_failed=1.0),
+        "error_rate_interval": UNKNOWN if interval and sample.has_unseen else interval,
         "latency": latency(sample.of(lambda tally: tally.latency_ns)),
         "cost_usd": cost_usd(sample.of(lambda tally: tally.cost)),
     }
@@ -234,8 +234,7 @@ def _is_too_few(sample: Sample[T], runs: Callable[[T], int]) -> bool:
 def _status_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
     by_status = {status: sample.total(lambda tally: tally.statuses[status]) for status in _COUNTED}  # noqa: B023 - likewise
     success, finished = by_status[RunStatus.SUCCESS.value], sample.total(lambda tally: tally.finished)
-    squares = sample.sum(lambda weight, tally: weight**2 * tally.finished)
-    traces = sample.of(lambda tally: tally.traces)
+    intervals = success_intervals(sample)
     return {
         "runs": sample.total(lambda tally: tally.runs),
         "running": by_status[RunStatus.RUNNING.value],
@@ -245,8 +244,8 @@ def _status_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
         "paused": by_status[PAUSED],
         "finished": finished,
         "success_rate": rate(success, finished),
-        "success_interval": agent_interval(success, finished, squares),
-        "sampling_interval": share_interval(traces, success, finished, if_all_failed=0.0),
+        "success_interval": intervals.of_agent,
+        "sampling_interval": intervals.of_runs,
     }
 
 

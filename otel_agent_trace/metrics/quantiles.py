@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left
 from itertools import accumulate
 
+from otel_agent_trace.metrics.estimates import UNKNOWN, Bounds
 from otel_agent_trace.metrics.intervals import Z
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
 from otel_agent_trace.metrics.strata import Sample
@@ -28,7 +29,7 @@ class Quantiles:
     """
 
     def __init__(self, durations: Sample[Distribution]) -> None:
-        self._is_sampled = durations.is_sampled
+        self._is_sampled, self._has_unseen = durations.is_sampled, durations.has_unseen
         bins: dict[float, list[float]] = {}
         for weight, part in durations.by_weight(Distribution):
             for value, count, repeated in part.bins():
@@ -49,13 +50,16 @@ class Quantiles:
             return None
         return min(max(self._values[self._index(percent)], float(self.minimum)), float(self.maximum))
 
-    def interval(self, percent: float) -> tuple[float, float | None] | None:
+    def interval(self, percent: float) -> Bounds | None:
         """Return the 95 % interval (low, high) of a quantile, None unless sampled, with None for a bound that is unknown.
 
-        The upper one is unknown where fewer than ten kept traces are beyond the quantile, or as good as fewer.
+        The upper one is unknown where fewer than ten kept traces are beyond the quantile, or as good as fewer; both are
+        where runs are unseen.
         """
         if not self._is_sampled or not self._values:
             return None
+        if self._has_unseen:
+            return UNKNOWN
         margin = 100 * Z * self._error(percent)
         low, high = percent - margin, percent + margin
         is_known = high < 100 and self._kept_beyond(percent) >= _KEPT_BEYOND

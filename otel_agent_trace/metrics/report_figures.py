@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TypeVar
@@ -30,6 +30,7 @@ from otel_agent_trace.metrics.figures import (
 from otel_agent_trace.metrics.strata import Count, Sample, Strata
 from otel_agent_trace.metrics.table import Table, Tally
 from otel_agent_trace.metrics.tally import RunTally
+from otel_agent_trace.metrics.unseen import has_unseen, known_apart, perhaps_dropped
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Tally)
@@ -44,7 +45,8 @@ class ReportFigures:
 
     @cached_property
     def _sample(self) -> Sample[RunTally]:
-        return self._strata.sample()
+        sample = self._strata.sample()
+        return replace(sample, has_unseen=has_unseen(sample.of(lambda tally: tally.outcomes)))
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -116,7 +118,12 @@ class ReportFigures:
         """Return how large the sample is; None where every run stands for itself alone."""
         if not self._sample.is_sampled:
             return None
-        return Sampled(runs=self._sample.kept(lambda tally: tally.outcomes.runs))
+        outcomes = self._sample.of(lambda tally: tally.outcomes)
+        return Sampled(
+            runs=outcomes.kept(lambda tally: tally.runs),
+            has_unseen=outcomes.has_unseen,
+            perhaps_dropped=perhaps_dropped(outcomes),
+        )
 
     @property
     def latency(self) -> Latency:
@@ -174,7 +181,8 @@ class ReportFigures:
     @cached_property
     def agents(self) -> Mapping[str, AgentMetrics]:
         """Return the agents by name, the one with most runs first."""
-        return self._by_name(lambda tally: tally.agents, of_samples.agent, lambda agent: agent.runs)
+        samples = known_apart(self._sample.by_key(lambda tally: tally.agents), lambda agent: agent.outcomes)
+        return MappingProxyType(of_samples.by_name(samples, of_samples.agent, lambda agent: agent.runs))
 
     @cached_property
     def scores(self) -> Mapping[str, ScoreMetrics]:
@@ -196,8 +204,11 @@ class ReportFigures:
         return next(iter(self.by.values()), MappingProxyType({}))
 
     def _groups_by(self, key: str) -> Mapping[str, GroupMetrics]:
-        sample = self._sample if key in COUNTED_KEYS else self._sample.estimated()
+        is_counted = key in COUNTED_KEYS
+        sample = self._sample if is_counted else self._sample.estimated()
         samples = sample.by_key(lambda tally: tally.groups[key])
+        if is_counted:
+            samples = known_apart(samples, lambda group: group.outcomes)
         return MappingProxyType(of_samples.by_name(samples, of_samples.group, lambda group: group.runs))
 
     @cached_property
@@ -231,6 +242,8 @@ class ReportFigures:
         is_counted = self._strata.bucket_ns is not None and are_buckets_counted(self._strata.bucket_ns)
         sample = self._sample if is_counted else self._sample.estimated()
         by_start = sample.by_key(lambda tally: tally.series)
+        if is_counted:
+            by_start = known_apart(by_start, lambda outcomes: outcomes)
         entries = sorted(by_start.items(), key=lambda item: (item[0] is not None, item[0] or 0))
         return tuple(of_samples.bucket(start_ns, sample) for start_ns, sample in entries)
 

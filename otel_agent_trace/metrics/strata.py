@@ -4,7 +4,7 @@ A run that was kept with probability p stands for 1/p runs: that is its weight. 
 tally of its own that counts them as they are, so counts stay integers, and merge in any order.
 
 Where a sampler counted what it dropped, a kept run stands for itself alone in numbers of runs, and the dropped ones are a
-stratum of their own.
+stratum of their own; so are those of which nobody knows whether they belong to what is measured.
 
 The number of strata is bounded: `EXACT_WEIGHTS` weights, chosen by the weights alone, are exact; others are within 1 %.
 """
@@ -42,6 +42,8 @@ WHOLE = Weight(1.0, 1.0)
 """Weight of runs that stand for themselves alone."""
 DROPPED = Weight(0.0, 1.0)
 """Weight of runs of which nothing but their number is known."""
+POSSIBLE = Weight(0.0, 0.0)
+"""Weight of dropped runs of which it is not known whether they belong to what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,19 @@ class Sample(Generic[T]):
     """Hold what was counted of one thing, in parts with their weights; several parts may have the same weight.
 
     `is_sampled` is whether anything in the report was sampled, here or elsewhere, `is_counted` whether all that was dropped
-    is counted.
+    is counted, `is_estimated` whether counts of dropped runs were left out of the weights. `has_unseen` is whether runs were
+    dropped here, or may have been, that no kept run stands for.
     """
 
     parts: tuple[tuple[Weight, T], ...]
     is_sampled: bool = False
     is_counted: bool = False
+    is_estimated: bool = False
+    has_unseen: bool = False
 
     def of(self, part: Callable[[T], U]) -> Sample[U]:
         """Return the sample of what `part` returns of a tally."""
-        parts = [(weight, part(tally)) for weight, tally in self.parts]
-        return Sample(tuple(parts), self.is_sampled, self.is_counted)
+        return self._with(tuple([(weight, part(tally)) for weight, tally in self.parts]))
 
     def counted(self) -> Sample[T]:
         """Return the sample with the weights of numbers of runs for everything."""
@@ -69,7 +73,7 @@ class Sample(Generic[T]):
     def estimated(self) -> Sample[T]:
         """Return the sample with the weights of what runs have for everything, as if no dropped run had been counted."""
         parts = [(Weight(weight.of_values, weight.of_values), tally) for weight, tally in self.parts]
-        return replace(self, parts=tuple(parts), is_counted=False)
+        return replace(self, parts=tuple(parts), is_counted=False, is_estimated=True)
 
     def kept(self, number: Callable[[T], int]) -> int:
         """Return the sum of a number of each tally of runs that were kept, not weighted."""
@@ -81,7 +85,7 @@ class Sample(Generic[T]):
 
     def sum(self, term: Callable[[float, T], Count]) -> Count:
         """Return the sum of what `term` returns for each weight and its tally, in whichever order they are."""
-        terms = [term(weight.of_values, tally) for weight, tally in self.parts]
+        terms = [term(weight.of_values, tally) for weight, tally in self.parts if weight.of_values]
         return sum(terms) if all(isinstance(each, int) for each in terms) else math.fsum(terms)
 
     def weighted(self) -> list[tuple[float, T]]:
@@ -106,7 +110,10 @@ class Sample(Generic[T]):
         return sorted(wholes, key=lambda item: item[0])
 
     def by_key(self, table: Callable[[T], Table[Any, V]]) -> dict[Any, Sample[V]]:
-        """Return the samples of the entries of a table by key; it keeps as many keys as the table of one tally."""
+        """Return the samples of the entries of a table by key; it keeps as many keys as the table of one tally.
+
+        Entries that only have runs which may not belong here are left out.
+        """
         tables = [(weight, table(tally)) for weight, tally in self.parts]
         if not tables:
             return {}
@@ -114,7 +121,12 @@ class Sample(Generic[T]):
         for weight, one in tables:
             for key, entry in one.items():
                 joined.at(key).parts.append((weight, entry))
-        return {key: Sample(tuple(entry.parts), self.is_sampled, self.is_counted) for key, entry in joined.items()}
+        entries = {key: entry.parts for key, entry in joined.items()}
+        return {key: self._with(tuple(parts)) for key, parts in entries.items() if {w for w, _ in parts} != {POSSIBLE}}
+
+    def _with(self, parts: tuple[tuple[Weight, U], ...]) -> Sample[U]:
+        """Return a sample of other parts, of which the same is known."""
+        return Sample(parts, self.is_sampled, self.is_counted, self.is_estimated, self.has_unseen)
 
 
 class _Parts(Generic[T]):
@@ -156,7 +168,7 @@ class Strata:
         """Return the tallies as a sample, the least weight first; without runs, that of an empty one."""
         parts = sorted([*self._exact.items(), *self._rounded.items()], key=lambda item: item[0])
         is_sampled = any(weight != WHOLE for weight, _ in parts)
-        is_counted = is_sampled and all(weight.of_runs == 1 for weight, _ in parts)
+        is_counted = is_sampled and all(weight.of_runs == 1 or weight == POSSIBLE for weight, _ in parts)
         return Sample(tuple(parts) or ((WHOLE, self.new_tally()),), is_sampled, is_counted)
 
     def _place(self, weight: Weight) -> RunTally:
@@ -186,7 +198,7 @@ def weight_of(probability: float | None) -> float:
 
 @lru_cache(maxsize=2 * EXACT_WEIGHTS)
 def _rank(weight: Weight) -> int:
-    return -1 if weight in (WHOLE, DROPPED) else scattered(repr(weight))
+    return -1 if weight in (WHOLE, DROPPED, POSSIBLE) else scattered(repr(weight))
 
 
 def _rounded(weight: Weight) -> Weight:

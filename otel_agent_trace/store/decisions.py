@@ -22,7 +22,7 @@ class Decisions:
     """Note decisions beside a store, and look up those of other processes."""
 
     def __init__(self, files: StoreFiles) -> None:
-        self._path, self._before = files.decisions, f"{files.decisions}.before"
+        self._path, self._before = files.decisions, _before(files)
         self._file = LineFile(self._path)
         self._written = 0
         self._known: dict[bytes, bool] = {}
@@ -65,6 +65,18 @@ class Decisions:
 
 
 _NOTES_BETWEEN_LOOKS = 256
+
+
+def _before(files: StoreFiles) -> str:
+    """Return the path of the file of decisions before the present one."""
+    return f"{files.decisions}.before"
+
+
+def has_kept(files: StoreFiles) -> bool:
+    """Return whether it is noted beside a store that a rule kept a trace."""
+    with suppress(OSError):
+        return any(any(_notes_in(path, 0)[0].values()) for path in (files.decisions, _before(files)))
+    return False
 
 
 def _notes_in(path: str, position: int) -> tuple[dict[bytes, bool], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from otel_agent_trace.metrics import CallMetrics, MetricsReport, Outcomes
+from otel_agent_trace.metrics import CallMetrics, MetricsReport, Outcomes, Sampled
 from otel_agent_trace.metrics.estimates import Bounds
 from otel_agent_trace.views.figures import UNKNOWN, plural, share_text
 from otel_agent_trace.views.rows import Column, Row, cells
@@ -18,8 +18,21 @@ def sample_rows(report: MetricsReport) -> Iterator[Row]:
         return
     few = f"; {too_few_text(report.outcomes)}" if report.too_few else ""
     yield Row("sample", f"{plural(report.sample.runs, 'run')}, each weighed by 1/p{few}", "warning" if few else "")
+    yield from _unseen_rows(report.sample)
     if report.sampling_interval is not None:
         yield Row("95% sure", f"of all runs: success rate {bounds_text(report.sampling_interval, share_text)}")
+
+
+def _unseen_rows(sample: Sampled) -> Iterator[Row]:
+    """Yield rows about dropped runs of which nothing is known but their number, or not even whether they belong here."""
+    if sample.perhaps_dropped:
+        yield Row(
+            "dropped", f"perhaps {plural(sample.perhaps_dropped, 'more run')}: counts are by agent, status and hour"
+        )
+    if sample.has_unseen:
+        yield Row(
+            "unseen", "dropped runs that no kept one stands for: only counts and success rates have them", "warning"
+        )
 
 
 def sample_note(report: MetricsReport) -> str:
@@ -27,7 +40,8 @@ def sample_note(report: MetricsReport) -> str:
     if report.sample is None:
         return ""
     few = f", {too_few_text(report.outcomes)}" if report.too_few else ""
-    return f" (sample of {report.sample.runs:,}{few})"
+    more = f", perhaps {report.sample.perhaps_dropped:,} more" if report.sample.perhaps_dropped else ""
+    return f" (sample of {report.sample.runs:,}{few}{more})"
 
 
 def error_rate_columns(tools: Sequence[CallMetrics]) -> list[Column]:

@@ -194,6 +194,23 @@ def test_numbers_are_exact_where_the_sampler_counted(run_command, sampled_runs, 
     assert runs("--agent", "weather", "--until", "2026-11-23T23:00:00Z") == 0
 
 
+def test_what_no_kept_run_stands_for_is_shown(run_command, write_runs, make_run, monkeypatch):
+    """With a window that cuts an hour it is not even known whether it belongs there."""
+    write_runs([make_run("bad", 0, status=RunStatus.ERROR, sampling_probability=1.0)])
+    counts = [DroppedTraces("weather", "success", 1_795_474_800_000_000_000, 19)]
+    monkeypatch.setattr(FilesSource, "dropped", lambda _: counts, raising=False)
+    whole, cut = run_command("metrics").out, run_command("metrics", "--until", "2026-11-23T23:30:00Z").out
+    assert whole.startswith("20 runs  95% succeeded")
+    assert "of all runs: success rate 95% to 95%, p95 -" in whole
+    assert "perhaps" not in whole
+    assert cut.startswith("1 run  0% succeeded")
+    assert "of all runs: success rate 0% to 95%, p95 -" in cut
+    assert "perhaps 19 more runs" in cut
+    assert all("dropped runs that no kept one stands for" in shown for shown in (whole, cut))
+    compared = run_command("metrics", "--compare", "1h", "--until", "2026-11-24T00:30:00Z").out
+    assert compared.count("perhaps 19 more") == 2, "the hour of the counts belongs to both sides in part"
+
+
 @pytest.fixture
 def busy_runs(write_runs, make_run, make_step):
     """One run that loops, retries, streams, and reads a cache."""
