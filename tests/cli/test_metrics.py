@@ -201,10 +201,12 @@ def test_what_no_kept_run_stands_for_is_shown(run_command, write_runs, make_run,
     monkeypatch.setattr(FilesSource, "dropped", lambda _: counts, raising=False)
     whole, cut = run_command("metrics").out, run_command("metrics", "--until", "2026-11-23T23:30:00Z").out
     assert whole.startswith("20 runs  95% succeeded")
-    assert "of all runs: success rate 95% to 95%, p95 -" in whole
+    assert "of all runs: success rate 95% to 95%" in whole
+    assert "p95 1.00s (95% sure: unknown), p99" in " ".join(whole.split())
     assert "perhaps" not in whole
     assert cut.startswith("1 run  0% succeeded")
-    assert "of all runs: success rate 0% to 95%, p95 -" in cut
+    assert "of all runs: success rate 0% to 95%" in cut
+    assert "p95 1.00s (95% sure: unknown), p99" in " ".join(cut.split())
     assert "perhaps 19 more runs" in cut
     assert all("dropped runs that no kept one stands for" in shown for shown in (whole, cut))
     compared = run_command("metrics", "--compare", "1h", "--until", "2026-11-24T00:30:00Z").out
