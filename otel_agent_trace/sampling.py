@@ -7,6 +7,7 @@ Source: OpenTelemetry's specification of trace state handling and of probability
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ class DroppedTraces(NamedTuple):
     traces: int
 
 
+@functools.lru_cache(maxsize=256)
 def threshold_of(probability: float) -> int:
     """Return the threshold that keeps traces with a probability from 0 to 1."""
     return NEVER - round(probability * NEVER)
@@ -43,9 +45,20 @@ def probability_of(threshold: int) -> float:
 
 
 def randomness_of(trace_id: int, trace_state: str = "") -> int:
-    """Return the random bits of a trace."""
+    """Return the random bits of a trace: those of its trace state, else those of its id."""
+    given = random_bits_in(trace_state)
+    return random_bits_of(trace_id) if given is None else given
+
+
+def random_bits_of(trace_id: int) -> int:
+    """Return the random bits of a trace id."""
+    return trace_id & (NEVER - 1)
+
+
+def random_bits_in(trace_state: str) -> int | None:
+    """Return the random bits in the header of a trace state; None where there are no valid ones."""
     value = _fields_in(trace_state).get("rv", "")
-    return int(value, 16) if _RANDOM.fullmatch(value) else trace_id & (NEVER - 1)
+    return int(value, 16) if _RANDOM.fullmatch(value) else None
 
 
 def threshold_in(trace_state: str) -> int | None:

@@ -110,7 +110,7 @@ class InMemoryBackend(ExportingSink):
     def on_discard(self, span: PipelineSpan) -> None:
         """Forget a span that has started."""
         with self._lock:
-            self._open.pop(span.context.span_id, None)
+            self._open.pop(span.context[1], None)
 
     def on_log(self, log: LogRecord) -> None:
         """Keep a log record, for the latest `max_runs` traces with any."""

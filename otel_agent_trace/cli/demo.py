@@ -57,7 +57,7 @@ def _ask_all(file: str) -> None:
     from otel_agent_trace.tracing import AgentTracer  # noqa: PLC0415
 
     tools = make_tools()
-    with AgentTracer(backend=FileBackend(file)) as tracer:
+    with AgentTracer(backend=FileBackend(file), sampling=False) as tracer:  # it shows the runs that it makes
         for question in QUESTIONS:
             write_message(f"Q: {question}")
             try:

@@ -17,7 +17,7 @@ from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.policies.gate import Gate
 from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.policies.trace_facts import TraceFacts
-from otel_agent_trace.sampling import NEVER, DroppedTraces, randomness_of, threshold_in
+from otel_agent_trace.sampling import NEVER, DroppedTraces, random_bits_in, random_bits_of, threshold_in
 from otel_agent_trace.span import SpanRecord
 
 AS_IT_IS = -1
@@ -30,6 +30,7 @@ class GateDecider:
     """Ask a `Gate` of the program about a trace whenever a span has ended."""
 
     dropped = "dropped: by the gate"
+    dropped_early = ""
     full = "let go: gate full", "the gate holds more than %d bytes; the oldest traces are delivered without a decision"
 
     def __init__(self, gate: Gate, diagnostics: Diagnostics, at_work: AtWork) -> None:
@@ -71,6 +72,10 @@ class GateDecider:
         """Return whether other processes are to know a decision."""
         return False
 
+    def is_elsewhere(self, known: list[SpanRecord]) -> bool:
+        """Return whether another process decides about a trace."""
+        return False
+
     def _call(self, records: list[SpanRecord], is_over: bool) -> tuple[bool | None]:
         decision = self._at_work.call(partial(self._gate.decide, is_over=is_over), records)
         return (None if decision is None else bool(decision),)
@@ -98,11 +103,13 @@ class SamplingDecider:
     """
 
     dropped = "dropped: by sampling"
+    dropped_early = "dropped early: hold_bytes full"
     full = "decided early: hold_bytes full", "undecided traces take more than %d bytes; the oldest are decided at once"
 
     def __init__(self, policy: TailSampling, decided_elsewhere: Callable[[int], bool | None]) -> None:
         self._policy, self._decided_elsewhere = policy, decided_elsewhere
         self._next_look_s = 0.0
+        self._last_state: tuple[Any, int | None, int | None] = (None, None, None)
 
     def begin(self, trace_id: int, span: Any, *, is_elsewhere: bool) -> _Known | int:
         """Return what is known of a trace that begins, or the decision if randomness alone makes it.
@@ -113,8 +120,8 @@ class SamplingDecider:
             is_elsewhere: whether its root span is known to be another process's.
         """
         context, parent = span.context, span.parent
-        state = context.trace_state.to_header() if context.trace_state else ""
-        known = _Known(randomness=randomness_of(trace_id, state), incoming=threshold_in(state) if state else None)
+        given, incoming = self._fields_of(context.trace_state)
+        known = _Known(randomness=random_bits_of(trace_id) if given is None else given, incoming=incoming)
         known.start_ns = span.start_time or 0
         known.is_elsewhere = is_elsewhere or (parent is not None and parent.is_remote)
         if known.is_elsewhere:
@@ -122,6 +129,15 @@ class SamplingDecider:
             if decision != NEVER:
                 return decision
         return known
+
+    def _fields_of(self, state: Any) -> tuple[int | None, int | None]:
+        """Return the random bits and the threshold in a trace state; most traces have the same one as the trace before."""
+        last, random_bits, threshold = self._last_state
+        if state is not last:
+            header = state.to_header() if state else ""
+            random_bits, threshold = random_bits_in(header), threshold_in(header)
+            self._last_state = state, random_bits, threshold
+        return random_bits, threshold
 
     def note(self, known: _Known, span: PipelineSpan, is_root: bool) -> None:
         """Note a span that has ended; most change nothing."""
@@ -177,11 +193,15 @@ class SamplingDecider:
         """Return what is counted of a dropped trace; None if another process counts it."""
         return None if known.is_counted_elsewhere else known.counted()
 
+    def is_elsewhere(self, known: _Known) -> bool:
+        """Return whether another process decides about a trace."""
+        return known.is_elsewhere
+
     def is_news(self, known: _Known, decision: int) -> bool:
         """Return whether other processes are to know a decision: they know themselves what randomness keeps."""
         if known.is_elsewhere:
             return False
-        return self._policy.threshold_of_rest(known.randomness, known.incoming) == NEVER
+        return decision == NEVER or self._policy.threshold_of_rest(known.randomness, known.incoming) == NEVER
 
     def is_due(self) -> bool:
         """Return whether it is time for a look at traces that wait."""

@@ -12,7 +12,11 @@ Entry = tuple[Callable[[str, Any], None], str, Any]
 
 
 class HeldTrace:
-    """Hold the spans and logs of one trace, and the decision about it."""
+    """Hold the spans and logs of one trace, and the decision about it.
+
+    `open` has the ids of its open spans, `writing` those of the spans, and the identities of the logs, that are passed on to
+    be held at this moment: threads add to them and remove from them without a lock.
+    """
 
     __slots__ = (
         "bytes",
@@ -21,6 +25,7 @@ class HeldTrace:
         "has_root_ended",
         "has_starts",
         "is_being_delivered",
+        "is_early",
         "is_followed",
         "known",
         "number",
@@ -33,12 +38,14 @@ class HeldTrace:
         self.entries: deque[Entry] = deque()
         self.known, self.root_id = known, root_id
         self.bytes = _TRACE_BYTES
-        self.number = self.open = self.writing = 0
-        self.has_starts = self.has_root_ended = False
+        self.number = 0
+        self.open: set[int] = set()
+        self.writing: set[int] = set()
+        self.has_starts = self.has_root_ended = self.is_early = False
         self.decision: int | None = None
         self.is_followed = self.is_being_delivered = False
 
     @property
     def is_over(self) -> bool:
         """Return whether no span is open; if starts are not observed, whether a root span has ended."""
-        return self.open <= 0 if self.has_starts else self.has_root_ended
+        return not self.open if self.has_starts else self.has_root_ended

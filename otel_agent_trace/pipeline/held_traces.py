@@ -9,10 +9,12 @@ from typing import Any
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.guard import Diagnostics, failed, guarded
 from otel_agent_trace.pipeline.deciders import AS_IT_IS, GateDecider, SamplingDecider
+from otel_agent_trace.pipeline.early_drops import EarlyDrop, EarlyDrops
+from otel_agent_trace.pipeline.held_bytes import ENTRY_BYTES, HeldBytes
 from otel_agent_trace.pipeline.held_trace import Entry, HeldTrace
-from otel_agent_trace.pipeline.outlet import Decided, Outlet
+from otel_agent_trace.pipeline.outlet import Decided, Listener, Outlet
 from otel_agent_trace.pipeline.sampled import with_sampling
-from otel_agent_trace.pipeline.sizes import estimated_bytes, values_bytes
+from otel_agent_trace.pipeline.sizes import values_bytes
 from otel_agent_trace.pipeline.spans import PipelineSpan, StartedSpan
 from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.policies.gate import Gate
@@ -22,11 +24,11 @@ from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.span import LogRecord
 
 _KEPT_DECISIONS = 65_536
-_ENTRY_BYTES, _JOURNALED_BYTES = 500, 300
-"""Bytes of what is noted of an event that is held in memory, and of one that a journal has."""
 _START_BYTES = 3000
 """Bytes of a started span without its values, which the open span holds anyway; they are counted when it ends."""
 _COUNTED = ("on_end", "on_log")
+_DROPPED_EARLY = NEVER + 1
+"""Decision that is remembered of a trace that was dropped as there was no room."""
 
 
 class HeldTraces:
@@ -51,6 +53,7 @@ class HeldTraces:
         self._calls_programs = isinstance(self._decider, GateDecider)
         self._outlet, self._diagnostics = outlet, diagnostics
         self._has_other_starts, self._has_other_ends = outlet.has_held("on_start"), outlet.has_held("on_end")
+        self._has_other_drops = outlet.has_held("on_drop")
         self._holds_in_memory = outlet.holds_in_memory
         self._is_closed = False
         self._decisions: OrderedDict[int, int] = OrderedDict()
@@ -64,35 +67,43 @@ class HeldTraces:
         self._elsewhere = frozenset(self._held)
         self._held = {}
         self._waiting: dict[int, HeldTrace] = {}
-        self._bytes = 0
+        self._early = EarlyDrops(self._max_bytes)
+        self._room = HeldBytes(self._max_bytes, is_in_memory=self._holds_in_memory, diagnostics=self._diagnostics)
 
     # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def on_start(self, span: Any, started: StartedSpan | None) -> None:
-        """Count a span of the SDK that has started, and hold or deliver it, unless a policy dropped it (None)."""
+    def on_start(self, span: Any, started: StartedSpan | None) -> tuple[Listener, ...]:
+        """Count a span of the SDK that has started, and return what is to be called with it, unless a policy dropped it (None).
+
+        Other sinks have it held, or delivered.
+        """
         if self._calls_programs and self._at_work.is_here():
-            return
-        trace_id = span._context[0]  # noqa: SLF001 - its public property is a function
-        with self._lock:
-            held = self._held.get(trace_id) or self._undecided_or_new(trace_id, span)
-            if held is not None:
-                held.open += 1
-                held.has_starts = True
-        if started is None:
-            pass
-        elif held is None or held.decision is not None:
-            self._deliver_or_add(trace_id, self._outlet.deliver, "on_start", started)
-        elif not self._has_other_starts:
-            self._outlet.call(self._outlet.journals["on_start"], started)
-        else:
-            try:
-                self._outlet.deliver_to_journals("on_start", started)
-            finally:  # also after an exception of a signal handler
-                self._hold_start(trace_id, started)
-        if self._bytes > self._max_bytes:
+            return ()
+        trace_id, span_id = span._context[:2]  # noqa: SLF001 - its public property is a function
+        held = self._held.get(trace_id) or self._undecided_or_new(trace_id, span)
+        if held is not None:
+            held.open.add(span_id)
+            held.has_starts = True
+        if self._room.bytes > self._max_bytes:
             self._make_room()
+        if started is None:
+            return ()
+        if held is None or held.decision is not None:
+            self._deliver_or_add(trace_id, self._outlet.deliver, "on_start", started)
+            return ()
+        if self._has_other_starts:
+            self._hold_start(trace_id, started)
+            return ()
+        return self._outlet.journals["on_start"]
 
     def _hold_start(self, trace_id: int, started: StartedSpan) -> None:
+        """Pass on the start of a span to sinks with a journal, and hold it for the others."""
+        try:
+            self._outlet.deliver_to_journals("on_start", started)
+        finally:  # also after an exception of a signal handler
+            self._hold_start_for_others(trace_id, started)
+
+    def _hold_start_for_others(self, trace_id: int, started: StartedSpan) -> None:
         later = guarded(self._diagnostics, "gate", started.held)
         if later is not None:
             self._deliver_or_add(trace_id, self._outlet.deliver_to_others, "on_start", later, _START_BYTES)
@@ -104,50 +115,45 @@ class HeldTraces:
             return
         live = span._span  # noqa: SLF001 - of this package
         trace_id, span_id = live._context[:2]  # noqa: SLF001 - likewise
-        what = "on_discard" if is_discarded else "on_end"
-        is_root, size = False, -1
-        try:
-            with self._lock:
-                held = self._held.get(trace_id) or self._undecided_or_new(trace_id, live)
-                if held is not None:
-                    held.open -= 1
-                    is_root = span_id == held.root_id if held.has_starts else _has_no_parent_here(live)
-                    held.has_root_ended |= is_root
-                    if held.decision is None:
-                        held.writing += 1
-                        size = 0
-            if size < 0:
-                self._deliver_or_add(trace_id, self._outlet.deliver, what, span)
-            else:
-                size = self._hold(trace_id, held, span, is_root, is_discarded)  # type: ignore[arg-type]
-        finally:  # also after an exception of a signal handler
-            if size >= 0:
-                self._written(trace_id, held, size)  # type: ignore[arg-type]
-        if self._waiting or self._bytes > self._max_bytes:
+        held = self._held.get(trace_id) or self._undecided_or_new(trace_id, live)
+        if held is None:
+            self._deliver_or_add(trace_id, self._outlet.deliver, "on_discard" if is_discarded else "on_end", span)
+        else:
+            try:
+                held.writing.add(span_id)
+                is_root = span_id == held.root_id if held.has_starts else _has_no_parent_here(live)
+                held.open.discard(span_id)
+                held.has_root_ended |= is_root
+                self._hold(trace_id, held, span, is_root, is_discarded)
+            finally:  # also after an exception of a signal handler
+                held.writing.discard(span_id)
+                if held.decision is not None:
+                    self._follow(trace_id, held)
+        if self._waiting or self._room.bytes > self._max_bytes:
             self._look_again()
 
-    def _hold(self, trace_id: int, held: HeldTrace, span: PipelineSpan, is_root: bool, is_discarded: bool) -> int:
-        """Hold a span for sinks that do not keep it themselves, pass it on to the others, and return its size in bytes.
+    def _hold(self, trace_id: int, held: HeldTrace, span: PipelineSpan, is_root: bool, is_discarded: bool) -> None:
+        """Hold a span for sinks that do not keep it themselves, and pass it on to the others.
 
         If its trace is decided by now, it is held for all sinks.
         """
-        size = 0
+        what = "on_discard" if is_discarded else "on_end"
+        if held.decision is not None:
+            self._deliver_or_add(trace_id, self._outlet.deliver, what, span)
+            return
         if not is_discarded:
+            held.number += 1
             try:
                 self._decider.note(held.known, span, is_root)
-                if self._holds_in_memory:
-                    size = estimated_bytes(span._span, span.shape)  # noqa: SLF001 - of this package
             except BaseException as error:  # guarded() written out: this runs once a span
                 if is_of_signal_handler(error):
                     raise
                 failed(self._diagnostics, "gate", error)
         if held.has_root_ended or self._calls_programs:
             self._ask(trace_id, held, is_over=held.is_over)
-        held.number += not is_discarded
-        what = "on_discard" if is_discarded else "on_end"
         if held.decision is not None:
             held.entries.append((self._outlet.deliver, what, span))
-            return 0
+            return
         if self._has_other_ends:
             held.entries.append((self._outlet.deliver_held, what, span))
         if is_discarded:
@@ -156,30 +162,43 @@ class HeldTraces:
             self._outlet.call(self._outlet.journals["on_hold"], span)
         if held.has_root_ended and self._decider.waits(held.known):
             self._waiting[trace_id] = held
-        return size + (_ENTRY_BYTES if self._holds_in_memory else _JOURNALED_BYTES)
+        if self._room.note(held, span):
+            self._count_bytes()
+
+    def _count_bytes(self) -> None:
+        for held, size in self._room.count():
+            with self._lock:
+                self._room.add(held, size)
 
     def on_log(self, log: LogRecord) -> None:
         """Hold a log record if its trace is held; else follow the decision about the trace, or deliver it."""
         trace_id, size = guarded(self._diagnostics, "gate", _trace_and_size, log) or (0, 0)
-        with self._lock:
-            held = self._held.get(trace_id)
-            if held is not None:
-                is_undecided = held.decision is None
-                held.writing += is_undecided
-        if held is None or not is_undecided:
-            if held is not None or trace_id in self._decisions:
-                self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log)
-            else:
-                self._outlet.deliver("on_log", log)
-            return
+        held = self._held.get(trace_id)
+        if held is not None:
+            self._hold_log(trace_id, held, log, size + ENTRY_BYTES)
+        elif trace_id in self._decisions:
+            self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log)
+        else:
+            self._outlet.deliver("on_log", log)
+        if self._room.bytes > self._max_bytes:
+            self._make_room()
+
+    def _hold_log(self, trace_id: int, held: HeldTrace, log: LogRecord, size: int) -> None:
+        """Hold a log record of some bytes, unless its trace is decided by now."""
         try:
+            held.writing.add(id(log))
+            if held.decision is not None:
+                self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log)
+                return
             held.number += 1
             self._outlet.deliver_to_journals("on_hold_log", log)
             held.entries.append((self._outlet.deliver_held, "on_log", log))
+            with self._lock:
+                self._room.add(held, size)
         finally:
-            self._written(trace_id, held, size + _ENTRY_BYTES)
-        if self._bytes > self._max_bytes:
-            self._make_room()
+            held.writing.discard(id(log))
+            if held.decision is not None:
+                self._follow(trace_id, held)
 
     def flush(self) -> None:
         """Decide about the traces that are held: a gate about all, sampling about those that are over here."""
@@ -211,15 +230,16 @@ class HeldTraces:
 
     def _undecided_or_new(self, trace_id: int, span: Any) -> HeldTrace | None:
         """Return what is held of a trace; None if it was decided, and all of it delivered."""
-        held = self._held.get(trace_id)
-        if held is None and trace_id not in self._decisions:
-            known = self._decider.begin(trace_id, span, is_elsewhere=trace_id in self._elsewhere)
-            if type(known) is int:
-                self._remember(trace_id, known)
-                return None
-            held = self._held[trace_id] = HeldTrace(known, span.context.span_id)
-            self._bytes += held.bytes
-        return held
+        with self._lock:
+            held = self._held.get(trace_id)
+            if held is None and trace_id not in self._decisions:
+                known = self._decider.begin(trace_id, span, is_elsewhere=trace_id in self._elsewhere)
+                if type(known) is int:
+                    self._remember(trace_id, known)
+                    return None
+                held = self._held[trace_id] = HeldTrace(known, span.context.span_id)
+                self._room.bytes += held.bytes
+            return held
 
     def _ask(self, trace_id: int, held: HeldTrace, *, is_over: bool, is_last: bool = False) -> None:
         """Decide about a trace, if that can be done."""
@@ -233,13 +253,14 @@ class HeldTraces:
         """Return whether a trace has to be decided after `close`, when no `flush` may follow."""
         return self._calls_programs or (self._holds_in_memory and self._decider.waits(held.known))
 
-    def _decide(self, trace_id: int, held: HeldTrace, decision: int) -> None:
+    def _decide(self, trace_id: int, held: HeldTrace, decision: int, *, is_early: bool = False) -> None:
         """Make a decision, unless another thread has made one meanwhile."""
         with self._lock:
             if held.decision is None:
                 held.decision = decision
-                self._remember(trace_id, decision)
-                self._bytes -= held.bytes
+                held.is_early = is_early and decision == NEVER
+                self._remember(trace_id, _DROPPED_EARLY if held.is_early else decision)
+                self._room.bytes -= held.bytes
                 self._waiting.pop(trace_id, None)
 
     def _remember(self, trace_id: int, decision: int) -> None:
@@ -261,7 +282,7 @@ class HeldTraces:
                 self._waiting.pop(trace_id, None)
 
     def _make_room(self) -> None:
-        while self._bytes > self._max_bytes:
+        while self._room.bytes > self._max_bytes:
             with self._lock:
                 oldest = next((item for item in self._held.items() if item[1].decision is None), None)
             if oldest is None:
@@ -269,47 +290,70 @@ class HeldTraces:
             reason, message = self._decider.full
             self._diagnostics.count(reason)
             self._diagnostics.warn_once("gate full", message, self._max_bytes)
-            self._decide(*oldest, self._decider.decide_early(oldest[1].known))
+            self._decide(*oldest, self._decider.decide_early(oldest[1].known), is_early=True)
             self._follow(*oldest)
 
     # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _written(self, trace_id: int, held: HeldTrace, size: int) -> None:
-        """Note that an event of some bytes was passed on to be held, and follow the decision if that was the last one."""
-        with self._lock:
-            held.writing -= 1
-            if held.decision is None:
-                held.bytes += size
-                self._bytes += size
-        if held.decision is not None:
-            self._follow(trace_id, held)
-
     def _follow(self, trace_id: int, held: HeldTrace) -> None:
         """Follow the decision about a trace once, when nothing of it is being passed on to be held."""
         with self._lock:
-            if held.decision is None or held.writing > 0 or held.is_followed:
+            if held.decision is None or held.writing or held.is_followed:
                 return
             held.is_followed = True
             if held.decision == NEVER:
                 self._held.pop(trace_id, None)
         if held.decision == NEVER:
-            self._diagnostics.count(self._decider.dropped, held.number)
-            for _, what, thing in held.entries:  # the last spans of the trace, of which keepers know the starts
-                if what == "on_end":
-                    self._outlet.deliver_to_keepers("on_discard", thing)
-            self._outlet.deliver_to_keepers("on_decided", self._decided(trace_id, held))
-            self._outlet.deliver_held("on_drop", f"{trace_id:032x}")
+            self._drop(trace_id, held)
             return
         try:
             self._outlet.deliver_to_keepers("on_decided", self._decided(trace_id, held))
         finally:  # also after an exception of a signal handler
             self._let_go(trace_id, held)
 
+    def _drop(self, trace_id: int, held: HeldTrace) -> None:
+        """Drop what is held of a trace."""
+        self._diagnostics.count(self._decider.dropped, held.number)
+        for _, what, thing in held.entries:  # the last spans of the trace, of which keepers know the starts
+            if what == "on_end":
+                self._outlet.deliver_to_keepers("on_discard", thing)
+        decided = self._decided(trace_id, held)
+        if held.is_early:
+            self._diagnostics.count(self._decider.dropped_early, held.number)
+            if decided.counted is not None and not (held.has_root_ended or decided.is_elsewhere):
+                with self._lock:
+                    self._early.add(trace_id, EarlyDrop(held.known, held.root_id, decided.counted))
+        self._outlet.deliver_to_keepers("on_decided", decided)
+        if self._has_other_drops:
+            self._outlet.deliver_held("on_drop", f"{trace_id:032x}")
+
+    def _drop_late(self, trace_id: int, what: str, thing: Any) -> None:
+        """Drop a span that has ended, or a log record, of a trace that was dropped."""
+        self._diagnostics.count(self._decider.dropped)
+        if self._decisions.get(trace_id) == _DROPPED_EARLY:
+            self._diagnostics.count(self._decider.dropped_early)
+        if what == "on_end":
+            self._outlet.deliver_to_keepers("on_discard", thing)
+            early = self._early.get(trace_id)
+            if early is not None:
+                guarded(self._diagnostics, "gate", self._note_late, trace_id, early, thing)
+
+    def _note_late(self, trace_id: int, early: EarlyDrop, span: PipelineSpan) -> None:
+        """Note a span of a trace that was dropped before its end, and count the trace anew when its root span has ended."""
+        is_root = span.context.span_id == early.root_id
+        self._decider.note(early.known, span, is_root)
+        if is_root:
+            with self._lock:
+                self._early.pop(trace_id)
+            decided = Decided(trace_id, NEVER, counted=self._decider.counted(early.known), instead_of=early.counted)
+            self._outlet.deliver_to_keepers("on_decided", decided)
+
     def _decided(self, trace_id: int, held: HeldTrace) -> Decided:
         decision, known = held.decision, held.known
         counted = self._decider.counted(known) if decision == NEVER else None
         is_noted = self._decider.is_news(known, decision)
-        return Decided(trace_id, None if decision == AS_IT_IS else decision, is_noted, counted)
+        threshold = None if decision == AS_IT_IS else decision
+        return Decided(trace_id, threshold, is_noted, counted, is_elsewhere=self._decider.is_elsewhere(known))
 
     def _deliver_or_add(
         self, trace_id: int, deliver: Callable[[str, Any], None], what: str, thing: Any, size: int = 0
@@ -319,20 +363,16 @@ class HeldTraces:
             held = self._held.get(trace_id)
             if held is not None:
                 held.entries.append((deliver, what, thing))
-                if held.decision is None:
-                    held.bytes += size
-                    self._bytes += size
+                self._room.add(held, size)
         if held is not None:
             if held.is_followed:
                 self._let_go(trace_id, held)
             return
         decision = self._decisions.get(trace_id, AS_IT_IS)
-        if decision != NEVER:
+        if decision < NEVER:
             deliver(what, _as_kept(what, thing, decision))
         elif what in _COUNTED:
-            self._diagnostics.count(self._decider.dropped)
-            if what == "on_end":
-                self._outlet.deliver_to_keepers("on_discard", thing)
+            self._drop_late(trace_id, what, thing)
 
     def _let_go(self, trace_id: int, held: HeldTrace) -> None:
         """Deliver what is held of a trace, unless another thread does, or the trace was dropped."""

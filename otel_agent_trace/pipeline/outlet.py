@@ -21,12 +21,16 @@ class Decided(NamedTuple):
         threshold: the threshold with which it is kept, `sampling.NEVER` if it is dropped; None if it is kept unsampled.
         is_noted: whether other processes cannot know by randomness that it is kept, or are to forget it.
         counted: what is counted of a dropped trace; None if nothing is.
+        instead_of: as what it was counted before, when it was dropped before its end; None if it was not.
+        is_elsewhere: whether another process decides about the trace, which had not done so.
     """
 
     trace_id: int
     threshold: int | None
     is_noted: bool = False
     counted: DroppedTraces | None = None
+    instead_of: DroppedTraces | None = None
+    is_elsewhere: bool = False
 
 
 class Outlet(Protocol):

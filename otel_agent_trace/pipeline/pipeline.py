@@ -112,10 +112,9 @@ class Pipeline:
             started = self._policies.admit(span, StartedSpan)
         except BaseException as error:  # noqa: BLE001 - a signal handler's
             interrupts[:], started = [error], self._policies.admit(span, StartedSpan)
-        if self._held is not None:
-            self._held.on_start(span, started)
-        elif started is not None:
-            for name, listen in self._starts:
+        listeners = self._starts if self._held is None else self._held.on_start(span, started)
+        if started is not None:
+            for name, listen in listeners:
                 try:
                     listen(started)
                 except BaseException as error:  # noqa: BLE001 - guarded() written out: this runs once a span and a sink

@@ -93,7 +93,7 @@ class TailSampling(Gate, msgspec.Struct, frozen=True, kw_only=True):
             (self.keep_errors and facts.is_error)
             or (self.keep_tool_errors and facts.has_tool_error)
             or (self.keep_slower_than_s is not None and facts.duration_s > self.keep_slower_than_s)
-            or any(name in facts.agents for name in self.keep_agents)
+            or not facts.agents.isdisjoint(self.keep_agents)
         )
 
     def threshold(self, facts: TraceFacts, randomness: int, incoming: int | None = None) -> int:

@@ -338,7 +338,7 @@ def test_open_traces_take_no_more_than_they_may() -> None:
     for _ in range(2000):
         tracer.log_step(tracer.start_run(), tool_name="t", tool_output="x" * 500)
     held: Any = tracer._own._active_span_processor._span_processors[0].pipeline._held  # type: ignore[union-attr]
-    assert held._bytes <= 1 << 20
+    assert held._room.bytes <= 1 << 20
     assert 10 < len(held._held) < 500
     assert tracer.stats()["dropped: by sampling"] > 1000
 

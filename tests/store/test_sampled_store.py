@@ -135,7 +135,7 @@ def test_little_memory_is_held_of_open_traces(store: str) -> None:
     for run_id in runs:
         tracer.log_step(run_id, tool_name="t", tool_output="x" * 3000)
     held = tracer._own._active_span_processor._span_processors[0].pipeline._held  # type: ignore[union-attr]
-    assert held._bytes <= 1 << 20
+    assert held._room.bytes <= 1 << 20
     assert len(held._held) > 300
     assert os.path.getsize(StoreFiles(store).journals()[0]) > 1 << 20
     for run_id in runs:
