@@ -70,16 +70,17 @@ def threshold_in(trace_state: str) -> int | None:
 def probability_in(trace_state: str, written: float | None) -> float | None:
     """Return the probability with which a trace was kept: that of its trace state or a written one, the smaller.
 
-    A threshold of 0 alone is no sample, for which this is None, as where nothing is known. A written one that is no
-    probability is returned only if the trace state has none either.
+    A threshold of 0 alone is no sample, for which this is None, as where nothing is known, or what is written is not above 0
+    and at most 1.
 
     Args:
         trace_state: the header of the trace state of the root span.
         written: the probability in an attribute.
     """
     threshold = threshold_in(trace_state)
-    if not threshold or (written is not None and 0 < written <= 1 and threshold_of(written) >= threshold):
-        return written
+    own = written if written is not None and 0 < written <= 1 else None
+    if not threshold or (own is not None and threshold_of(own) >= threshold):
+        return own
     return probability_of(threshold)
 
 

@@ -90,4 +90,4 @@ def test_a_probability_and_its_threshold_are_the_same(probability: float) -> Non
 def test_a_probability_is_looked_for_in_anything(state: str, written: float | None) -> None:
     for each in (state, f"ot=th:{state}", f"ot={state}"):
         found = probability_in(each, written)
-        assert found is written or (found is not None and 0 < found < 1)
+        assert found is None or (found is written and found <= 1) or 0 < found < 1

@@ -29,6 +29,7 @@ class ExportingSink(SpanSink, SpanExporter, Shared):
         ConfigurationError: one of these arguments is not valid.
     """
 
+    calls_program = False
     is_suppressed = False  # it creates no spans itself
     releases_itself = True
 

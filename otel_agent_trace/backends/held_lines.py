@@ -79,17 +79,30 @@ class HeldLines:
         if threshold == NEVER:
             if not self._has_dropped:
                 self._has_dropped = self._append(b"", 0, False)  # a store without any run is one, too
-            if decided.counted is not None:
-                self._dropped.add(trace_id, decided.counted)
+            self._count(decided)
             if decided.is_noted:
                 self._decisions.note(trace_id, is_kept=False)
             self._journal.drop_trace(trace_id)
             return
         if decided.is_noted:
             self._decisions.note(trace_id, is_kept=True)
+            self._dropped.add(trace_id, None, instead_of=self._decisions.count_of(trace_id))
         lines = [*self._journal.held_lines(trace_id), *in_memory]
         self._append_all(lines if threshold is None else [as_kept(line, threshold) for line in lines], sync)
         self._journal.drop_trace(trace_id, held_only=True)
+
+    def _count(self, decided: Decided) -> None:
+        """Count a dropped trace once, whichever processes count it."""
+        trace_id, counted = decided.trace_id, decided.counted
+        if counted is None:
+            return
+        if decided.is_elsewhere:
+            if self._decisions.count_of(trace_id) is None:
+                self._dropped.add(trace_id, counted)
+                self._decisions.note_count(trace_id, counted)
+            return
+        before = self._decisions.count_of(trace_id) if decided.is_noted else None
+        self._dropped.add(trace_id, counted, instead_of=decided.instead_of or before)
 
     def _append_all(self, lines: list[bytes], sync: bool) -> None:
         for part in _parts(lines):

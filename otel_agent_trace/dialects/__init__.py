@@ -47,7 +47,7 @@ from otel_agent_trace.dialects.parsing.attributes import session_id_in, user_id_
 from otel_agent_trace.dialects.parsing.payloads import arguments_of, content_of, cut, failure_in, parsed, result_of
 from otel_agent_trace.dialects.parsing.signals import read_signal
 from otel_agent_trace.dialects.parsing.texts import is_cut
-from otel_agent_trace.mapping.attributes import AttributeReader, number_of
+from otel_agent_trace.mapping.attributes import AttributeReader, probability_of_value
 from otel_agent_trace.mapping.reader import read as read_own
 from otel_agent_trace.model import StepError, StepKind
 from otel_agent_trace.span import SpanRecord
@@ -160,7 +160,7 @@ def read_third_party(span: SpanRecord) -> SpanFacts | None:
         facts.interrupted = span.attributes[semconv.INTERRUPTED] in (True, "true")
         facts.attributes = {key: value for key, value in facts.attributes.items() if key != semconv.INTERRUPTED}
     if semconv.SAMPLING_PROBABILITY in span.attributes:
-        facts.sampling_probability = number_of(span.attributes[semconv.SAMPLING_PROBABILITY])
+        facts.sampling_probability = probability_of_value(span.attributes[semconv.SAMPLING_PROBABILITY])
         facts.attributes = {
             key: facts.attributes[key] for key in facts.attributes if key != semconv.SAMPLING_PROBABILITY
         }

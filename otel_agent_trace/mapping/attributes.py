@@ -366,9 +366,9 @@ class AttributeReader:
         """Take an integer, also one of more than 64 bits."""
         return integer_of(restore(self.rest.pop(key, None), self.types.get(key)))
 
-    def number(self, key: str) -> float | None:
-        """Take a number, which may be a text."""
-        return number_of(self.rest.pop(key, None))
+    def probability(self, key: str) -> float | None:
+        """Return a sampling probability, and remove it from `rest`; None if it is none."""
+        return probability_of_value(self.rest.pop(key, None))
 
     def unread(self) -> dict[str, Any]:
         """Return the attributes that were not taken, under the names and with the values that callers gave."""
@@ -411,6 +411,12 @@ def number_of(value: Any) -> float | None:
         return None if value is None else float(value)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def probability_of_value(value: Any) -> float | None:
+    """Return the sampling probability that a number or a text holds, above 0 and at most 1; None for everything else."""
+    number = None if isinstance(value, bool) else number_of(value)
+    return number if number is not None and 0 < number <= 1 else None
 
 
 def _json_object(value: Any) -> dict[str, Any]:

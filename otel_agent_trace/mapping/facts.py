@@ -108,15 +108,15 @@ class _Integer:
         return reader.integer(key)
 
 
-class _Number:
-    """Write a number."""
+class _Probability:
+    """Write a probability, and read it if it is one."""
 
     def write(self, writer: AttributeWriter, key: str, field: str, value: Any) -> None:
         if value is not None:
             writer.attributes[key] = value
 
     def read(self, reader: AttributeReader, key: str) -> float | None:
-        return reader.number(key)
+        return reader.probability(key)
 
 
 class _Cuts:
@@ -151,7 +151,7 @@ class _Recorder(_Text):
 
 
 TEXT, JSON, JSON_OBJECT, TEXTS, TRACE_IDS = _Text(), _Json(), _JsonObject(), _Texts(), _TraceIds()
-FLAG, TRUTH, INTEGER, NUMBER, CUTS, USER_ID = _Flag(), _Truth(), _Integer(), _Number(), _Cuts(), _UserId()
+FLAG, TRUTH, INTEGER, PROBABILITY, CUTS, USER_ID = _Flag(), _Truth(), _Integer(), _Probability(), _Cuts(), _UserId()
 RECORDER = _Recorder()
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -199,7 +199,7 @@ IDENTITY = (
     Fact("index", semconv.STEP_INDEX),
     Fact("step_id", semconv.STEP_ID),
     Fact("status", semconv.RUN_STATUS, None, RUNS),
-    Fact("sampling_probability", semconv.SAMPLING_PROBABILITY, NUMBER, shared=True),
+    Fact("sampling_probability", semconv.SAMPLING_PROBABILITY, PROBABILITY, shared=True),
     Fact("interrupted", semconv.INTERRUPTED, TRUTH),
     Fact("is_inferred", semconv.INFERRED, FLAG),
     Fact("truncated", semconv.TRUNCATED, CUTS),

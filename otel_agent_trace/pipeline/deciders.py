@@ -191,7 +191,8 @@ class SamplingDecider:
 
     def counted(self, known: _Known) -> DroppedTraces | None:
         """Return what is counted of a dropped trace; None if another process counts it."""
-        return None if known.is_counted_elsewhere else known.counted()
+        is_running = known.root_ended_s is None and not known.is_error  # nor was it interrupted
+        return None if known.is_counted_elsewhere else known.counted(is_running=is_running)
 
     def is_elsewhere(self, known: _Known) -> bool:
         """Return whether another process decides about a trace."""

@@ -17,6 +17,7 @@ from otel_agent_trace.pipeline.sampled import with_sampling
 from otel_agent_trace.pipeline.sizes import values_bytes
 from otel_agent_trace.pipeline.spans import PipelineSpan, StartedSpan
 from otel_agent_trace.pipeline.suppression import AtWork
+from otel_agent_trace.pipeline.watch import Watch
 from otel_agent_trace.policies.gate import Gate
 from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.sampling import NEVER
@@ -56,6 +57,7 @@ class HeldTraces:
         self._has_other_drops = outlet.has_held("on_drop")
         self._holds_in_memory = outlet.holds_in_memory
         self._is_closed = False
+        self._watch = None if outlet.calls_program else Watch(self.look_at_waiting, diagnostics)
         self._decisions: OrderedDict[int, int] = OrderedDict()
         self._lock = ForkSafeLock()
         self._held: dict[int, HeldTrace] = {}
@@ -161,9 +163,19 @@ class HeldTraces:
         else:
             self._outlet.call(self._outlet.journals["on_hold"], span)
         if held.has_root_ended and self._decider.waits(held.known):
-            self._waiting[trace_id] = held
+            self._wait(trace_id, held)
         if self._room.note(held, span):
             self._count_bytes()
+
+    def _wait(self, trace_id: int, held: HeldTrace) -> None:
+        self._waiting[trace_id] = held
+        if self._watch is not None and not self._is_closed:
+            self._watch.begin()
+
+    def look_at_waiting(self) -> bool:
+        """Decide about traces that have waited long enough, and return whether others wait."""
+        self._decide_waiting()
+        return bool(self._waiting) and not self._is_closed
 
     def _count_bytes(self) -> None:
         for held, size in self._room.count():

@@ -62,6 +62,10 @@ class Outlet(Protocol):
         """Return whether `deliver_held` has anything to call."""
 
     @property
+    def calls_program(self) -> bool:
+        """Return whether a sink calls code of the program, which may expect to be called in the program's threads."""
+
+    @property
     def holds_in_memory(self) -> bool:
         """Return whether what is held takes memory: at least one sink has no journal on disk."""
 

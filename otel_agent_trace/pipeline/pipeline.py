@@ -258,6 +258,11 @@ class Pipeline:
         return bool(self._without_keepers[what])
 
     @property
+    def calls_program(self) -> bool:
+        """Return whether a sink calls code of the program, which may expect to be called in the program's threads."""
+        return any(sink.calls_program for sink in self.sinks)
+
+    @property
     def holds_in_memory(self) -> bool:
         """Return whether what is held takes memory: at least one sink has no journal on disk."""
         return bool(self._without_keepers["on_end"]) or any(

@@ -26,6 +26,8 @@ class SpanSink:
     """True if it keeps what is held itself, so that `on_decided` follows `on_hold` in place of `on_end`; it `journals`."""
     holds_in_memory = True
     """False if what it keeps of held traces takes no memory worth counting."""
+    calls_program = True
+    """False if it calls no code of the program, and may be called in threads of the library."""
     is_suppressed = True
     """True to run calls with instrumentation suppressed, without delivering spans that they make; False for a sink that
     makes no spans, or suppresses instrumentation itself, since suppression takes 2 µs a call."""

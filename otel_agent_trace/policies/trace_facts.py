@@ -65,9 +65,10 @@ class TraceFacts(msgspec.Struct):
             self.agents.add(name)
             self.agent = str(name)
 
-    def counted(self) -> DroppedTraces:
+    def counted(self, *, is_running: bool = False) -> DroppedTraces:
         """Return the trace as the count of one."""
-        return DroppedTraces(self.agent, self.status, self.start_ns - self.start_ns % NS_PER_HOUR, 1)
+        status = "running" if is_running else self.status
+        return DroppedTraces(self.agent, status, self.start_ns - self.start_ns % NS_PER_HOUR, 1)
 
 
 def _status(attributes: Mapping[str, Any], is_error: bool) -> str:

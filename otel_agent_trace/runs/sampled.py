@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otel_agent_trace import semconv
-from otel_agent_trace.mapping.attributes import number_of
+from otel_agent_trace.mapping.attributes import probability_of_value
 from otel_agent_trace.sampling import probability_in, threshold_in
 from otel_agent_trace.span import SpanRecord
 
@@ -45,4 +45,4 @@ def origin_of_probability(root: SpanRecord, span: SpanRecord, own: float | None)
 
 
 def _written(root: SpanRecord) -> float | None:
-    return number_of(root.attributes.get(semconv.SAMPLING_PROBABILITY))
+    return probability_of_value(root.attributes.get(semconv.SAMPLING_PROBABILITY))

@@ -1,8 +1,8 @@
 """Count beside a store the traces that sampling drops, by agent, status and hour.
 
 Each process appends a line for each trace to a file of its own, before it removes the trace from its journal: whoever finds
-the trace in the journal of a killed process as well counts it once. When such a file is full, or its process is gone, it is
-added to ``total.json``, which is replaced as a whole and names what was added, so that a kill before the removal of the file
+the trace in the journal of a killed process as well counts it once. A line may take back one that was written before, as a
+count of -1. When such a file is full, or its process is gone, it is added to ``total.json``, which is replaced as a whole and names what was added, so that a kill before the removal of the file
 counts nothing twice. Of more than 65,536 counts, those of the oldest hours are removed.
 """
 
@@ -32,12 +32,13 @@ Key = tuple[str | None, str, int]
 
 
 class _Line(msgspec.Struct, array_like=True):
-    """Represent the line of a trace."""
+    """Represent the line of a trace; `traces` is -1 to take an earlier one back."""
 
     trace_id: str
     agent: str | None
     status: str
     hour_ns: int
+    traces: int = 1
 
 
 class _Total(msgspec.Struct):
@@ -71,13 +72,17 @@ class DroppedFile:
         """Begin without a file, in a forked child."""
         self._file = None
 
-    def add(self, trace_id: int, dropped: DroppedTraces) -> None:
-        """Count a trace.
+    def add(self, trace_id: int, dropped: DroppedTraces | None, *, instead_of: DroppedTraces | None = None) -> None:
+        """Count a trace, and take back as what it was counted before; both, or nothing after a kill.
 
         Raises:
             OSError: it cannot be written.
         """
-        line = _to_json(_Line(f"{trace_id:032x}", dropped.agent, dropped.status, dropped.hour_ns)) + b"\n"
+        if dropped == instead_of:
+            return
+        counts = [] if instead_of is None else [instead_of._replace(traces=-1)]
+        counts += [] if dropped is None else [dropped]
+        lines = b"".join(_to_json(_Line(f"{trace_id:032x}", *count)) + b"\n" for count in counts)
         with self._turn:
             if self._file is None or self._lines >= _FULL_LINES:
                 is_full = self._file is not None
@@ -85,8 +90,8 @@ class DroppedFile:
                 self._file = LineFile(self._files.new_counts())
                 if is_full and self._on_full is not None:
                     self._on_full()
-            self._lines += 1
-            self._file.append(line, 0)
+            self._lines += len(counts)
+            self._file.append(lines, 0)
 
     def close(self) -> None:
         """Close the file, which is added to the total by the next compaction."""
@@ -118,7 +123,7 @@ def read_counts(files: StoreFiles) -> tuple[list[DroppedTraces], Collection[str]
     of_files = (line for name, of_file in lines.items() if name not in total.added for line in of_file)
     counts = [
         *(DroppedTraces(*count) for count in total.counts),
-        *(DroppedTraces(line.agent, line.status, line.hour_ns, 1) for line in of_files),
+        *(DroppedTraces(line.agent, line.status, line.hour_ns, line.traces) for line in of_files),
     ]
     return counts, total.added.keys()
 
@@ -128,7 +133,7 @@ def summed(counts: Iterable[DroppedTraces]) -> list[DroppedTraces]:
     sums = Counter[Key]()
     for agent, status, hour_ns, traces in counts:
         sums[agent, status, hour_ns] += traces
-    found = [DroppedTraces(*key, traces) for key, traces in sums.items()]
+    found = [DroppedTraces(*key, traces) for key, traces in sums.items() if traces > 0]
     return sorted(found, key=lambda one: (one.hour_ns, one.agent or "", one.status))
 
 
@@ -147,7 +152,10 @@ def add_journal(files: StoreFiles, name: str, dropped: Iterable[DroppedTraces]) 
     """
     total = _total_of(files)
     if name not in total.added:
-        _add(files, total, {name: []}, Counter((one.agent, one.status, one.hour_ns) for one in dropped))
+        counts = Counter[Key]()
+        for agent, status, hour_ns, traces in dropped:
+            counts[agent, status, hour_ns] += traces
+        _add(files, total, {name: []}, counts)
 
 
 def add_dead_files(files: StoreFiles) -> None:
@@ -162,7 +170,8 @@ def add_dead_files(files: StoreFiles) -> None:
         if name not in total.added:
             lines = _lines_of(path)
             added[name] = [line.trace_id for line in lines[-_RECENT:]]
-            counts.update(map(_key, lines))
+            for line in lines:
+                counts[_key(line)] += line.traces
     if added:
         _add(files, total, added, counts)
     for path in dead.values():
@@ -174,7 +183,7 @@ def _add(files: StoreFiles, total: _Total, added: Mapping[str, list[str]], count
     """Replace the total by one with further counts."""
     both = _counts_of(total)
     both.update(counts)
-    latest = sorted(both, key=lambda key: key[2])[-_MOST_COUNTS:]
+    latest = sorted((key for key, traces in both.items() if traces), key=lambda key: key[2])[-_MOST_COUNTS:]
     names = dict([*total.added.items(), *added.items()][-_MOST_ADDED:])
     os.makedirs(files.sampling_folder, mode=0o700, exist_ok=True)
     with written_beside(files.total, os.stat(files.sampling_folder)) as beside:

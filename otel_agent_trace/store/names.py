@@ -74,6 +74,11 @@ class StoreFiles(msgspec.Struct, frozen=True):
         return os.path.join(self.sampling_folder, "decisions")
 
     @property
+    def counted_undecided(self) -> str:
+        """Return the path of the file of traces that were counted as dropped before another process decided about them."""
+        return os.path.join(self.sampling_folder, "counted")
+
+    @property
     def removals(self) -> str:
         """Return the path of the file that is there once runs were removed, so that counts of dropped traces do not fit."""
         return os.path.join(self.sampling_folder, "removals")

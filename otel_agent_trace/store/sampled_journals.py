@@ -35,7 +35,8 @@ class SampledJournal(NamedTuple):
 
     Args:
         content: lines of OTLP/JSON of the traces that are kept, or go on in a process that is alive.
-        dropped: what is counted of each dropped trace, by its id.
+        dropped: what is counted of each dropped trace, by its id; -1 traces for one that is kept although another process has
+            counted it, which had not known the decision in time.
         is_waiting: whether the decision about a trace is another process's, and not known yet.
     """
 
@@ -59,6 +60,8 @@ class _Decision(NamedTuple):
     is_waiting: bool = False
     has_waited: bool = False
     """True if the time is over for which a trace waits for the decision of another process."""
+    is_kept_here: bool = False
+    """True if a rule keeps the trace, whose root span the process of the journal had."""
 
 
 def sampled(files: StoreFiles, text: bytes, *, is_alive: bool) -> SampledJournal:
@@ -77,15 +80,17 @@ def sampled(files: StoreFiles, text: bytes, *, is_alive: bool) -> SampledJournal
     decisions, counted, others, kept = Decisions(files), counted_traces(files), list[bytes](), list[bytes]()
     dropped, is_waiting = dict[str, DroppedTraces](), False
     for trace_id, trace in _traces_in(as_otlp(text).split(b"\n"), others).items():
-        if trace_id in counted:  # its lines would have been blanked soon
-            continue
-        known = decisions.of(int(trace_id, 16))
+        known, before = decisions.of(int(trace_id, 16)), decisions.count_of(int(trace_id, 16))
+        if trace_id in counted and not known and (known is False or before is None):
+            continue  # its lines would have been blanked soon
         decision = _decision(policy, trace_id, trace, known, is_elsewhere=trace_id in elsewhere, is_alive=is_alive)
         if decision.has_waited and _goes_on(files, trace_id, text):
             decision = _Decision(None, is_waiting=True)
         is_waiting |= decision.is_waiting
-        if decision.counted is not None:
+        if decision.counted is not None and before is None:
             dropped[trace_id] = decision.counted
+        elif before is not None and known is None and decision.is_kept_here:
+            dropped[trace_id] = before._replace(traces=-1)
         if decision.threshold != NEVER and not decision.is_waiting:
             kept += _lines_of(trace, decision.threshold)
     return SampledJournal(b"\n".join([*others, *kept]), dropped, is_waiting)
@@ -144,7 +149,9 @@ def _decision(
     if is_alive:
         return _Decision(None)
     threshold = policy.threshold(facts, randomness, incoming)
-    return _Decision(threshold, facts.counted() if threshold == NEVER else None)
+    if threshold == NEVER:
+        return _Decision(NEVER, facts.counted())
+    return _Decision(threshold, is_kept_here=True)
 
 
 def _as_elsewhere(

@@ -68,6 +68,9 @@ TRACES = {
         (TENTH, 7.0, 0.1),
         (TENTH, "often", 0.1),
         ("", None, None),
+        ("", "0.5", 0.5),
+        *(("", none, None) for none in (0, 7, -1.0, float("nan"), float("inf"), "often", True, [0.5])),
+        *(("ot=th:0", none, None) for none in (0.0, 7.0)),
     ],
 )
 def test_the_smaller_one_is_read(trace: Any, state: str, probability: Any, read: float | None) -> None:
@@ -99,7 +102,7 @@ def test_the_index_has_what_is_read(state: str, probability: Any) -> None:
     assert whole.probability == only_run(*spans).sampling_probability
 
 
-@given(st.floats(0, 1) | st.just(1e-30) | st.just(0.1), st.booleans())
+@given(st.floats(0, 1, exclude_min=True) | st.just(1e-30) | st.just(0.1), st.booleans())
 def test_written_spans_have_it(probability: float, is_open: bool) -> None:
     fields: dict[str, Any] = {"status": RunStatus.RUNNING, "ended_at_ns": None} if is_open else {}
     spans = run_to_spans(make_run(0, sampling_probability=probability, **fields))
