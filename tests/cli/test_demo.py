@@ -33,6 +33,12 @@ def test_demo_takes_a_source_as_every_command_does(run_command, tmp_path, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["named.jsonl" if words else "variable.jsonl"]
 
 
+def test_demo_shows_all_its_runs_whatever_is_sampled(run_command, monkeypatch):
+    monkeypatch.setenv("OTEL_AGENT_TRACE_SAMPLING", "keep_errors=false,rest=0")
+    output = json.loads(run_command("demo", "--json").out)
+    assert len(output["runs"]) == len(QUESTIONS)
+
+
 def test_what_to_try_next_works(run_command):
     """Each command that the demo names can be typed."""
     shown = run_command("demo").out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import pickle
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +28,8 @@ from otel_agent_trace import (
     TailSampling,
     configure,
 )
-from otel_agent_trace.pipeline import Gate
+from otel_agent_trace.backends.adapters import sink_for
+from otel_agent_trace.pipeline import Decided, Gate, PipelineSpan, SpanSink, watch
 from otel_agent_trace.policies.trace_facts import TraceFacts
 from otel_agent_trace.sampling import NEVER, threshold_in, threshold_of
 from otel_agent_trace.semconv import SAMPLING_PROBABILITY
@@ -330,6 +333,7 @@ def test_when_there_is_no_room_the_oldest_trace_is_decided_by_what_is_known() ->
     assert [one.sampling_probability for one in memory.runs()] == [1, 1]
     stats = tracer.stats()
     assert (stats["decided early: hold_bytes full"], stats["dropped: by sampling"]) == (2, 2)
+    assert stats["dropped early: hold_bytes full"] == 2
 
 
 def test_open_traces_take_no_more_than_they_may() -> None:
@@ -341,6 +345,64 @@ def test_open_traces_take_no_more_than_they_may() -> None:
     assert held._room.bytes <= 1 << 20
     assert 10 < len(held._held) < 500
     assert tracer.stats()["dropped: by sampling"] > 1000
+
+
+class Waking(SpanSink):
+    """A sink of the library, which notes which thread has decided."""
+
+    journals = keeps_held = True
+    calls_program = False
+
+    def __init__(self) -> None:
+        self.is_decided = threading.Event()
+        self.thread = 0
+
+    def on_hold(self, span: PipelineSpan) -> None:
+        pass
+
+    def on_decided(self, decided: Decided) -> None:
+        self.thread = threading.get_ident()
+        self.is_decided.set()
+
+
+class OfTheProgram(Waking):
+    calls_program = True
+
+
+def test_what_waits_is_decided_while_the_program_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a thread, which ends when nothing waits."""
+    monkeypatch.setattr(watch, "_LOOK_S", 0.001)
+    sink = Waking()
+    provider = sampled_provider(sink, TailSampling(rest=0.5, wait_s=0.05))
+    for trace_id in (DROPPED_ID, DROPPED_ID + 1):
+        sink.is_decided.clear()
+        started(provider, trace_id).end()
+        assert sink.is_decided.wait(60)
+        assert sink.thread != threading.get_ident()
+    processor: Any = provider._active_span_processor._span_processors[0]
+    assert processor.pipeline._held._watch._is_at_work.acquire(timeout=60)
+
+
+def test_the_thread_ends_with_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_LOOK_S", 0.001)
+    provider = sampled_provider(Waking(), TailSampling(rest=0.5, wait_s=1e6))
+    started(provider, DROPPED_ID).end()
+    processor: Any = provider._active_span_processor._span_processors[0]
+    is_at_work = processor.pipeline._held._watch._is_at_work
+    assert is_at_work.locked()
+    del processor, provider
+    gc.collect()
+    assert is_at_work.acquire(timeout=60)
+
+
+def test_backends_of_the_program_are_called_in_its_threads_only() -> None:
+    sink = OfTheProgram()
+    provider = sampled_provider(sink, TailSampling(rest=0.5, wait_s=0.01))
+    started(provider, DROPPED_ID).end()
+    processor: Any = provider._active_span_processor._span_processors[0]
+    assert processor.pipeline._held._watch is None
+    assert sink_for(Recording()).calls_program
+    assert sink_for(Exporter()).calls_program
 
 
 # ── where it is given ────────────────────────────────────────────────────────────────────────────────────────────────

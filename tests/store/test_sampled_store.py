@@ -167,6 +167,36 @@ def test_counts_by_agent_status_and_hour(store: str) -> None:
     assert FilesSource([store]).dropped() == before
 
 
+def statuses(store: str) -> list[tuple[str | None, str]]:
+    return [(one.agent, one.status) for one in read_dropped(StoreFiles(store)) for _ in range(one.traces)]
+
+
+@needs_locks
+def test_a_trace_that_is_dropped_before_its_end_is_counted_by_its_end(store: str) -> None:
+    """Until then it is running, as it stays if its end is not seen."""
+    tracer = AgentTracer(backend=FileBackend(store), sampling=TailSampling(rest=0, hold_bytes=40_000))
+    runs = [tracer.start_run(agent_name="a") for _ in range(7)]
+    for run_id in runs:
+        for _ in range(60):
+            tracer.log_step(run_id, tool_name="t")
+    assert {status for _, status in statuses(store)} == {"running"}
+    early = len(statuses(store))
+    assert early >= 4
+    stats = tracer.stats()
+    assert (stats["decided early: hold_bytes full"], stats["dropped early: hold_bytes full"] > 20) == (early, True)
+    tracer.log_error(runs[0], "broken")
+    for run_id in runs[2:]:
+        tracer.end_run(run_id)
+    assert load_runs(store, status="error") == []
+    tracer.close()
+    expected = [("a", "error"), *[("a", "success")] * 5]
+    for _ in range(2):
+        assert [one for one in statuses(store) if one[1] != "running"] == expected
+        assert [status for _, status in statuses(store)].count("running") == 1
+        compact(StoreFiles(store), StoreSettings())
+    assert StoreFiles(store).counts() == {}
+
+
 def test_counts_are_no_counts_of_what_is_left_of_a_store(store: str) -> None:
     tracer = AgentTracer(backend=FileBackend(store), sampling=NOTHING)
     run(tracer)
@@ -371,6 +401,36 @@ def test_a_child_process_is_dropped_with_its_parent(start: Start, store: str) ->
         assert [one.traces for one in read_dropped(files)] == [1]
         fold_dead_journals(files)
     assert files.journals() == []
+
+
+@needs_locks
+@pytest.mark.parametrize(
+    ("end", "kept", "counted"),
+    [("pass", [], [("parent", "success")]), ("raise ValueError", ["parent"], [])],
+)
+def test_a_child_process_that_has_not_waited_counts_nothing_twice(
+    start: Start, store: str, end: str, kept: list[str], counted: list[Any]
+) -> None:
+    """What it has dropped and counted, its parent counts, or keeps, when it decides later."""
+    start(PARENT.format(end=end, wait_s=0)).wait()
+    for _ in range(2):
+        assert [one.agent_name for one in load_runs(store)] == kept
+        assert statuses(store) == counted
+        compact(StoreFiles(store), StoreSettings())
+
+
+@needs_locks
+def test_a_parent_that_is_killed_is_kept_although_its_child_has_counted_the_trace(start: Start, store: str) -> None:
+    """It is seen while it runs, too."""
+    parent = start(PARENT.format(end="print('ready', flush=True); sys.stdin.readline()", wait_s=0))
+    assert [one.agent_name for one in load_runs(store)] == ["parent"]
+    assert statuses(store) == [("child", "success")]
+    kill(parent)
+    for _ in range(2):
+        (one,) = load_runs(store)
+        assert (one.agent_name, one.interrupted) == ("parent", True)
+        assert statuses(store) == []
+        compact(StoreFiles(store), StoreSettings())
 
 
 @needs_locks
