@@ -15,7 +15,7 @@ from otel_agent_trace.sources.status import status_of
 @source_argument
 @json_option
 def command(source: str | None, *, as_json: bool) -> None:
-    """Show what a store has: segments, runs, bytes, journals, index, binary parts, and damage.
+    """Show what a store has: segments, runs, bytes, journals, index, binary parts, sampling, and damage.
 
     It reads the whole store, as 'verify' does, which names each damage.
     """

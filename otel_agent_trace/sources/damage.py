@@ -1,4 +1,4 @@
-"""Look for damage in files: in every line, in every compressed frame with its checksum, in every part beside the store.
+"""Look for damage in files: in every line, in every compressed frame with its checksum, and in what lies beside the store.
 
 What other programs wrote is no damage: JSON that is no OTLP, blank lines, and a last line without a line feed.
 """
@@ -25,6 +25,7 @@ from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.files import BLOCK_BYTES, FilesSource, detect_format, open_regular
 from otel_agent_trace.sources.text_encoding import as_utf8
 from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.store.damaged_counts import damaged_counts
 from otel_agent_trace.store.frames import FrameError, contents
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.media import damaged_media
@@ -108,6 +109,8 @@ def inspect(source: str, on_damage: OnProblem) -> Inspected:
         raise SourceError(str(inspected.unreadable[0]) if inspected.unreadable else f"{source}: {missing}")
     for path, reason in itertools.chain.from_iterable(map(damaged_media, stores)):
         report(Problem(path, 1, reason))
+    for damage in itertools.chain.from_iterable(map(damaged_counts, stores)):
+        report(Problem(*damage))
     return inspected
 
 

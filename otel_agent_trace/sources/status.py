@@ -1,8 +1,9 @@
-"""Summarize a store: its files, runs, journals, index, binary parts and damage."""
+"""Summarize a store: its files, runs, journals, index, binary parts, sampling and damage."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import msgspec
 
@@ -11,9 +12,11 @@ from otel_agent_trace.sources.damage import inspect
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem
+from otel_agent_trace.store.damaged_counts import sampling_bytes
+from otel_agent_trace.store.dropped import read_dropped
 from otel_agent_trace.store.liveness import is_alive
 from otel_agent_trace.store.media import MediaFolder
-from otel_agent_trace.store.names import is_journal, is_rotated, store_of, store_of_segment
+from otel_agent_trace.store.names import StoreFiles, is_journal, is_rotated, store_of, store_of_segment
 
 _SHOWN_DAMAGE = 100
 
@@ -47,6 +50,16 @@ class MediaStatus(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class SamplingStatus(msgspec.Struct, frozen=True):
+    """Represent the traces that sampling has dropped, and the bytes of its files beside the store.
+
+    `dropped` is None if there are no counts, as nothing was sampled, or runs were removed since.
+    """
+
+    dropped: int | None
+    bytes: int
+
+
 class StoreStatus(msgspec.Struct, frozen=True):
     """Represent a store; `bytes` are those of live file, segments and journals, times Unix nanoseconds.
 
@@ -62,6 +75,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
     journals: JournalCounts
     index: IndexStatus
     media: MediaStatus
+    sampling: SamplingStatus
     damage: int
     damaged: tuple[Problem, ...]
     unreadable: tuple[Problem, ...]
@@ -98,10 +112,18 @@ def status_of(source: str) -> StoreStatus:
         JournalCounts(alive.count(True), alive.count(False), alive.count(None)),
         IndexStatus(any(index), sum(index)),
         MediaStatus(len(media), sum(media)),
+        _sampling_of(stores),
         inspected.damage,
         tuple(damaged),
         tuple(inspected.unreadable),
     )
+
+
+def _sampling_of(stores: Iterable[StoreFiles]) -> SamplingStatus:
+    sizes = {store: size for store in stores if (size := sampling_bytes(store)) is not None}
+    dropped = sum(one.traces for store in sizes for one in read_dropped(store))
+    has_counts = any(not os.path.lexists(store.removals) for store in sizes)
+    return SamplingStatus(dropped if has_counts else None, sum(sizes.values()))
 
 
 def _is_alive(journal: str) -> bool | None:

@@ -48,8 +48,10 @@ class _Total(msgspec.Struct):
     counts: list[tuple[str | None, str, int, int]] = msgspec.field(default_factory=list)
 
 
-_line_decoder = msgspec.json.Decoder(_Line)
-_total_decoder = msgspec.json.Decoder(_Total)
+decode_line = msgspec.json.Decoder(_Line).decode
+"""Return the line of a trace; ValueError if it is none."""
+decode_total = msgspec.json.Decoder(_Total).decode
+"""Return what was added up; ValueError if it is no such JSON."""
 _to_json = msgspec.json.encode
 
 
@@ -210,14 +212,14 @@ def _lines_of(path: str) -> list[_Line]:
     lines = []
     for line in text.splitlines():
         with suppress(ValueError):
-            lines.append(_line_decoder.decode(line))
+            lines.append(decode_line(line))
     return lines
 
 
 def _total_of(files: StoreFiles) -> _Total:
     try:
         with open(open_regular(files.total), "rb") as file:
-            return _total_decoder.decode(file.read(_MOST_BYTES))
+            return decode_total(file.read(_MOST_BYTES))
     except (OSError, ValueError):
         return _Total()
 

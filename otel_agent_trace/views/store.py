@@ -18,7 +18,7 @@ _INDENT = 2
 
 
 def status_rows(status: StoreStatus) -> Iterator[Row]:
-    """Yield rows for the files of a store, its runs, journals, index, binary parts and damage."""
+    """Yield rows for the files of a store, its runs, journals, index, binary parts, sampling and damage."""
     segments, journals, index, media = status.segments, status.journals, status.index, status.media
     yield Row("segments", f"{segments.closed:,} closed, {segments.live:,} live, {plural(status.bytes, 'byte')}")
     yield Row("runs", f"{status.runs:,}, {plural(status.spans, 'span')}")
@@ -28,6 +28,10 @@ def status_rows(status: StoreStatus) -> Iterator[Row]:
     yield Row("journals", f"{journals.alive:,} alive, {journals.dead:,} dead{unknown}")
     yield Row("index", plural(index.bytes, "byte") if index.present else "none")
     yield Row("media", f"{plural(media.parts, 'part')}, {plural(media.bytes, 'byte')}")
+    if status.sampling.bytes:
+        dropped = status.sampling.dropped
+        what = "no counts, as runs were removed" if dropped is None else f"{plural(dropped, 'trace')} dropped"
+        yield Row("sampling", f"{what}, {plural(status.sampling.bytes, 'byte')}")
     yield Row("damage", f"{status.damage:,}" if status.damage else "none", "failed" if status.damage else "")
     for problem in status.damaged:
         yield Row("", str(problem), "failed")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from otel_agent_trace import AgentTracer, FileBackend
+from otel_agent_trace import AgentTracer, FileBackend, TailSampling
 from tests.support.export_command import Result
 from tests.support.processes import environment
 
@@ -18,7 +18,7 @@ RunCommand = Callable[..., Result]
 
 KILLED = """
 import os, sys
-from otel_agent_trace import AgentTracer, FileBackend
+from otel_agent_trace import AgentTracer, FileBackend, TailSampling
 with AgentTracer(FileBackend(sys.argv[1])) as tracer, tracer.run(user_input="killed"):
     os.kill(os.getpid(), 9)
 """
@@ -113,3 +113,21 @@ def test_a_store_that_is_not_there(tmp_path: Path, run_command: RunCommand) -> N
     result = run_command("status", tmp_path / "missing.jsonl")
     assert result.code == 2
     assert "missing.jsonl: No such file" in result.err
+
+
+def test_sampling(tmp_path: Path, run_command: RunCommand) -> None:
+    """How many traces were dropped, and the files of that; no number once runs were removed."""
+    path = tmp_path / "t.jsonl"
+    write_runs(path, 1)
+    assert status_of(run_command, path)["sampling"] == {"dropped": None, "bytes": 0}
+    with AgentTracer(FileBackend(path), sampling=TailSampling(rest=0)) as tracer:
+        for _ in range(3):
+            with tracer.run():
+                pass
+    folder = tmp_path / "t.jsonl.sampling"
+    size = sum(each.stat().st_size for each in folder.iterdir())
+    assert status_of(run_command, path)["sampling"] == {"dropped": 3, "bytes": size}
+    assert "3 traces dropped" in run_command("status", path).out
+    (folder / "removals").touch()
+    assert status_of(run_command, path)["sampling"] == {"dropped": None, "bytes": size}
+    assert "runs were removed" in run_command("status", path).out

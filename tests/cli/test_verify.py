@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_agent_trace import AgentTracer, FileBackend, load_runs
+from otel_agent_trace import AgentTracer, FileBackend, TailSampling, load_runs
 from otel_agent_trace.sources import damage
 from otel_agent_trace.store.frames import FrameWriter
 from tests.support.export_command import Result
@@ -231,3 +231,23 @@ def test_binary_parts_are_verified_too(tmp_path: Path, run_command: RunCommand) 
     result = run_command("verify", path)
     assert result.code == 1
     assert result.out.startswith(f"{part}:1: ")
+
+
+def test_what_sampling_has_noted_is_verified_too(tmp_path: Path, run_command: RunCommand) -> None:
+    path, folder = tmp_path / "t.jsonl", tmp_path / "t.jsonl.sampling"
+    with AgentTracer(FileBackend(path), sampling=TailSampling(rest=0)) as tracer, tracer.run():
+        pass
+    (counts,) = folder.glob("*.counts")
+    notes = [counts, folder / "decisions", folder / "counted", folder / "decisions.before"]
+    whole = [*(each.read_bytes() for each in notes[:2]), b"0" * 32 + b'["a","success",0,1]\n', b"0" * 32 + b"k\n"]
+    total = b'{"added":{},"counts":[["a","success",0,3]]}'
+    for file, text in zip(notes, whole, strict=True):
+        file.write_bytes(text + text[:9])  # the last line of a process that was killed
+    (folder / "total.json").write_bytes(total)
+    assert run_command("verify", path).code == 0
+    for file, text in zip(notes, whole, strict=True):
+        file.write_bytes(text + text[:9] + b"\n")
+    (folder / "total.json").write_bytes(total[:-1])
+    result = run_command("verify", path)
+    found = [line.rpartition(".sampling/")[2].partition(": ")[0] for line in result.out.splitlines()]
+    assert (result.code, found[0], sorted(found[1:])) == (1, "total.json:1", sorted(f"{each.name}:2" for each in notes))
