@@ -28,7 +28,8 @@ def command(source: str | None, *, compress: bool, as_json: bool) -> None:
 
     What processes had open that are gone is kept in the live file as interrupted, torn lines are repaired in files that no
     program has open, closed segments are compressed (with --compress, or OTEL_AGENT_TRACE_COMPRESS=zst), and those removed
-    that OTEL_AGENT_TRACE_KEEP_DAYS and OTEL_AGENT_TRACE_KEEP_BYTES do not keep. Programs may go on writing.
+    that OTEL_AGENT_TRACE_KEEP_DAYS and OTEL_AGENT_TRACE_KEEP_BYTES do not keep, with binary parts that no span names.
+    Programs may go on writing.
     """
     settings = store_settings({})
     if compress:
@@ -70,6 +71,7 @@ def _sentence(done: Compacted) -> str:
         "segment compressed": done.compressed,
         "segment removed": done.removed,
         "left-over file removed": done.leftovers,
+        "binary part removed": done.media,
         "file in use": done.in_use,
         "file that cannot be changed": done.failed,
     }

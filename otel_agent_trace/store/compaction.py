@@ -10,10 +10,12 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import IO, Any
 
 import msgspec
 
+from otel_agent_trace.errors import SourceError
 from otel_agent_trace.store.folding import fold_dead_journals
 from otel_agent_trace.store.frames import FRAME_BYTES, FrameWriter, is_intact
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles
@@ -22,6 +24,7 @@ from otel_agent_trace.store.replacing import written_beside
 from otel_agent_trace.store.retention import apply_retention
 from otel_agent_trace.store.settings import StoreSettings
 from otel_agent_trace.store.sharing import alone_in, held, open_regular, take, written_elsewhere
+from otel_agent_trace.store.unnamed_media import remove_unnamed_media
 
 BUSY = "somebody else compacts a store in this folder, or removes runs from one, at this moment"
 NO_LOCKS = "files cannot be locked here, so that nothing is repaired or compressed"
@@ -37,6 +40,7 @@ class Compacted(msgspec.Struct, frozen=True, kw_only=True):
         removed: number of segments that were removed, as they are not kept.
         in_use: number of files that were left as they are, since a program has them open.
         leftovers: number of files that were removed which killed compactions had left.
+        media: number of binary parts that were removed, as no span names them any more: of traces that sampling dropped.
         failed: number of files that could not be read or changed.
         reason: why nothing, or not all, was done; empty if that is not so.
     """
@@ -47,6 +51,7 @@ class Compacted(msgspec.Struct, frozen=True, kw_only=True):
     removed: int = 0
     in_use: int = 0
     leftovers: int = 0
+    media: int = 0
     failed: int = 0
     reason: str = ""
 
@@ -67,7 +72,8 @@ def compact(files: StoreFiles, settings: StoreSettings, *, repairs: bool = True)
     Args:
         files: the names of the store.
         settings: whether to compress, and what is kept.
-        repairs: whether to look for torn lines in all files; otherwise only in those that are compressed.
+        repairs: whether to look for torn lines in all files, and for binary parts that nobody names; otherwise for torn lines
+            in those that are compressed only.
 
     Raises:
         OSError: the folder of the store cannot be read.
@@ -83,6 +89,9 @@ def compact(files: StoreFiles, settings: StoreSettings, *, repairs: bool = True)
             if settings.compress is not None:
                 _compress_segments(files, counts)
         counts["removed"] += apply_retention(files, settings)
+        if is_alone and repairs:
+            with suppress(SourceError):  # what cannot be read may name them
+                counts["media"] += len(remove_unnamed_media(files))
     return Compacted(**counts, reason="" if is_alone else NO_LOCKS)
 
 

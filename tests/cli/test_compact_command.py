@@ -27,6 +27,7 @@ NOTHING: dict[str, Any] = {
     "removed": 0,
     "in_use": 0,
     "leftovers": 0,
+    "media": 0,
     "failed": 0,
     "reason": "",
 }

@@ -225,6 +225,30 @@ def test_retention_removes_runs_as_well(store: str) -> None:
     assert read_dropped(StoreFiles(store)) == []
 
 
+@needs_locks
+def test_binary_parts_of_dropped_traces_are_removed_by_a_compaction(store: str) -> None:
+    """Not those that a kept trace, or one that is held, has as well."""
+    tracer = AgentTracer(backend=FileBackend(store), sampling=NOTHING)
+
+    def log(run_id: str, *contents: int) -> None:
+        tracer.log_step(run_id, tool_name="t", tool_output=[bytes([content]) * 100_000 for content in contents])
+
+    dropped, kept, held = (tracer.start_run() for _ in range(3))
+    log(dropped, 1, 2, 3, 4)
+    log(kept, 2)
+    log(held, 3)
+    tracer.end_run(dropped)
+    tracer.log_error(kept, "broken")
+    assert len(os.listdir(StoreFiles(store).media_folder)) == 4
+    assert compact(StoreFiles(store), StoreSettings()).media == 2
+    assert len(os.listdir(StoreFiles(store).media_folder)) == 2
+    tracer.end_run(held)
+    assert compact(StoreFiles(store), StoreSettings(), repairs=False).media == 0
+    assert compact(StoreFiles(store), StoreSettings()).media == 1
+    (one,) = load_runs(store)
+    assert one.steps[0].tool_output == [bytes([2]) * 100_000]
+
+
 def dropped(number: int = 0) -> DroppedTraces:
     return DroppedTraces("a", "success", number * 3600 * 10**9, 1)
 
