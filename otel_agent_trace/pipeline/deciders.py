@@ -103,7 +103,7 @@ class SamplingDecider:
     """
 
     dropped = "dropped: by sampling"
-    dropped_early = "dropped early: hold_bytes full"
+    dropped_early = "dropped: hold_bytes full"
     full = "decided early: hold_bytes full", "undecided traces take more than %d bytes; the oldest are decided at once"
 
     def __init__(self, policy: TailSampling, decided_elsewhere: Callable[[int], bool | None]) -> None:

@@ -325,25 +325,23 @@ class HeldTraces:
 
     def _drop(self, trace_id: int, held: HeldTrace) -> None:
         """Drop what is held of a trace."""
-        self._diagnostics.count(self._decider.dropped, held.number)
+        reason = self._decider.dropped_early if held.is_early else self._decider.dropped
+        self._diagnostics.count(reason, held.number)
         for _, what, thing in held.entries:  # the last spans of the trace, of which keepers know the starts
             if what == "on_end":
                 self._outlet.deliver_to_keepers("on_discard", thing)
         decided = self._decided(trace_id, held)
-        if held.is_early:
-            self._diagnostics.count(self._decider.dropped_early, held.number)
-            if decided.counted is not None and not (held.has_root_ended or decided.is_elsewhere):
-                with self._lock:
-                    self._early.add(trace_id, EarlyDrop(held.known, held.root_id, decided.counted))
+        if held.is_early and decided.counted is not None and not (held.has_root_ended or decided.is_elsewhere):
+            with self._lock:
+                self._early.add(trace_id, EarlyDrop(held.known, held.root_id, decided.counted))
         self._outlet.deliver_to_keepers("on_decided", decided)
         if self._has_other_drops:
             self._outlet.deliver_held("on_drop", f"{trace_id:032x}")
 
     def _drop_late(self, trace_id: int, what: str, thing: Any) -> None:
         """Drop a span that has ended, or a log record, of a trace that was dropped."""
-        self._diagnostics.count(self._decider.dropped)
-        if self._decisions.get(trace_id) == _DROPPED_EARLY:
-            self._diagnostics.count(self._decider.dropped_early)
+        is_early = self._decisions.get(trace_id) == _DROPPED_EARLY
+        self._diagnostics.count(self._decider.dropped_early if is_early else self._decider.dropped)
         if what == "on_end":
             self._outlet.deliver_to_keepers("on_discard", thing)
             early = self._early.get(trace_id)

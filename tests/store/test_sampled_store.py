@@ -183,7 +183,7 @@ def test_a_trace_that_is_dropped_before_its_end_is_counted_by_its_end(store: str
     early = len(statuses(store))
     assert early >= 4
     stats = tracer.stats()
-    assert (stats["decided early: hold_bytes full"], stats["dropped early: hold_bytes full"] > 20) == (early, True)
+    assert (stats["decided early: hold_bytes full"], stats["dropped: hold_bytes full"] > 20) == (early, True)
     tracer.log_error(runs[0], "broken")
     for run_id in runs[2:]:
         tracer.end_run(run_id)
