@@ -12,12 +12,13 @@ from typing import Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.pipeline.outlet import Decided
 from otel_agent_trace.pipeline.spans import PipelineSpan
 from otel_agent_trace.pipeline.suppression import AtWork
 from otel_agent_trace.policies.gate import Gate
 from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.policies.trace_facts import TraceFacts
-from otel_agent_trace.sampling import NEVER, DroppedTraces, random_bits_in, random_bits_of, threshold_in
+from otel_agent_trace.sampling import NEVER, random_bits_in, random_bits_of, threshold_in
 from otel_agent_trace.span import SpanRecord
 
 AS_IT_IS = -1
@@ -64,17 +65,9 @@ class GateDecider:
         """Return whether it is time for a look at traces that wait."""
         return False
 
-    def counted(self, known: list[SpanRecord]) -> DroppedTraces | None:
-        """Return what is counted of a dropped trace."""
-        return None
-
-    def is_news(self, known: list[SpanRecord], decision: int) -> bool:
-        """Return whether other processes are to know a decision."""
-        return False
-
-    def is_elsewhere(self, known: list[SpanRecord]) -> bool:
-        """Return whether another process decides about a trace."""
-        return False
+    def outcome(self, trace_id: int, known: list[SpanRecord], decision: int) -> Decided:
+        """Return what sinks receive of a decision."""
+        return Decided(trace_id, None if decision == AS_IT_IS else decision)
 
     def _call(self, records: list[SpanRecord], is_over: bool) -> tuple[bool | None]:
         decision = self._at_work.call(partial(self._gate.decide, is_over=is_over), records)
@@ -189,20 +182,18 @@ class SamplingDecider:
         """Return whether a trace is over here, and waits for another process or for spans that outlast its root."""
         return known.root_ended_s is not None
 
-    def counted(self, known: _Known) -> DroppedTraces | None:
-        """Return what is counted of a dropped trace; None if another process counts it."""
-        is_running = known.root_ended_s is None and not known.is_error  # nor was it interrupted
-        return None if known.is_counted_elsewhere else known.counted(is_running=is_running)
+    def outcome(self, trace_id: int, known: _Known, decision: int) -> Decided:
+        """Return what sinks receive of a decision, with what is counted of a dropped trace that no other process counts.
 
-    def is_elsewhere(self, known: _Known) -> bool:
-        """Return whether another process decides about a trace."""
-        return known.is_elsewhere
-
-    def is_news(self, known: _Known, decision: int) -> bool:
-        """Return whether other processes are to know a decision: they know themselves what randomness keeps."""
-        if known.is_elsewhere:
-            return False
-        return decision == NEVER or self._policy.threshold_of_rest(known.randomness, known.incoming) == NEVER
+        Other processes know themselves what randomness keeps.
+        """
+        is_elsewhere, counted = known.is_elsewhere, None
+        is_news = decision == NEVER or self._policy.threshold_of_rest(known.randomness, known.incoming) == NEVER
+        if decision == NEVER and not known.is_counted_elsewhere:
+            counted = known.counted(
+                is_running=known.root_ended_s is None and not known.is_error
+            )  # nor was it interrupted
+        return Decided(trace_id, decision, is_news and not is_elsewhere, counted, None, is_elsewhere)
 
     def is_due(self) -> bool:
         """Return whether it is time for a look at traces that wait."""

@@ -319,7 +319,8 @@ class HeldTraces:
             self._drop(trace_id, held)
             return
         try:
-            self._outlet.deliver_to_keepers("on_decided", self._decided(trace_id, held))
+            decided = self._decider.outcome(trace_id, held.known, held.decision)
+            self._outlet.deliver_to_keepers("on_decided", decided)
         finally:  # also after an exception of a signal handler
             self._let_go(trace_id, held)
 
@@ -330,7 +331,7 @@ class HeldTraces:
         for _, what, thing in held.entries:  # the last spans of the trace, of which keepers know the starts
             if what == "on_end":
                 self._outlet.deliver_to_keepers("on_discard", thing)
-        decided = self._decided(trace_id, held)
+        decided = self._decider.outcome(trace_id, held.known, NEVER)
         if held.is_early and decided.counted is not None and not (held.has_root_ended or decided.is_elsewhere):
             with self._lock:
                 self._early.add(trace_id, EarlyDrop(held.known, held.root_id, decided.counted))
@@ -355,15 +356,9 @@ class HeldTraces:
         if is_root:
             with self._lock:
                 self._early.pop(trace_id)
-            decided = Decided(trace_id, NEVER, counted=self._decider.counted(early.known), instead_of=early.counted)
+            counted = self._decider.outcome(trace_id, early.known, NEVER).counted
+            decided = Decided(trace_id, NEVER, counted=counted, instead_of=early.counted)
             self._outlet.deliver_to_keepers("on_decided", decided)
-
-    def _decided(self, trace_id: int, held: HeldTrace) -> Decided:
-        decision, known = held.decision, held.known
-        counted = self._decider.counted(known) if decision == NEVER else None
-        is_noted = self._decider.is_news(known, decision)
-        threshold = None if decision == AS_IT_IS else decision
-        return Decided(trace_id, threshold, is_noted, counted, is_elsewhere=self._decider.is_elsewhere(known))
 
     def _deliver_or_add(
         self, trace_id: int, deliver: Callable[[str, Any], None], what: str, thing: Any, size: int = 0
