@@ -11,7 +11,7 @@ import click
 
 from otel_agent_trace.cases import write_cases
 from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, WriteRuns, export_to_file, export_to_folder
-from otel_agent_trace.cli.options import filter_options, json_option, run_argument, source_argument
+from otel_agent_trace.cli.options import filter_options, json_option, prices_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, redacted, target_of
 from otel_agent_trace.cli.streams import write_json, write_message
@@ -91,6 +91,7 @@ def _conditions(_: click.Context, parameter: click.Parameter, words: Sequence[st
 )
 @click.option("--redact", is_flag=True, help="Mask secrets on the way, as tracers do.")
 @click.option("--again", is_flag=True, help="Send everything, also what an interrupted export has delivered.")
+@prices_option
 @json_option
 def command(
     source: str | None,
@@ -106,6 +107,7 @@ def command(
     retry_timeout_s: float,
     redact: bool,
     again: bool,
+    prices: str | None,
     as_json: bool,
     **filters: Any,
 ) -> int:
@@ -124,8 +126,8 @@ def command(
 
     With --to cases each run is written as a line of JSON with id, input, output, expected, tools, scores and metadata.
 
-    With --to parquet a folder is written, with runs.parquet and spans.parquet: a source for the other commands, and tables
-    for engines of SQL.
+    With --to parquet a folder is written, with runs.parquet, spans.parquet, and dropped.parquet, the counts of what sampling
+    dropped: a source for the commands that read, and tables for engines of SQL.
     """
     target = target_of(source, run, without=None)
     query = RunQuery.of(**filters, limit=limit or None)
@@ -139,8 +141,10 @@ def command(
     if endpoint == PARQUET:
         if path in (None, STANDARD_OUTPUT):
             raise _usage_error("--to parquet needs --output, the folder to write")
-        export_to_folder(target, str(path), query, redact=redact, as_json=as_json)
+        export_to_folder(target, str(path), query, prices=prices, redact=redact, as_json=as_json)
         return _OK
+    if prices is not None:
+        raise _usage_error("--prices needs --to parquet")
     if endpoint in writers:
         export_to_file(target, path or STANDARD_OUTPUT, query, writers[endpoint], redact=redact, as_json=as_json)
         return _OK

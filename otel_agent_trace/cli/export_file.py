@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -14,9 +14,11 @@ from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import Target, hints_on_error, redacted
 from otel_agent_trace.cli.streams import write_json, write_message
+from otel_agent_trace.metrics.dropped import counts_of, dropped_of
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import RunQuery
-from otel_agent_trace.sources import name_of
+from otel_agent_trace.sampling import DroppedTraces
+from otel_agent_trace.sources import name_of, open_source
 from otel_agent_trace.sources.search import nothing_found_text
 from otel_agent_trace.views.escape import escaped_json, escaped_line
 from otel_agent_trace.views.figures import plural
@@ -40,29 +42,47 @@ def export_to_file(
         as_json: whether to print the count as JSON.
     """
     with _opened(path) as write:
-        number = _written(target, query, lambda runs: write_runs(runs, write), redact=redact)
+        number = _written(target, query, lambda runs, _: write_runs(runs, write), redact=redact)
     if path != STANDARD_OUTPUT:
         _report(path, number, as_json=as_json)
 
 
-def export_to_folder(target: Target, folder: str, query: RunQuery, *, redact: bool, as_json: bool) -> None:
+def export_to_folder(
+    target: Target, folder: str, query: RunQuery, *, prices: str | None, redact: bool, as_json: bool
+) -> None:
     """Write the run of `target`, or the runs that `query` selects, as Parquet, and print how many they are.
 
     Args:
         target: as for `export_to_file`.
         folder: the folder to make, or that of an earlier export.
         query: as for `export_to_file`.
+        prices: the path of a file with prices of one's own.
         redact: whether to mask secrets on the way.
         as_json: whether to print the count as JSON.
     """
     from otel_agent_trace.export.parquet import write_parquet  # noqa: PLC0415 - rarely needed
 
-    number = _written(target, query, lambda runs: write_parquet(runs, folder), redact=redact)
+    def write(runs: Iterable[AgentRun], source: Any) -> int:
+        dropped = _counts_of(open_source(source), query) if target.run is None else []
+        return write_parquet(runs, folder, prices=prices, dropped=dropped)
+
+    number = _written(target, query, write, redact=redact)
     _report(folder, number, as_json=as_json)
 
 
-def _written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun]], int], *, redact: bool) -> int:
-    """Return the number of runs that were written, after a message if there are none."""
+def _counts_of(source: Any, query: RunQuery) -> Sequence[DroppedTraces]:
+    """Return how many of the runs that a query selects sampling dropped; none where that is not known of all of them."""
+    found = dropped_of(counts_of(source), query)
+    return found.counted if [*found.counted] == [*found.possible] else ()
+
+
+def _written(
+    target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun], Any], int], *, redact: bool
+) -> int:
+    """Return the number of runs that were written, after a message if there are none.
+
+    `write` is called with them, and with their source.
+    """
     with reporting_progress() as reporter, hints_on_error(target.source, target.guess):
         keywords: dict[str, Any] = {"on_problem": reporter.on_problem, "on_progress": reporter.on_progress}
         source = redacted(target.source, on_progress=reporter.on_progress) if redact else target.source
@@ -72,7 +92,7 @@ def _written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun
         else:
             query = query.but(newest_first=query.limit is not None)
             runs = reading.iter_runs(source, query, **keywords)
-        number = write(runs)
+        number = write(runs, source)
     if not number:
         write_message(nothing_found_text(query, name_of(target.source)))
     return number

@@ -1,4 +1,4 @@
-"""Write runs of any tracer as Parquet: a folder with ``runs.parquet`` and ``spans.parquet``."""
+"""Write runs of any tracer as Parquet: a folder with ``runs.parquet``, ``spans.parquet`` and ``dropped.parquet``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from os import PathLike
 from typing import Any
 
 from otel_agent_trace.errors import ConfigurationError, SourceError
-from otel_agent_trace.export.parquet_rows import Row, rows_of
+from otel_agent_trace.export.parquet_rows import Row, row_of_dropped, rows_of
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import Prices, PricesGiven
+from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources.parquet.packages import pyarrow
-from otel_agent_trace.sources.parquet.schema import RUN_COLUMNS, RUNS, SPAN_COLUMNS, SPANS, opened, schema_of
+from otel_agent_trace.sources.parquet.schema import COLUMNS, opened, schema_of
 
 _BATCH_ROWS = 2048
 _GROUP_ROWS, _GROUP_BYTES = 122_880, 64 << 20
 
 
-def write_parquet(runs: Iterable[AgentRun], folder: str | PathLike[str], *, prices: PricesGiven = None) -> int:
+def write_parquet(
+    runs: Iterable[AgentRun],
+    folder: str | PathLike[str],
+    *,
+    prices: PricesGiven = None,
+    dropped: Iterable[DroppedTraces] = (),
+) -> int:
     """Write runs and their spans as Parquet, as a folder that can be read as a source, in bounded memory.
 
     The files are written beside those of an earlier export, and replace them at the end; an error changes nothing.
@@ -30,6 +37,7 @@ def write_parquet(runs: Iterable[AgentRun], folder: str | PathLike[str], *, pric
         runs: the outermost runs.
         folder: the folder to make, or an earlier export.
         prices: what model calls cost, as for `compute_metrics`.
+        dropped: how many traces the sampler of these runs dropped, as for `compute_metrics`.
 
     Returns:
         The number of runs.
@@ -42,6 +50,7 @@ def write_parquet(runs: Iterable[AgentRun], folder: str | PathLike[str], *, pric
     pyarrow()
     _check_replaceable(path)
     with _folder(path), _Tables(path, known_prices.version) as tables:
+        tables.dropped.add([row_of_dropped(count) for count in dropped])
         number = 0
         for run in runs:
             row, spans = rows_of(number, run, known_prices)
@@ -63,12 +72,12 @@ def _check_replaceable(folder: str) -> None:
         raise ConfigurationError(f"{folder}: Parquet is written as a folder, and this is none")
     there = {name for name in os.listdir(folder) if not name.startswith(".")}
     try:
-        for name in (RUNS, SPANS):
+        for name in COLUMNS:
             if name in there:
                 opened(folder, name).close()
     except SourceError as error:
         raise ConfigurationError(f"not overwritten: {error}") from error
-    others = sorted(there - {RUNS, SPANS})
+    others = sorted(there - {*COLUMNS})
     if others:
         raise ConfigurationError(f"{folder}: not written to, since it has {others[0]!r}: name a new or an empty folder")
 
@@ -88,26 +97,25 @@ def _folder(path: str) -> Iterator[None]:
 
 
 class _Tables:
-    """Hold both files while they are written; leaving the block puts them in place, an error removes them."""
+    """Hold the files while they are written; leaving the block puts them in place, an error removes them."""
 
     def __init__(self, folder: str, prices: str) -> None:
         marks = uuid.uuid4().hex, prices
         self._stack = ExitStack()
-        self.runs = _Table(folder, RUNS, schema_of(RUN_COLUMNS, *marks))
-        self.spans = _Table(folder, SPANS, schema_of(SPAN_COLUMNS, *marks))
+        tables = [_Table(folder, name, schema_of(columns, *marks)) for name, columns in COLUMNS.items()]
+        self.runs, self.spans, self.dropped = self._tables = tables
 
     def __enter__(self) -> _Tables:
-        for table in (self.runs, self.spans):
+        for table in self._tables:
             self._stack.callback(table.remove)
             table.open()
         return self
 
     def __exit__(self, error_type: object, *_: object) -> None:
         with self._stack:
-            tables = (self.spans, self.runs)
-            for table in tables:
+            for table in self._tables:
                 table.close(is_whole=error_type is None)
-            for table in tables if error_type is None else ():
+            for table in reversed(self._tables) if error_type is None else ():  # a folder is an export by the first
                 table.put_in_place()
 
 

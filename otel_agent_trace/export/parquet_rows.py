@@ -10,14 +10,15 @@ from otel_agent_trace.export.parquet_figures import Figures, figures_of
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, Score, StepError, StepKind, Usage
 from otel_agent_trace.prices import Prices
 from otel_agent_trace.runs.write import WrittenSpan, written_spans
+from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.scores import current_scores, number_of, scores_in
+from otel_agent_trace.sources.parquet.schema import NS_PER_US
 from otel_agent_trace.sources.parquet.values import maps_of, text_of
 from otel_agent_trace.span import Event, Link, SpanRecord
 from otel_agent_trace.usage import usage_of
 
 Row = dict[str, Any]
 _LEAST, _GREATEST = -(1 << 63), (1 << 63) - 1
-_NS_PER_US = 1000
 
 
 def rows_of(number: int, run: AgentRun, prices: Prices) -> tuple[Row, list[Row]]:
@@ -31,6 +32,12 @@ def rows_of(number: int, run: AgentRun, prices: Prices) -> tuple[Row, list[Row]]
     }
     rows = [place | _row_of_span(written.span) | _row_of_step(written, figures) for written in spans]
     return place | _row_of_run(run, spans[0].span.trace_id) | figures.of_run, rows
+
+
+def row_of_dropped(count: DroppedTraces) -> Row:
+    """Return the row of a count of dropped traces."""
+    hour_us = count.hour_ns // NS_PER_US
+    return {"agent": text_of(count.agent), "status": count.status, "hour": hour_us, "traces": count.traces}
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,8 +192,8 @@ def _facts_of(item: AgentRun | AgentStep) -> Row:
     started_ns = _within_64_bits(item.started_at_ns)
     ended_ns = None if item.ended_at_ns is None else _within_64_bits(item.ended_at_ns)
     return {
-        "started_at": started_ns // _NS_PER_US,
-        "ended_at": None if ended_ns is None else ended_ns // _NS_PER_US,
+        "started_at": started_ns // NS_PER_US,
+        "ended_at": None if ended_ns is None else ended_ns // NS_PER_US,
         "started_at_ns": started_ns,
         "ended_at_ns": ended_ns,
         "duration_s": item.duration_s,

@@ -12,6 +12,7 @@ from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.sources.addresses import scheme_of, services_of, with_scheme, without_secrets
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.index.choice import indexed_store
+from otel_agent_trace.sources.listing import is_glob, matches_of
 from otel_agent_trace.sources.parquet.schema import is_parquet_folder
 from otel_agent_trace.sources.runs import RunsSource
 from otel_agent_trace.sources.several import SeveralSources
@@ -57,6 +58,9 @@ def open_source(source: Any, *, on_progress: Progress | None = None, media: bool
         raise ConfigurationError(msg)
     if isinstance(source, str | PathLike):
         _check_path(source)
+        found = _found_by(source)
+        if found != [source]:
+            return _open_several(found, on_progress, media=media)
         return _files_source(source, on_progress, media=media)
     if hasattr(source, "traces"):
         readable: SpanSource = source
@@ -131,7 +135,7 @@ def _third_party_opener(scheme: str) -> Opener:
 def _files_source(path: str | PathLike[str], on_progress: Progress | None, *, media: bool) -> SpanSource:
     """Return the source of local files: with their index, if they are a store that has one or is large enough."""
     if is_parquet_folder(os.fspath(path)):
-        return _parquet_source(path, on_progress)
+        return _parquet_source([os.fspath(path)], on_progress)
     store = indexed_store(os.fspath(path))
     if store is None:
         return FilesSource([path], on_progress=on_progress, media=media)
@@ -140,27 +144,37 @@ def _files_source(path: str | PathLike[str], on_progress: Progress | None, *, me
     return IndexedSource(path, store, on_progress=on_progress, media=media)
 
 
-def _parquet_source(path: str | PathLike[str], on_progress: Progress | None) -> SpanSource:
-    from otel_agent_trace.sources.parquet.source import ParquetSource  # noqa: PLC0415 - rarely needed
+def _parquet_source(folders: list[str], on_progress: Progress | None) -> SpanSource:
+    from otel_agent_trace.sources.parquet.several import SeveralExports  # noqa: PLC0415 - rarely needed
+    from otel_agent_trace.sources.parquet.source import ParquetSource  # noqa: PLC0415
 
-    return ParquetSource(path, on_progress=on_progress)
+    if len(folders) == 1:
+        return ParquetSource(folders[0], on_progress=on_progress)
+    return SeveralExports(folders, on_progress=on_progress)
 
 
 def _open_several(sources: list[Any], on_progress: Progress | None, *, media: bool) -> SpanSource:
-    """Return one source for several, in which all files are one, so that they are read as a stream."""
-    paths = [source for source in sources if _is_of_files(source)]
-    others = [open_source(source, media=media) for source in sources if not _is_of_files(source)]
+    """Return one source for several, in which all files are one, and all Parquet exports, so that they are read as streams."""
+    sources = [found for source in sources for found in _found_by(source)]
+    exports = [os.fspath(source) for source in sources if _is_path(source) and is_parquet_folder(os.fspath(source))]
+    paths = [source for source in sources if _is_path(source) and not is_parquet_folder(os.fspath(source))]
     for path in paths:
         _check_path(path)
-    files = [FilesSource(paths, on_progress=on_progress, media=media)] if paths else []
-    opened = [*files, *others]
+    opened: list[SpanSource] = [FilesSource(paths, on_progress=on_progress, media=media)] if paths else []
+    opened += [_parquet_source(exports, on_progress)] if exports else []
+    opened += [open_source(source, media=media) for source in sources if not _is_path(source)]
     return opened[0] if len(opened) == 1 else SeveralSources(opened)
 
 
-def _is_of_files(source: Any) -> bool:
-    """Return whether a source is the name of a file, a folder or a glob that `FilesSource` reads."""
-    is_path = isinstance(source, str | PathLike) and not is_address(source)
-    return is_path and not is_parquet_folder(os.fspath(source))
+def _found_by(source: Any) -> list[Any]:
+    """Return what a glob finds if Parquet exports are among it; else the source itself, as files can be read together."""
+    found = matches_of(os.fspath(source)) if _is_path(source) and is_glob(os.fspath(source)) else []
+    return [*found] if any(map(is_parquet_folder, found)) else [source]
+
+
+def _is_path(source: Any) -> bool:
+    """Return whether a source is the name of a file or a folder, or a glob."""
+    return isinstance(source, str | PathLike) and not is_address(source)
 
 
 __all__ = [

@@ -6,6 +6,7 @@ import glob
 import os
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.parquet.schema import check_is_no_export
 from otel_agent_trace.store import names
 
 SUFFIXES = tuple(
@@ -17,20 +18,37 @@ SUFFIXES = tuple(
 
 
 def expand(path: str) -> list[str]:
-    """Return the paths of the files that a path, a directory or a glob names."""
+    """Return the paths of the files that a path, a directory or a glob names.
+
+    Raises:
+        SourceError: there are none, or a Parquet export is named.
+    """
+    check_is_no_export(path)
     if os.path.isdir(path):
         found = _files_in(path)
         if not found:
             msg = f"{path}: no trace files in this directory (*{', *'.join(SUFFIXES)})"
             raise SourceError(msg)
         return found
-    if not os.path.lexists(path) and glob.has_magic(path):
-        found = [name for name in sorted(glob.glob(path, recursive=True)) if not names.is_beside(name)]
+    if is_glob(path):
+        found = matches_of(path)
         if not found:
             msg = f"{path}: no file matches this pattern{_advice_about_parameters(path)}"
             raise SourceError(msg)
+        for name in found:
+            check_is_no_export(name)
         return found
     return _files_of_store(path)
+
+
+def is_glob(path: str) -> bool:
+    """Return whether a path is a glob, and not the name of an existing file."""
+    return glob.has_magic(path) and not os.path.lexists(path)
+
+
+def matches_of(pattern: str) -> list[str]:
+    """Return the paths that fit a glob, without what lies beside stores."""
+    return [name for name in sorted(glob.glob(pattern, recursive=True)) if not names.is_beside(name)]
 
 
 def _files_in(folder: str) -> list[str]:

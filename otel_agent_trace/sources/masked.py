@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from otel_agent_trace import semconv
+from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources import name_of
 from otel_agent_trace.span import (
     Capabilities,
@@ -29,6 +31,16 @@ class MaskedSource:
         self._source, self._policies = source, tuple(policies)
         self.name = name_of(source)
         self.capabilities = Capabilities(logs=capabilities_of(source).logs)
+
+    def dropped(self) -> list[DroppedTraces]:
+        """Return how many traces sampling has dropped from the source, with the names of agents after the policies."""
+        counting: Any = self._source
+        counts = counting.dropped() if hasattr(counting, "dropped") else []
+        return [count._replace(agent=self._agent_of(count)) for count in counts]
+
+    def _agent_of(self, count: DroppedTraces) -> str | None:
+        span = self._admitted(SpanRecord("", "", None, "", 0, None, {semconv.AGENT_NAME: count.agent}))
+        return None if span is None else span.attributes.get(semconv.AGENT_NAME)
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources.named_logs import NamedLogs
 from otel_agent_trace.sources.trace_logs import TraceLogs
 from otel_agent_trace.span import (
@@ -47,6 +48,11 @@ class SeveralSources:
         return SeveralSources(
             [reader.narrowed(query) if "since" in capabilities_of(reader).filters else reader for reader in readers]
         )
+
+    def dropped(self) -> list[DroppedTraces]:
+        """Return how many traces sampling has dropped from the sources that count them, by agent, status and hour."""
+        counting: tuple[Any, ...] = tuple(source for source in self._sources if hasattr(source, "dropped"))
+        return [count for source in counting for count in source.dropped()]
 
     def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace, once, from all sources that have some."""

@@ -1,6 +1,6 @@
-"""Define the columns of ``runs.parquet`` and ``spans.parquet``, and how the files are marked as ours.
+"""Define the columns of ``runs.parquet``, ``spans.parquet`` and ``dropped.parquet``, and how the files are marked as ours.
 
-Both have `run_number`, which counts the runs of an export from 0: `run_id` need not be unique. Times are there twice: as
+The first two have `run_number`, which counts the runs of an export from 0: `run_id` need not be unique. Times are there twice: as
 timestamps in microseconds, which all engines of SQL read, and as whole Unix nanoseconds.
 """
 
@@ -13,10 +13,12 @@ from otel_agent_trace.errors import SourceError
 from otel_agent_trace.model import TOKEN_FIELDS
 from otel_agent_trace.sources.parquet.packages import pyarrow
 
-RUNS, SPANS = "runs.parquet", "spans.parquet"
+RUNS, SPANS, DROPPED = "runs.parquet", "spans.parquet", "dropped.parquet"
+NS_PER_US = 1000
 _FORMAT_KEY, _FORMAT = b"otel_agent_trace.parquet", b"1"
 _EXPORT_KEY = b"otel_agent_trace.export_id"
 _PRICES_KEY = b"otel_agent_trace.prices"
+_READERS = ("list", "show", "explain", "sessions", "diff", "replay", "scan", "status", "export")
 
 _TIMES = {
     "started_at": "time",
@@ -137,9 +139,33 @@ The cost of a tool is that of the model calls below it; where a tool is below it
 """
 
 
+DROPPED_COLUMNS = {"agent": "text", "status": "text", "hour": "time", "traces": "int"}
+"""Column of ``dropped.parquet`` → its type; a row has the fields of `sampling.DroppedTraces`.
+
+Exports of earlier versions lack the file; without rows, nothing is known of what was dropped.
+"""
+COLUMNS = {RUNS: RUN_COLUMNS, SPANS: SPAN_COLUMNS, DROPPED: DROPPED_COLUMNS}
+"""Name of a file → its columns."""
+
+
 def is_parquet_folder(path: str) -> bool:
     """Return whether a path is a folder with ``runs.parquet``."""
     return os.path.isfile(os.path.join(path, RUNS))
+
+
+def check_is_no_export(path: str) -> None:
+    """Check that a path is neither the folder of an export nor a file of one.
+
+    Raises:
+        SourceError: it is; the message has what to do.
+    """
+    folder, name = os.path.split(path)
+    if is_parquet_folder(path):
+        msg = f"{path}: a Parquet export, and no files of spans: {', '.join(_READERS)} and metrics read it, other commands do not"
+        raise SourceError(msg)
+    if name in COLUMNS and is_parquet_folder(folder):
+        msg = f"{path}: a file of a Parquet export, which is read as a whole: name its folder, {folder or '.'}"
+        raise SourceError(msg)
 
 
 def schema_of(columns: dict[str, str], export_id: str, prices: str) -> Any:
@@ -196,9 +222,8 @@ def opened(folder: str, name: str) -> Any:
         raise SourceError(msg) from error
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, error) from error
-    columns = RUN_COLUMNS if name == RUNS else SPAN_COLUMNS
     found = file.schema_arrow
-    if (found.metadata or {}).get(_FORMAT_KEY) != _FORMAT or not found.equals(schema_of(columns, "", "")):
+    if (found.metadata or {}).get(_FORMAT_KEY) != _FORMAT or not found.equals(schema_of(COLUMNS[name], "", "")):
         file.close()
         msg = f"{path}: a Parquet file that 'otel-agent-trace export --to parquet' of this version has not written"
         raise SourceError(msg)
@@ -206,7 +231,7 @@ def opened(folder: str, name: str) -> Any:
 
 
 def export_id_of(file: Any) -> bytes:
-    """Return the id of the export that a file belongs to, which is the same in both of its files."""
+    """Return the id of the export that a file belongs to, which is the same in all of its files."""
     found: bytes = file.schema_arrow.metadata.get(_EXPORT_KEY, b"")
     return found
 

@@ -7,7 +7,7 @@ import itertools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from typing import Any
 
@@ -15,9 +15,11 @@ import msgspec
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources.parquet import schema
 from otel_agent_trace.sources.parquet.packages import pyarrow
 from otel_agent_trace.sources.parquet.records import RECORD_COLUMNS, RecordReader
+from otel_agent_trace.sources.parquet.schema import NS_PER_US
 from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
 
 _BATCH_ROWS = 1024
@@ -57,15 +59,57 @@ class ParquetSource:
 
     def traces_of_runs(self, numbers: Sequence[int] | None) -> Iterator[list[SpanRecord]]:
         """Yield the spans of each trace; `numbers` are those of its runs in ascending order, None for all."""
+        yield from whole_traces(self.spans_by_run(numbers), [self.trace_ids()])
+
+    def spans_by_run(self, numbers: Sequence[int] | None = None) -> Iterator[list[SpanRecord]]:
+        """Yield the spans of each run; `numbers` are as for `traces_of_runs`.
+
+        Raises:
+            SourceError: as `traces` does.
+        """
+        with self._opened(schema.RUNS, schema.SPANS) as (_, spans):
+            yield from self._by_run(spans, numbers)
+
+    def trace_ids(self) -> Any:
+        """Return the trace id of each run, as a column of pyarrow.
+
+        Raises:
+            SourceError: as `traces` does.
+        """
+        with self._opened(schema.RUNS) as (runs,):
+            return runs.read(["trace_id"]).column("trace_id")
+
+    def dropped(self) -> list[DroppedTraces]:
+        """Return how many traces sampling had dropped from the source of the export, by agent, status and hour.
+
+        Raises:
+            SourceError: a file is missing, damaged, or not of this export.
+        """
+        if not os.path.lexists(os.path.join(self.folder, schema.DROPPED)):
+            return []
+        with self._opened(schema.RUNS, schema.DROPPED) as (_, file):
+            table = file.read()
+            hours = table.column("hour").cast(pyarrow().int64()).to_pylist()
+            rows = table.drop_columns(["hour"]).to_pylist()
+        return [
+            DroppedTraces(row["agent"], row["status"], hour * NS_PER_US, row["traces"])
+            for row, hour in zip(rows, hours, strict=True)
+        ]
+
+    @contextmanager
+    def _opened(self, *names: str) -> Iterator[list[Any]]:
+        """Yield files of the folder.
+
+        Raises:
+            SourceError: they are not of one export, or one is missing or damaged, as the block may find.
+        """
         with ExitStack() as stack:
-            runs, spans = (
-                stack.enter_context(schema.opened(self.folder, name)) for name in (schema.RUNS, schema.SPANS)
-            )
-            if schema.export_id_of(runs) != schema.export_id_of(spans):
-                msg = f"{self.folder}: its two files are not of one export; export again"
+            files = [stack.enter_context(schema.opened(self.folder, name)) for name in names]
+            if len({*map(schema.export_id_of, files)}) > 1:
+                msg = f"{self.folder}: its files are not of one export; export again"
                 raise SourceError(msg)
             try:
-                yield from _whole_traces(self._by_run(spans, numbers), _shared_traces(runs))
+                yield files
             except (pyarrow().ArrowException, OSError, msgspec.DecodeError, UnicodeError) as error:
                 raise schema.damaged(self.folder, error) from error
 
@@ -98,16 +142,18 @@ def _has_any(file: Any, group: int, numbers: Sequence[int]) -> bool:
     return place < len(numbers) and numbers[place] <= statistics.max
 
 
-def _shared_traces(runs: Any) -> dict[str, int]:
-    """Return how many runs the traces have that have several."""
+def _shared_traces(trace_ids: Sequence[Any]) -> dict[str, int]:
+    """Return how many runs the traces have that have several; the columns have the trace id of each run."""
     pa = pyarrow()
-    counts = pa.compute.value_counts(runs.read(["trace_id"]).column("trace_id"))
+    column = pa.chunked_array([chunk for column in trace_ids for chunk in column.chunks], pa.string())
+    counts = pa.compute.value_counts(column)
     several = counts.filter(pa.compute.greater(counts.field("counts"), 1))
     return {row["values"]: row["counts"] for row in several.to_pylist()}
 
 
-def _whole_traces(by_run: Iterable[list[SpanRecord]], shared: dict[str, int]) -> Iterator[list[SpanRecord]]:
-    """Yield the spans of each trace together."""
+def whole_traces(by_run: Iterable[list[SpanRecord]], trace_ids: Sequence[Any]) -> Iterator[list[SpanRecord]]:
+    """Yield the spans of each trace together, out of those of each run; the columns have the trace id of each run."""
+    shared = _shared_traces(trace_ids)
     begun: dict[str, list[SpanRecord]] = {}
     for spans in by_run:
         trace_id = spans[0].trace_id
