@@ -12,6 +12,7 @@ from otel_agent_trace.cli.streams import write_json
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources import is_address
 from otel_agent_trace.sources.addresses import without_secrets
+from otel_agent_trace.sources.listing import check_names_no_export
 from otel_agent_trace.store.compaction import Compacted, compact
 from otel_agent_trace.store.names import StoreFiles, stores_in
 from otel_agent_trace.store.settings import store_settings
@@ -48,11 +49,12 @@ def _stores_of(source: str) -> list[StoreFiles]:
     """Return the stores of a source.
 
     Raises:
-        SourceError: there are none.
+        SourceError: there are none, or it is a Parquet export.
     """
     if is_address(source):
         msg = f"{without_secrets(source)}: only local files can be compacted"
         raise SourceError(msg)
+    check_names_no_export(source)
     if os.path.isdir(source):
         stores = stores_in(os.path.realpath(source))
     else:

@@ -76,9 +76,7 @@ def _counts_of(source: Any, query: RunQuery) -> Sequence[DroppedTraces]:
     return found.counted if [*found.counted] == [*found.possible] else ()
 
 
-def _written(
-    target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun], Any], int], *, redact: bool
-) -> int:
+def _written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun], Any], int], *, redact: bool) -> int:
     """Return the number of runs that were written, after a message if there are none.
 
     `write` is called with them, and with their source.

@@ -17,6 +17,7 @@ from otel_agent_trace.sources import Progress, is_address, open_source
 from otel_agent_trace.sources.addresses import with_scheme, without_secrets
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.listing import SUFFIXES
+from otel_agent_trace.sources.parquet.schema import is_parquet_folder
 from otel_agent_trace.span import SpanSource
 from otel_agent_trace.store.names import is_beside
 
@@ -156,7 +157,7 @@ def redacted(source: str, on_progress: Progress) -> SpanSource:
 def warn_of_files_beside(source: str) -> None:
     """Write a message about older parts of a file, or of those in a folder, that are not read, as log rotation names them."""
     is_file = os.path.isfile(source)
-    if not is_file and not os.path.isdir(source):
+    if not is_file and (not os.path.isdir(source) or is_parquet_folder(source)):
         return
     folder, name = os.path.split(source) if is_file else (source, "")
     stem, _ = os.path.splitext(name)

@@ -18,6 +18,7 @@ from otel_agent_trace.cli.options import json_option, source_argument
 from otel_agent_trace.cli.sources import hints_on_error, local_source
 from otel_agent_trace.cli.streams import stdout_console, write_json
 from otel_agent_trace.sources.files import FilesSource, open_regular
+from otel_agent_trace.sources.listing import check_names_no_export
 from otel_agent_trace.sources.tail import Event, Tail
 
 _INTERVAL_S = 0.2
@@ -35,6 +36,7 @@ def command(source: str | None, *, follow: bool, as_json: bool) -> None:
     on a line of its own.
     """
     name = local_source(source)
+    check_names_no_export(name)
     if not follow:
         with hints_on_error(name):
             _check(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from otel_agent_trace.forgetting.oldest import oldest_runs, size_on_disk, sizes_
 from otel_agent_trace.forgetting.selection import RunSelection, Selection, UserSelection, select
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled
-from otel_agent_trace.sources import FilesSource, Progress, name_of, open_source
+from otel_agent_trace.sources import FilesSource, Progress, is_address, name_of, open_source
+from otel_agent_trace.sources.listing import check_names_no_export
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.compaction import tidy
 from otel_agent_trace.store.dropped_counts import note_removal
@@ -173,8 +175,10 @@ def _local_files(source: Any, on_progress: Progress | None) -> FilesSource:
     """Return a source of local files.
 
     Raises:
-        SourceError: it is another one.
+        SourceError: it is another one, or a Parquet export.
     """
+    if isinstance(source, str | PathLike) and not is_address(source):
+        check_names_no_export(os.fspath(source))
     opened = open_source(source, on_progress=on_progress, media=False)
     if not isinstance(opened, FilesSource):
         msg = (

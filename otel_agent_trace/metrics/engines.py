@@ -119,7 +119,7 @@ def _counted(call: _Call, engine: str | None) -> MetricsReport | None:
     if isinstance(call.source, FilesSource):
         return _of_files(call, call.source)
     raise ConfigurationError(
-        f"{call.name}: DuckDB counts files, and what 'otel-agent-trace export --to parquet' writes"
+        f"{call.name}: DuckDB counts files, and one folder that 'otel-agent-trace export --to parquet' has written"
     )
 
 

@@ -6,7 +6,7 @@ import glob
 import os
 
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources.parquet.schema import check_is_no_export
+from otel_agent_trace.sources.parquet.schema import check_is_no_export, is_parquet_folder
 from otel_agent_trace.store import names
 
 SUFFIXES = tuple(
@@ -23,11 +23,11 @@ def expand(path: str) -> list[str]:
     Raises:
         SourceError: there are none, or a Parquet export is named.
     """
-    check_is_no_export(path)
+    check_names_no_export(path)
     if os.path.isdir(path):
         found = _files_in(path)
         if not found:
-            msg = f"{path}: no trace files in this directory (*{', *'.join(SUFFIXES)})"
+            msg = f"{path}: no trace files in this directory (*{', *'.join(SUFFIXES)}){_advice_about_exports(path)}"
             raise SourceError(msg)
         return found
     if is_glob(path):
@@ -35,10 +35,18 @@ def expand(path: str) -> list[str]:
         if not found:
             msg = f"{path}: no file matches this pattern{_advice_about_parameters(path)}"
             raise SourceError(msg)
-        for name in found:
-            check_is_no_export(name)
         return found
     return _files_of_store(path)
+
+
+def check_names_no_export(path: str) -> None:
+    """Check that a path or a glob names no Parquet export, and no file of one.
+
+    Raises:
+        SourceError: it does; the message has what to do.
+    """
+    for name in matches_of(path) if is_glob(path) else [path]:
+        check_is_no_export(name)
 
 
 def is_glob(path: str) -> bool:
@@ -77,6 +85,12 @@ def _advice_about_parameters(pattern: str) -> str:
         return ""
     names = ", ".join(repr(parameter.partition("=")[0]) for parameter in parameters.split("&"))
     return f"; {path} takes no parameters such as {names}, only addresses of servers do: give filters by themselves"
+
+
+def _advice_about_exports(folder: str) -> str:
+    """Return the advice for a folder in which there are Parquet exports, and an empty text for others."""
+    exports = [name for name in sorted(os.listdir(folder)) if is_parquet_folder(os.path.join(folder, name))]
+    return f"; a Parquet export in it is read by its own name, as {os.path.join(folder, exports[0])}" if exports else ""
 
 
 def list_directory(folder: str) -> list[str]:

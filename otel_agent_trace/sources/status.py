@@ -10,6 +10,7 @@ import msgspec
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources.damage import inspect
 from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.parquet.schema import is_parquet_folder
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.damaged_counts import sampling_bytes
@@ -85,11 +86,13 @@ def status_of(source: str) -> StoreStatus:
     """Read a store, and return what it has.
 
     Args:
-        source: the path of a live file, a directory or a glob.
+        source: the path of a live file, a directory or a glob, or the folder of a Parquet export.
 
     Raises:
-        SourceError: there are no such files, or none of them can be read.
+        SourceError: there are no such files, or none of them can be read; or an export is damaged.
     """
+    if is_parquet_folder(source):
+        return _status_of_export(source)
     damaged: list[Problem] = []
     inspected = inspect(source, lambda problem: damaged.append(problem) if len(damaged) < _SHOWN_DAMAGE else None)
     paths = FilesSource([source]).files()
@@ -124,6 +127,30 @@ def _sampling_of(stores: Iterable[StoreFiles]) -> SamplingStatus:
     dropped = sum(one.traces for store in sizes for one in read_dropped(store))
     has_counts = any(not os.path.lexists(store.removals) for store in sizes)
     return SamplingStatus(dropped if has_counts else None, sum(sizes.values()))
+
+
+def _status_of_export(folder: str) -> StoreStatus:
+    """Return the status of a Parquet export, of which all files are closed."""
+    from otel_agent_trace.sources.parquet.contents import contents_of  # noqa: PLC0415 - rarely needed
+    from otel_agent_trace.sources.parquet.source import ParquetSource  # noqa: PLC0415
+
+    found = contents_of(folder)
+    dropped = sum(one.traces for one in ParquetSource(folder).dropped())
+    return StoreStatus(
+        SegmentCounts(found.files, 0),
+        found.runs,
+        found.spans,
+        found.size_bytes,
+        found.first_ns,
+        found.last_ns,
+        JournalCounts(0, 0, 0),
+        IndexStatus(present=False, bytes=0),
+        MediaStatus(0, 0),
+        SamplingStatus(dropped or None, 0),
+        damage=0,
+        damaged=(),
+        unreadable=(),
+    )
 
 
 def _is_alive(journal: str) -> bool | None:

@@ -18,7 +18,7 @@ NS_PER_US = 1000
 _FORMAT_KEY, _FORMAT = b"otel_agent_trace.parquet", b"1"
 _EXPORT_KEY = b"otel_agent_trace.export_id"
 _PRICES_KEY = b"otel_agent_trace.prices"
-_READERS = ("list", "show", "explain", "sessions", "diff", "replay", "scan", "status", "export")
+_READERS = ("list", "show", "explain", "sessions", "metrics", "diff", "replay", "scan", "status")
 
 _TIMES = {
     "started_at": "time",
@@ -161,7 +161,7 @@ def check_is_no_export(path: str) -> None:
     """
     folder, name = os.path.split(path)
     if is_parquet_folder(path):
-        msg = f"{path}: a Parquet export, and no files of spans: {', '.join(_READERS)} and metrics read it, other commands do not"
+        msg = f"{path}: a Parquet export, which only {', '.join(_READERS)} and export read; this takes files of spans"
         raise SourceError(msg)
     if name in COLUMNS and is_parquet_folder(folder):
         msg = f"{path}: a file of a Parquet export, which is read as a whole: name its folder, {folder or '.'}"

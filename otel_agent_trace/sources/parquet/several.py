@@ -20,9 +20,7 @@ class SeveralExports:
         on_progress: called now and then with the number of spans read in a folder and their total.
     """
 
-    def __init__(
-        self, folders: Sequence[str], *, on_progress: Callable[[int, int | None], None] | None = None
-    ) -> None:
+    def __init__(self, folders: Sequence[str], *, on_progress: Callable[[int, int | None], None] | None = None) -> None:
         self.name = ", ".join(folders)
         self._exports = [ParquetSource(folder, on_progress=on_progress) for folder in folders]
 
