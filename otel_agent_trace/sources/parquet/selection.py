@@ -49,5 +49,8 @@ def opened_database(folder: str) -> Iterator[Any]:
             for view, name in (("runs", schema.RUNS), ("spans", schema.SPANS)):
                 connection.read_parquet(glob.escape(os.path.join(folder, name))).create_view(view)
             yield connection
-        except (engine.IOException, engine.InvalidInputException, engine.SerializationException) as error:
-            raise schema.damaged(folder, error) from error
+        except engine.Error as error:
+            of_damage = (engine.IOException, engine.InvalidInputException, engine.SerializationException)
+            if isinstance(error, of_damage) or type(error) is engine.Error:  # of a page that is cut
+                raise schema.damaged(folder, error) from error
+            raise
