@@ -87,16 +87,22 @@ def statements(
     yield made.of_calls(FIRST_CHUNKS)
     yield made.of_nested_runs()
     yield from made.of_errors()
-    yield from made.of_scores() if with_scores else ()
-    tallies = [tally for _, tally in strata.sample().parts]
-    has_chunks = any(tally.outcomes.first_chunk_ns.count for tally in tallies)
-    has_scores = any(len(tally.scores.items()) for tally in tallies)
+    if with_scores:
+        of_values, of_runs = made.of_scores()
+        yield of_values
+        if _has_scores(strata):
+            yield of_runs
+    has_chunks = any(tally.outcomes.first_chunk_ns.count for _, tally in strata.sample().parts)
     counted = (OUTCOMES, FIRST_CHUNKS) if has_chunks else (OUTCOMES,)
     if strata.bucket_ns is not None:
         yield from (made.of_series(aggregates, strata.bucket_ns) for aggregates in counted)
     for key in keys:
         yield from (made.of_groups(aggregates, key) for aggregates in counted)
-        yield from made.of_scores(key) if has_scores else ()
+        yield from made.of_scores(key) if _has_scores(strata) else ()
+
+
+def _has_scores(strata: Strata) -> bool:
+    return any(len(tally.scores.items()) for _, tally in strata.sample().parts)
 
 
 class _Statements:
@@ -169,7 +175,7 @@ class _Statements:
         yield self._grouped(names, ["count(*)"], "counted_steps WHERE failed", _add_step_error)
 
     def of_scores(self, key: Key | None = None) -> Iterator[Statement]:
-        """Yield the statements of scores, or of those in the groups by a key."""
+        """Yield the statement of values of scores and that of runs with some, or those of the groups by a key."""
         table_of = _scores_of(key)
         groups: list[str] = [] if key is None else ["text", "type"]
         parameters: Mapping[str, Any] = {} if key is None else key.parameters
@@ -189,10 +195,9 @@ class _Statements:
 
         name = f"CASE WHEN {name} = '' THEN '{name_or_unknown(None)}' ELSE {name} END"
         runs = self._dialect.distinct.format("run_number")
+        values = [*groups, name, "score_value", "is_bool", "label"]
+        yield self._grouped(values, ["count(*)"], rows, add_scores, parameters)
         yield self._grouped([*groups, name], [runs], rows, add_runs, parameters)
-        yield self._grouped(
-            [*groups, name, "score_value", "is_bool", "label"], ["count(*)"], rows, add_scores, parameters
-        )
 
     def _name(self, column: str) -> str:
         return self._dialect.name_of(column, NAME_CHARACTERS)

@@ -45,7 +45,7 @@ def opened_database(folder: str) -> Iterator[Any]:
         schema.opened(folder, name).close()
     with closing(engine.connect(":memory:")) as connection:
         try:
-            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
             for view, name in (("runs", schema.RUNS), ("spans", schema.SPANS)):
                 connection.read_parquet(glob.escape(os.path.join(folder, name))).create_view(view)
             yield connection
