@@ -73,7 +73,7 @@ def export_to_folder(
 def _counts_of(source: Any, query: RunQuery) -> Sequence[DroppedTraces]:
     """Return how many of the runs that a query selects sampling dropped; none where that is not known of all of them."""
     found = dropped_of(counts_of(source), query)
-    return found.counted if [*found.counted] == [*found.possible] else ()
+    return () if found.possible else found.counted
 
 
 def _written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun], Any], int], *, redact: bool) -> int:

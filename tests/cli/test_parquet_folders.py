@@ -58,9 +58,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
-def test_commands_that_read_take_an_export(
-    exports: Path, capsys: pytest.CaptureFixture[str], words: list[str]
-) -> None:
+def test_commands_that_read_take_an_export(exports: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     code, out, err = called(capsys, words, str(exports / "a"))
     assert (code, err if words[0] != "scan" else "") == (0, "")
     assert words[0] == "scan" or out

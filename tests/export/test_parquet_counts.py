@@ -11,7 +11,16 @@ import duckdb
 import pyarrow.parquet
 import pytest
 
-from otel_agent_trace import AgentTracer, FileBackend, RunQuery, SourceError, TailSampling, Usage, compute_metrics, load_runs
+from otel_agent_trace import (
+    AgentTracer,
+    FileBackend,
+    RunQuery,
+    SourceError,
+    TailSampling,
+    Usage,
+    compute_metrics,
+    load_runs,
+)
 from otel_agent_trace.cli import main
 from otel_agent_trace.export.parquet import write_parquet
 from otel_agent_trace.metrics.engines import source_metrics
@@ -19,8 +28,8 @@ from otel_agent_trace.sampling import NS_PER_HOUR, DroppedTraces
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.sources.files import FilesSource
 from tests.support.documents import blocks_in, read, section
-from tests.support.sample_runs import make_run
 from tests.support.requirements import needs_locks
+from tests.support.sample_runs import make_run
 
 PRICES = {"gpt-x": {"input": 1, "output": 2}}
 
@@ -41,9 +50,9 @@ def _run(tracer: AgentTracer, number: int) -> None:
             call.usage = Usage(input_tokens=100 + number, output_tokens=number)
         with run.step("search") as step:
             if number % 5 == 0:
-                step.set_error("no answer")
+                step.fail("no answer")
         if number % 8 == 0:
-            run.set_error("no")
+            run.fail("no")
         else:
             run.final_output = "yes"
 
@@ -95,8 +104,7 @@ def test_counts_go_along_where_they_fit(store: str, tmp_path: Path, options: lis
     expected = [
         count
         for count in FilesSource([store]).dropped()
-        if filters.get("--agent", count.agent) == count.agent
-        and filters.get("--status", count.status) == count.status
+        if filters.get("--agent", count.agent) == count.agent and filters.get("--status", count.status) == count.status
     ]
     assert dropped_in(tmp_path / "made") == (expected if is_counted else [])
     assert expected
@@ -143,7 +151,9 @@ def of_documents(page: str, title: str, folder: str) -> list[list[dict[str, Any]
     """What the statements in a section select, of an export in place of the one that they name."""
     found = []
     for statement in blocks_in(section(read(page), title), "sql"):
-        local = re.sub(r"INSTALL httpfs; LOAD httpfs;|s3://traces/\*|DIR", lambda match: _local(match[0], folder), statement)
+        local = re.sub(
+            r"INSTALL httpfs; LOAD httpfs;|s3://traces/\*|DIR", lambda match: _local(match[0], folder), statement
+        )
         relation = duckdb.sql(local)
         found.append([dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()])
     return found
@@ -165,7 +175,7 @@ def test_sql_over_runs_has_the_figures_of_the_report(folder: str) -> None:
         assert row["success_rate"] == pytest.approx(agent.success_rate)
         assert row["mean_s"] == pytest.approx(agent.latency.mean_s)
         assert row["p95_s"] == pytest.approx(agent.latency.p95_s, rel=0.03)
-        assert row["input_tokens"] == pytest.approx(agent.tokens.input)
+        assert row["input_tokens"] == pytest.approx(agent.tokens.input_tokens)
         assert row["cost_usd"] == pytest.approx(agent.cost.total_usd)
     assert {row["agent"]: row["runs"] for row in counted} == {"agent 0": 80, "agent 1": 80}
     assert {name: figures.runs for name, figures in source_metrics(folder).agents.items()} == {
