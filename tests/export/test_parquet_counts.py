@@ -176,7 +176,7 @@ def test_sql_over_runs_has_the_figures_of_the_report(folder: str) -> None:
         assert row["mean_s"] == pytest.approx(agent.latency.mean_s)
         assert row["p95_s"] == pytest.approx(agent.latency.p95_s, rel=0.03)
         assert row["input_tokens"] == pytest.approx(agent.tokens.input_tokens)
-        assert row["cost_usd"] == pytest.approx(agent.cost.total_usd)
+        assert row["cost_usd"] == pytest.approx(agent.cost_usd)
     assert {row["agent"]: row["runs"] for row in counted} == {"agent 0": 80, "agent 1": 80}
     assert {name: figures.runs for name, figures in source_metrics(folder).agents.items()} == {
         "agent 0": 80,

@@ -128,8 +128,8 @@ CALLS = Aggregates(
         _COST,
     ),
 )
+# The condition is of a column, so that engines skip the parts of a table that have none.
 FIRST_CHUNKS = Aggregates("first_chunk_ns", (_distribution("first_chunk_ns"),), "first_chunk_at_ns IS NOT NULL")
-"""The condition is of a column, so that engines skip the parts of a table that have none."""
 MOST_TOKENS = 1 << 30
 """Most tokens of a run of which the square can be summed."""
 MOST_PICO_USD = 1 << 53
