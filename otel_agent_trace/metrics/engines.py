@@ -140,9 +140,9 @@ def _of_parquet(call: _Call) -> MetricsReport | None:
 def _of_files(call: _Call, source: FilesSource) -> MetricsReport | None:
     from otel_agent_trace.metrics.sql import otlp_json  # noqa: PLC0415 - rarely needed
 
-    if call.prices.version or not otlp_json.can_count(call.query, call.strata.by):
+    if not otlp_json.can_count(call.query, call.strata.by):
         return None
-    with otlp_json.opened_files(source.files()) as spans:
+    with otlp_json.opened_files(source.files(), call.prices) as spans:
         return None if spans is None else _with_odd_traces(call, spans, among(source))
 
 
@@ -150,9 +150,9 @@ def _of_clickhouse(call: _Call) -> MetricsReport | None:
     from otel_agent_trace.metrics.sql import clickhouse  # noqa: PLC0415 - rarely needed
 
     source: Any = call.source
-    if call.prices.version or not clickhouse.can_count(call.query, call.strata.by):
+    if not clickhouse.can_count(call.query, call.strata.by):
         return None
-    with clickhouse.opened_table(source) as spans:
+    with clickhouse.opened_table(source, call.prices) as spans:
         return _with_odd_traces(call, spans, source.traces_of)
 
 

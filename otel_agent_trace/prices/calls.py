@@ -61,6 +61,8 @@ _ATTRIBUTES = {
     "gen_ai.usage.image.output_tokens": "output_image_tokens",
 }
 """Attribute of the conventions → count of ``genai_prices.Usage``."""
+RARE_ATTRIBUTES = frozenset({*_PROVIDERS[1:], *_TIERS, *_ATTRIBUTES})
+"""Attributes on which a price depends beside the provider and the models by the conventions' names."""
 
 
 def provider_of(call: AgentStep | AgentRun) -> str | None:

@@ -24,7 +24,8 @@ DISTRIBUTION = "genai-prices"
 EXTRA = "otel-agent-trace[cost]"
 _MOST_CACHED = 10_000
 _MINUTE_NS = 60 * 10**9
-_DAY_NS = 24 * 60 * _MINUTE_NS
+DAY_NS = 24 * 60 * _MINUTE_NS
+_EVER_NS = 1 << 64
 _VARIANTS = ("service_tier", "processing", "speed")
 """Under these keys ``genai-prices`` has the prices of tiers: flex and priority, batch, fast."""
 _COUNTS = {
@@ -61,15 +62,16 @@ class PublishedModel:
 
     def __init__(self, provider: str | None, name: str) -> None:
         self._provider, self._name = provider, name
-        self._rates: dict[tuple[int, int, str | None], Rates | None] = {}
+        self._rates: dict[tuple[int, int, str | None], Rates] = {}
         model = self._calculated({}, 0, None).model
         self.steps = tuple(sorted({start for price in _all_prices(model) for start in _starts(price)}))
         """Numbers of input tokens above which a call has other prices."""
-        self._period_ns = _period_ns(model)
+        self.period_ns = _period_ns(model)
+        """For how long prices do not change: each so many nanoseconds since 1970 have the same ones."""
 
-    def rates(self, at_ns: int, input_tokens: int, tier: str | None) -> Rates | None:
+    def rates(self, at_ns: int, input_tokens: int, tier: str | None) -> Rates:
         """Return the rates of a call at a time with so many input tokens."""
-        key = at_ns // self._period_ns, bisect_left(self.steps, input_tokens), tier
+        key = at_ns // self.period_ns, bisect_left(self.steps, input_tokens), tier
         if key not in self._rates:
             if len(self._rates) >= _MOST_CACHED:
                 self._rates.clear()
@@ -174,12 +176,14 @@ def _starts(price: ModelPrice) -> Iterator[int]:
 
 
 def _period_ns(model: Any) -> int:
-    """Return how long the prices of a model are certain to stay: a day, or a minute for those that depend on the hour."""
+    """Return how long the prices of a model are certain to stay: ever, a day, or a minute where they depend on the hour."""
     from genai_prices.types import TimeOfDateConstraint  # noqa: PLC0415 - see the module
 
     conditional = model.prices if isinstance(model.prices, list) else []
     constraints = [each.constraint for each in (*conditional, *(model.price_variants or ()))]
-    return _MINUTE_NS if any(isinstance(each, TimeOfDateConstraint) for each in constraints) else _DAY_NS
+    if any(isinstance(each, TimeOfDateConstraint) for each in constraints):
+        return _MINUTE_NS
+    return _EVER_NS if all(each is None for each in constraints) else DAY_NS
 
 
 def _rates_in(prices: ModelPrice, input_tokens: int) -> Rates:

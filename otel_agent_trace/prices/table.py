@@ -100,13 +100,17 @@ class Prices:
         found = self._find(provider, (model,))
         return found.steps if isinstance(found, PublishedModel) else ()
 
+    def of_model(self, call: AgentStep | AgentRun) -> Rates | PublishedModel | None:
+        """Return the prices of the model of a call; None where they are not known."""
+        models = calls.models_of(call)
+        return self._find(calls.provider_of(call), models) if models else None
+
     def call_cost(self, call: AgentStep | AgentRun) -> int | None:
         """Return what a model call costs in 1e-12 dollars; None where that is not known.
 
         The tokens of a run that reports them only as a whole have the prices of small calls.
         """
-        usage, models = call.usage, calls.models_of(call)
-        found = self._find(calls.provider_of(call), models) if models else None
+        usage, found = call.usage, self.of_model(call)
         if usage is None or found is None:
             return None
         at_ns, tier = call.started_at_ns, calls.tier_of(call, usage)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -29,7 +29,7 @@ from otel_agent_trace.metrics.engines import source_metrics
 from otel_agent_trace.metrics.sql.clickhouse import opened_table
 from otel_agent_trace.metrics.sql.otlp_json import opened_files
 from otel_agent_trace.metrics.strata import WHOLE
-from otel_agent_trace.prices import published, run_cost
+from otel_agent_trace.prices import Prices, PricesGiven, published, run_cost
 from otel_agent_trace.sources.clickhouse import ClickHouseSource
 from otel_agent_trace.sources.parquet.records import RecordReader
 from otel_agent_trace.sources.parquet.selection import opened_database
@@ -196,7 +196,7 @@ def test_reports_of_several_machines_add_up(many: tuple[Path, list[AgentRun]], f
 
 @pytest.fixture
 def no_prices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spans are counted by SQL where no prices are known."""
+    """No prices are known."""
     monkeypatch.setattr(published, "installed_version", lambda: None)
     monkeypatch.setattr("otel_agent_trace.prices.table.installed_version", lambda: None)
     monkeypatch.setattr(published, "is_installed", lambda: False)
@@ -217,17 +217,20 @@ def mixed_traces(draw: st.DrawFn) -> list[list[SpanRecord]]:
     return [*measured, *others]
 
 
-@pytest.mark.usefixtures("no_prices")
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(
-    mixed_traces(), st.sampled_from(({}, {"agent": "weather"}, {"status": "error"}, {"tool": "search"}, {"model": "m"}))
+    mixed_traces(),
+    st.sampled_from(({}, {"agent": "weather"}, {"status": "error"}, {"tool": "search"}, {"model": "m"})),
+    st.sampled_from((None, PRICES)),
 )
-def test_otlp_json_by_duckdb(folder: Path, traces: list[list[SpanRecord]], filters: dict[str, Any]) -> None:
+def test_otlp_json_by_duckdb(
+    folder: Path, traces: list[list[SpanRecord]], filters: dict[str, Any], prices: PricesGiven
+) -> None:
     path = folder / f"{next(_FOLDERS)}.jsonl"
     path.write_bytes(b"".join(otlp_json.encode(spans) + b"\n" for spans in traces if spans))
     query = RunQuery(**filters)
-    parsed = compute_metrics(load_runs(path, query=query), **OF_SPANS)
-    assert_equal(source_metrics(path, query, engine="duckdb", **OF_SPANS), parsed)
+    parsed = compute_metrics(load_runs(path, query=query), **OF_SPANS, prices=prices)
+    assert_equal(source_metrics(path, query, engine="duckdb", **OF_SPANS, prices=prices), parsed)
 
 
 # ── ClickHouse ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -256,22 +259,31 @@ def _moved(span: SpanRecord) -> SpanRecord:
     return replace(span, start_ns=span.start_ns + by_ns, end_ns=None if span.end_ns is None else span.end_ns + by_ns)
 
 
-@pytest.mark.usefixtures("no_prices")
 def test_clickhouse_counts_itself_what_is_usual(clickhouse: ClickHouseDatabase) -> None:
     runs = _hundred(is_plain=True)
     clickhouse.insert(span for run in runs for span in of_ours(run))
-    with opened_table(ClickHouseSource(clickhouse.url)) as spans:
+    with opened_table(ClickHouseSource(clickhouse.url), Prices.of(PRICES)) as spans:
         odd = spans.odd()
     assert len(odd) < 0.7 * len(runs)
-    assert_equal(source_metrics(clickhouse.url, **OF_SPANS), source_metrics(clickhouse.url, engine="parse", **OF_SPANS))
+    how = OF_SPANS | {"prices": PRICES}
+    assert_equal(source_metrics(clickhouse.url, **how), source_metrics(clickhouse.url, engine="parse", **how))
     clickhouse.run("TRUNCATE TABLE otel_traces")
-    assert source_metrics(clickhouse.url, **OF_SPANS).runs == 0
+    assert source_metrics(clickhouse.url, **how).runs == 0
     usual = [run for run in runs if run.trace_id not in odd]
     clickhouse.insert(span for run in usual for span in of_ours(run))
-    assert_equal(source_metrics(clickhouse.url, **OF_SPANS), compute_metrics(load_runs(clickhouse.url), **OF_SPANS))
+    parsed = compute_metrics(load_runs(clickhouse.url), **how)
+    assert parsed.cost.total_usd
+    assert parsed.cost.unpriced
+    assert_equal(source_metrics(clickhouse.url, **how), parsed)
 
 
 @pytest.mark.usefixtures("no_prices")
+def test_clickhouse_without_any_prices(filled: ClickHouseDatabase) -> None:
+    parsed = source_metrics(filled.url, engine="parse", **OF_SPANS)
+    assert parsed.cost.total_usd is None
+    assert_equal(source_metrics(filled.url, **OF_SPANS), parsed)
+
+
 def test_what_is_not_is_read_from_clickhouse(filled: ClickHouseDatabase) -> None:
     queries: tuple[dict[str, Any], ...] = (
         {},
@@ -279,18 +291,17 @@ def test_what_is_not_is_read_from_clickhouse(filled: ClickHouseDatabase) -> None
         {"model": "m", "min_duration": "1s"},
         {"tag": "a"},
     )
-    for filters in queries:
-        query = RunQuery(**filters)
-        parsed = source_metrics(filled.url, query, engine="parse", replays=True, **OF_SPANS)
-        assert_equal(source_metrics(filled.url, query, replays=True, **OF_SPANS), parsed)
+    for filters, prices in itertools.product(queries, (None, PRICES)):
+        query, how = RunQuery(**filters), OF_SPANS | {"prices": prices, "replays": True}
+        assert_equal(source_metrics(filled.url, query, **how), source_metrics(filled.url, query, engine="parse", **how))
 
 
-@pytest.mark.usefixtures("no_prices")
 def test_the_hundred_are_counted_by_duckdb(folder: Path) -> None:
     path = folder / "hundred.jsonl"
     runs = _hundred(is_plain=True)
     path.write_bytes(b"".join(otlp_json.encode(of_ours(run)) + b"\n" for run in runs))
-    with opened_files([str(path)]) as spans:
+    with opened_files([str(path)], Prices.of(PRICES)) as spans:
         assert spans is not None
         assert len(spans.odd()) < 0.7 * len(runs)
-    assert_equal(source_metrics(path, engine="duckdb", **OF_SPANS), source_metrics(path, engine="parse", **OF_SPANS))
+    how = OF_SPANS | {"prices": PRICES}
+    assert_equal(source_metrics(path, engine="duckdb", **how), source_metrics(path, engine="parse", **how))

@@ -14,14 +14,16 @@ from otel_agent_trace.metrics.sql.own_spans import (
     REPEATING,
     SAMPLED_STATE,
     facts_of,
+    for_steps,
     runs_of,
     steps_of,
-    without_prices,
 )
+from otel_agent_trace.metrics.sql.span_prices import CALLED, COST, RATES, rates_of_calls
 from otel_agent_trace.metrics.sql.statements import Key, load, statements
 from otel_agent_trace.metrics.strata import Strata
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
-from otel_agent_trace.sources.clickhouse.connection import Connection
+from otel_agent_trace.sources.clickhouse.connection import Connection, Row
 from otel_agent_trace.sources.clickhouse.source import ClickHouseSource
 from otel_agent_trace.sources.parquet.conditions import STATUS, Spelling, condition_of
 
@@ -65,16 +67,15 @@ _RAW = (
     f" arrayExists(name -> startsWith(name, '{semconv.EVALUATION_EVENTS}'), Events.Name) AS has_scores,"
     f" has(Events.Name, '{semconv.EXCEPTION_EVENT}') AS has_exception, match(TraceState, '{SAMPLED_STATE}') AS is_odd"
 )
-_PLACES = (
-    "groupArray((sipHash64(span_id), if(parent_span_id = '', 0, sipHash64(parent_span_id)), start_ns, kind = 'model'))"
-)
+_PLACES = "groupArray((sipHash64(span_id), if(parent_span_id = '', 0, sipHash64(parent_span_id)), start_ns, kind))"
 _ARE_PLACED = (
     "arrayAll(span -> span.2 = 0 OR arrayExists("
-    "above -> above.1 = span.2 AND above.3 < span.3 AND NOT above.4, places), places)"
+    "above -> above.1 = span.2 AND above.3 < span.3 AND above.4 <> 'model'{}, places), places)"
 )
+_NO_COST = " AND (above.4 <> 'tool' OR span.4 = 'tool')"
 _ODD = (
     f"SELECT trace_id FROM (SELECT trace_id, ({ODD_TRACE} OR uniqExact(span_id) <> count(*)) AS has_odd,"
-    f" {_PLACES} AS places FROM facts GROUP BY trace_id) WHERE has_odd OR NOT {_ARE_PLACED}"
+    f" {_PLACES} AS places FROM facts GROUP BY trace_id) WHERE has_odd OR NOT {{}}"
     f" UNION DISTINCT {REPEATING}"
 )
 _RESUMING = f"SELECT trace_id FROM facts GROUP BY trace_id HAVING {MAY_RESUME}"
@@ -90,14 +91,14 @@ def can_count(query: RunQuery, by: Sequence[str]) -> bool:
 
 
 @contextmanager
-def opened_table(source: ClickHouseSource) -> Iterator[ClickHouseSpans]:
-    """Yield the spans of a table.
+def opened_table(source: ClickHouseSource, prices: Prices) -> Iterator[ClickHouseSpans]:
+    """Yield the spans of a table, with the costs of the calls in it.
 
     Raises:
         SourceError: there is no server, it denies access, or the table is not as the exporter makes it.
     """
     with source.connected() as connection:
-        yield ClickHouseSpans(connection, source.services)
+        yield ClickHouseSpans(connection, source.services, prices)
 
 
 class ClickHouseSpans:
@@ -106,20 +107,27 @@ class ClickHouseSpans:
     Args:
         connection: the connection to the server.
         services: the services of which one takes part in each trace; empty for all.
+        prices: the prices.
     """
 
-    def __init__(self, connection: Connection, services: Sequence[str]) -> None:
+    def __init__(self, connection: Connection, services: Sequence[str], prices: Prices) -> None:
         self._connection = connection
         self._parameters: dict[str, Any] = {"services": list(services)} if services else {}
         among = f"SELECT TraceId FROM {connection.table} WHERE ServiceName IN {{services:Array(String)}}"
         where = f" WHERE TraceId IN ({among})" if services else ""
         self._facts = f"raw AS ({_RAW} FROM {connection.table}{where}), facts AS ({facts_of(CLICKHOUSE)}), "
-        self._odd = _ODD
+        self._rates = rates_of_calls(prices, self._rows(CALLED) if prices.version else ())
+        self._odd = _ODD.format(_ARE_PLACED.format(_NO_COST if self._rates.by_key else ""))
+        if self._rates.unfit:
+            self._parameters["unfit"] = self._rates.unfit
+            self._odd += f" UNION DISTINCT {self._rates.unfit_traces('{unfit:Array(String)}')}"
         self._odd_ids = self._ids(self._odd)
 
     def _ids(self, statement: str) -> set[str]:
-        rows = self._connection.rows(f"WITH {self._facts[:-2]} {statement}", self._parameters)
-        return {trace_id for (trace_id,) in rows}
+        return {trace_id for (trace_id,) in self._rows(statement)}
+
+    def _rows(self, statement: str) -> list[Row]:
+        return self._connection.rows(f"WITH {self._facts[:-2]} {statement}", self._parameters)
 
     def odd(self) -> set[str]:
         """Return the ids of the traces that have to be read."""
@@ -129,7 +137,7 @@ class ClickHouseSpans:
         """Make those that may resume another one odd too; return whether there are any that were not."""
         before = len(self._odd_ids)
         self._odd_ids = self._odd_ids | self._ids(_RESUMING)
-        self._odd = f"{_ODD} UNION DISTINCT {_RESUMING}"
+        self._odd += f" UNION DISTINCT {_RESUMING}"
         return len(self._odd_ids) > before
 
     def count(self, query: RunQuery, strata: Strata, *, replays: bool) -> None:
@@ -142,7 +150,7 @@ class ClickHouseSpans:
         chosen = f"{usual}runs AS (SELECT *, {_MODELS} FROM ({runs_of(CLICKHOUSE)})), chosen_runs AS (SELECT * FROM runs WHERE {where}), "
         of_steps = self._of_steps(query, replays=replays)
         tables = f"{chosen}chosen_spans AS ({steps_of()}{of_steps}), "
-        for statement in statements(without_prices(CLICKHOUSE), keys, strata, with_scores=False, tables=tables):
+        for statement in statements(for_steps(CLICKHOUSE), keys, strata, with_scores=False, tables=tables):
             load(strata, statement, self._connection.rows(statement.sql, parameters))
 
     def _of_steps(self, query: RunQuery, *, replays: bool) -> str:
@@ -154,10 +162,22 @@ class ClickHouseSpans:
         return f" AND fact.trace_id NOT IN ({replayed})" if has_any else ""
 
     def _usual(self, parameters: dict[str, Any]) -> str:
+        facts = f"priced_facts AS ({self._priced(parameters)}), usual_facts AS (SELECT * FROM priced_facts"
         if not self._odd_ids:  # the client takes `%` for its own if there are parameters that no statement names
-            return "usual_facts AS (SELECT * FROM facts), "
+            return f"{facts}), "
         odd = f"({self._odd})"
         if len(self._odd_ids) <= _MOST_NAMED:
             parameters["odd"] = sorted(self._odd_ids)
             odd = "{odd:Array(String)}"
-        return f"usual_facts AS (SELECT * FROM facts WHERE trace_id NOT IN {odd}), "
+        return f"{facts} WHERE trace_id NOT IN {odd}), "
+
+    def _priced(self, parameters: dict[str, Any]) -> str:
+        """Return the facts with the cost of each."""
+        rates = self._rates
+        if not rates.by_key:
+            return "SELECT *, nullif(0, 0) AS cost FROM facts"
+        parameters["keys"] = ["", *rates.by_key]
+        parameters |= {name: [None, *column] for name, column in rates.columns().items()}
+        place = f"transform({rates.key}, {{keys:Array(String)}}, range(1, {len(rates.by_key) + 2}), 1)"
+        columns = ", ".join(f"{{{name}:Array(Nullable(Int64))}}[place] AS {name}" for name in RATES)
+        return f"SELECT *, {COST} AS cost FROM (SELECT *, {columns} FROM (SELECT *, {place} AS place FROM facts))"

@@ -17,6 +17,7 @@ class Dialect:
     `whole` makes an integer of a small whole number, by which groups are made faster.
     `attribute` is that of a span with a name, NULL without one; `text` may be NULL also for an empty one; `integer` and `double` are what a text is, NULL if it is
     none; `starts` is whether a text starts with another, and `names` the different values of those that fit a condition.
+    `has_key` is whether a span has an attribute with one of some names.
     """
 
     log: str
@@ -30,6 +31,7 @@ class Dialect:
     double: str
     starts: str
     names: str
+    has_key: str
     unpriced: str
     scores: str = ""
 
@@ -59,6 +61,7 @@ DUCKDB = Dialect(
     integer="TRY_CAST({} AS BIGINT)",
     double="TRY_CAST({} AS DOUBLE)",
     starts="starts_with({}, {})",
+    has_key="list_has_any(map_keys(attributes), [{}])",
     names="coalesce(list(DISTINCT {}) FILTER (WHERE {}), [])",
 )
 CLICKHOUSE = Dialect(
@@ -73,5 +76,6 @@ CLICKHOUSE = Dialect(
     double="toFloat64OrNull({})",
     starts="startsWith({}, {})",
     unpriced="SELECT arrayJoin(unpriced) AS model FROM chosen_runs",
+    has_key="hasAny(mapKeys(attributes), [{}])",
     names="groupUniqArrayIf(assumeNotNull({}), {})",
 )

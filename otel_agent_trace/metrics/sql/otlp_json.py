@@ -16,12 +16,14 @@ from otel_agent_trace.metrics.sql.own_spans import (
     SAMPLED_STATE,
     TEXT_ATTRIBUTES,
     facts_of,
+    for_steps,
     runs_of,
     steps_of,
-    without_prices,
 )
 from otel_agent_trace.metrics.sql.parquet import choose, count, key_of
+from otel_agent_trace.metrics.sql.span_prices import CALLED, COST, rates_of_calls
 from otel_agent_trace.metrics.strata import Strata
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources.parquet.conditions import condition_of
 from otel_agent_trace.sources.parquet.packages import duckdb
@@ -94,6 +96,11 @@ _MISPLACED = (
     " AND above.span_id = span.parent_span_id WHERE span.parent_span_id <> ''"
     " AND (above.span_id IS NULL OR above.start_ns >= span.start_ns OR above.kind = 'model')"
 )
+_AROUND_CALLS = (
+    "SELECT span.trace_id FROM facts AS span JOIN facts AS above ON above.trace_id = span.trace_id"
+    " AND above.span_id = span.parent_span_id WHERE above.kind = 'tool' AND span.kind <> 'tool'"
+)
+"""Traces in which tools may have costs: those of the calls below them."""
 _REPEATED = "count(DISTINCT span_id) <> count(*)"
 _ODD = f"SELECT trace_id FROM facts GROUP BY trace_id HAVING {ODD_TRACE} OR {_REPEATED} UNION {_MISPLACED} UNION {REPEATING}"
 _ID = "[0-9a-f]{32}"
@@ -108,12 +115,13 @@ def can_count(query: RunQuery, by: Sequence[str]) -> bool:
 class OtlpJsonSpans:
     """Hold the spans of files in a database in memory, to be counted."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, prices: Prices) -> None:
         self._connection = connection
         connection.execute(f"CREATE TEMP TABLE odd_traces AS {_ODD}")
         connection.execute(
             f"CREATE TEMP TABLE resuming AS SELECT trace_id FROM facts GROUP BY trace_id HAVING {MAY_RESUME}"
         )
+        self._add_rates(prices)
 
     def odd(self) -> set[str]:
         """Return the ids of the traces that have to be read."""
@@ -128,7 +136,7 @@ class OtlpJsonSpans:
     def count(self, query: RunQuery, strata: Strata, *, replays: bool) -> None:
         """Count the runs in all other traces that a query selects."""
         connection, condition = self._connection, condition_of(query)
-        connection.execute("CREATE TEMP VIEW usual_facts AS FROM facts ANTI JOIN odd_traces USING (trace_id)")
+        connection.execute("CREATE TEMP VIEW usual_facts AS FROM priced_facts ANTI JOIN odd_traces USING (trace_id)")
         models = "list_concat(requested_models, answering_models) AS models"
         connection.execute(f"CREATE TEMP TABLE runs AS SELECT *, {models} FROM ({runs_of(DUCKDB)})")
         connection.execute(f"CREATE TEMP VIEW spans AS {steps_of()}")
@@ -136,19 +144,35 @@ class OtlpJsonSpans:
             connection, condition.sql if replays else f"({condition.sql}) AND replay_of IS NULL", condition.parameters
         )
         keys = [key for name in strata.by if (key := key_of(name)) is not None]
-        count(connection, strata, keys, without_prices(DUCKDB), with_scores=False)
+        count(connection, strata, keys, for_steps(DUCKDB), with_scores=False)
+
+    def _add_rates(self, prices: Prices) -> None:
+        """Make ``rates``, and the traces odd of which SQL prices no calls."""
+        connection = self._connection
+        rates = rates_of_calls(prices, connection.execute(CALLED).fetchall() if prices.version else ())
+        columns = {"called": list(rates.by_key), **rates.columns()}
+        unnested = ", ".join(
+            f"unnest(${name}::{'VARCHAR' if name == 'called' else 'BIGINT'}[]) AS {name}" for name in columns
+        )
+        connection.execute(f"CREATE TEMP TABLE rates AS SELECT {unnested}", columns)
+        connection.execute(
+            f"CREATE TEMP VIEW priced_facts AS SELECT facts.*, {COST} AS cost FROM facts LEFT JOIN rates ON called = {rates.key}"
+        )
+        if rates.by_key:
+            connection.execute(f"INSERT INTO odd_traces {_AROUND_CALLS}")
+        connection.execute(f"INSERT INTO odd_traces {rates.unfit_traces('$unfit')}", {"unfit": rates.unfit})
 
 
 @contextmanager
-def opened_files(files: Sequence[str]) -> Iterator[OtlpJsonSpans | None]:
-    """Yield the spans of files, None where a file is not of lines that DuckDB reads.
+def opened_files(files: Sequence[str], prices: Prices) -> Iterator[OtlpJsonSpans | None]:
+    """Yield the spans of files, with the costs of the calls in them; None where a file is not of lines that DuckDB reads.
 
     Raises:
         ConfigurationError: DuckDB is not installed.
     """
     engine = duckdb()
     with closing(engine.connect(":memory:")) as connection:
-        yield OtlpJsonSpans(connection) if _is_read(engine, connection, files) else None
+        yield OtlpJsonSpans(connection, prices) if _is_read(engine, connection, files) else None
 
 
 def _is_read(engine: Any, connection: Any, files: Sequence[str]) -> bool:

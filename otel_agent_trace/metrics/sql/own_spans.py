@@ -15,7 +15,9 @@ from dataclasses import replace
 from otel_agent_trace import semconv
 from otel_agent_trace.metrics.sql.aggregates import MOST_TOKENS
 from otel_agent_trace.metrics.sql.dialects import Dialect
+from otel_agent_trace.metrics.sql.span_prices import COUNTED_TOKENS
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus
+from otel_agent_trace.prices.calls import RARE_ATTRIBUTES
 from otel_agent_trace.runs.names import NAME_CHARACTERS, UNKNOWN
 from otel_agent_trace.runs.repeats import LOOP
 
@@ -23,6 +25,7 @@ _TEXTS = {
     "run_id": semconv.RUN_ID,
     "agent": semconv.AGENT_NAME,
     "tool": semconv.TOOL_NAME,
+    "provider": semconv.PROVIDER_NAME,
     "session": semconv.CONVERSATION_ID,
     "pseudonym": semconv.ENDUSER_PSEUDO_ID,
     "plain_user": semconv.USER_ID,
@@ -58,6 +61,8 @@ _ODD_ATTRIBUTES = (
     *(semconv.INTERRUPTED_FOR, semconv.INTERRUPTED, semconv.RUN_TRACE_IDS, semconv.RUN_CONTINUES),
     *(semconv.USAGE_DETAILS, semconv.INFERRED, semconv.RECORDED_BY),
     *(semconv.TIME_TO_FIRST_CHUNK, semconv.FIRST_CHUNK_AT_NS),
+    *RARE_ATTRIBUTES,
+    *(semconv.ATTRIBUTE_PREFIX + name for name in (semconv.PROVIDER_NAME, semconv.REQUEST_MODEL, *RARE_ATTRIBUTES)),
 )
 SAMPLED_STATE = "ot=[^,]*th:0*[1-9a-f]"
 """Expression for the trace state of a span that was kept with a probability below 1."""
@@ -97,7 +102,7 @@ _STATUS = (
 )
 _KEPT = (
     *("trace_id", "span_id", "parent_span_id", "start_ns", "end_ns", "service_name", "environment", "kind", "status"),
-    *("agent", "tool", "session", "user_id", "request_model", "response_model", "error_category"),
+    *("agent", "tool", "session", "user_id", "provider", "request_model", "response_model", "error_category"),
     *("error_message", "replay_of", "abandoned", *TOKEN_FIELDS),
     "CASE WHEN kind = 'tool' THEN arguments END AS arguments",
 )
@@ -126,9 +131,8 @@ _OF_ROOT = {
 _IS_ROOT_NAMED = (
     "min(named_parent) = max(named_parent) AND max(named_parent) = max(CASE WHEN parent_span_id = '' THEN run_id END)"
 )
-_COUNTED_TOKENS = " OR ".join(f"{field} IS NOT NULL" for field in TOKEN_FIELDS)
-_HAS_WHOLE_TOKENS = f"count(CASE WHEN parent_span_id = '' AND ({_COUNTED_TOKENS}) THEN 1 END) > 0"
-_HAS_CALLS = f"count(CASE WHEN kind = 'model' AND ({_COUNTED_TOKENS}) THEN 1 END) > 0"
+_HAS_WHOLE_TOKENS = f"count(CASE WHEN parent_span_id = '' AND ({COUNTED_TOKENS}) THEN 1 END) > 0"
+_HAS_CALLS = f"count(CASE WHEN kind = 'model' AND ({COUNTED_TOKENS}) THEN 1 END) > 0"
 _NO_ANSWER = "max(CASE WHEN parent_span_id = '' AND status = 'success' AND NOT has_answer THEN 1 ELSE 0 END)"
 ODD_TRACE = " OR ".join(
     (
@@ -166,7 +170,7 @@ def facts_of(dialect: Dialect) -> str:
         for column, key in COLUMNS.items()
     )
     tokens = ", ".join(f"{dialect.integer.format(column)} AS {column[:-5]}" for column in _TOKENS)
-    odd = " OR ".join(f"{dialect.text.format(key)} IS NOT NULL" for key in _ODD_ATTRIBUTES)
+    odd = dialect.has_key.format(", ".join(f"'{key}'" for key in sorted(_ODD_ATTRIBUTES)))
     named = (
         "SELECT trace_id, span_id, parent_span_id, start_ns, end_ns, scope_name, is_error, status_message,"
         f" service_name, environment, has_scores, has_exception, (is_odd OR {odd}) AS is_odd, {texts} FROM raw"
@@ -208,18 +212,19 @@ def runs_of(dialect: Dialect) -> str:
     return (
         f"SELECT fact.trace_id AS run_number, fact.trace_id AS trace_id, {roots}, {tokens}, {lists},"
         " max(CASE WHEN fact.kind = 'tool' AND fact.failure_type IS NOT NULL AND NOT fact.abandoned THEN 1 ELSE 0 END) = 1"
-        " AS has_tool_errors, false AS has_loop, 0 AS retries, 0 AS cost_pico_usd, 0 AS priced_calls,"
+        " AS has_tool_errors, false AS has_loop, 0 AS retries,"
+        " coalesce(sum(fact.cost), 0) AS cost_pico_usd, count(fact.cost) AS priced_calls,"
         " nullif(0, 0) AS first_chunk_at_ns, count(*) - 1 AS step_count, false AS interrupted, NULL AS interrupted_for"
         " FROM usual_facts AS fact GROUP BY fact.trace_id"
     )
 
 
-def without_prices(dialect: Dialect) -> Dialect:
-    """Return a dialect by which all calls with tokens are without a price."""
+def for_steps(dialect: Dialect) -> Dialect:
+    """Return a dialect by which calls without a price are found among the steps."""
     model = "coalesce(nullif(request_model, ''), nullif(model, ''), '')"
     unpriced = (
         f"SELECT CASE WHEN {model} = '' THEN '{UNKNOWN}' ELSE {dialect.name_of(model, NAME_CHARACTERS)} END AS model"
-        f" FROM (SELECT * FROM chosen_spans) AS span WHERE kind = 'model' AND ({_COUNTED_TOKENS})"
+        f" FROM (SELECT * FROM chosen_spans) AS span WHERE kind = 'model' AND priced_calls = 0 AND ({COUNTED_TOKENS})"
     )
     return replace(dialect, unpriced=unpriced)
 
@@ -232,7 +237,8 @@ def steps_of() -> str:
         " fact.start_ns AS started_at_ns, fact.end_ns AS ended_at_ns, fact.abandoned AS abandoned, false AS paused,"
         " fact.failure_type AS error_type, fact.error_category AS error_category, fact.error_message AS error_message,"
         f" fact.request_model AS request_model, fact.response_model AS model, true AS is_innermost,"
-        " false AS is_loop, false AS is_retry, 0 AS cost_pico_usd, 0 AS priced_calls, nullif(0, 0) AS first_chunk_at_ns,"
+        " false AS is_loop, false AS is_retry, coalesce(fact.cost, 0) AS cost_pico_usd,"
+        " CASE WHEN fact.cost IS NULL THEN 0 ELSE 1 END AS priced_calls, nullif(0, 0) AS first_chunk_at_ns,"
         f" {', '.join(f'fact.{field} AS {field}' for field in TOKEN_FIELDS)}"
         " FROM usual_facts AS fact WHERE fact.parent_span_id <> ''"
     )
