@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -127,7 +127,7 @@ class ClickHouseSpans:
         return {trace_id for (trace_id,) in self._rows(statement)}
 
     def _rows(self, statement: str) -> list[Row]:
-        return self._connection.rows(f"WITH {self._facts[:-2]} {statement}", self._parameters)
+        return _rows(self._connection, f"WITH {self._facts[:-2]} {statement}", self._parameters)
 
     def odd(self) -> set[str]:
         """Return the ids of the traces that have to be read."""
@@ -151,7 +151,7 @@ class ClickHouseSpans:
         of_steps = self._of_steps(query, replays=replays)
         tables = f"{chosen}chosen_spans AS ({steps_of()}{of_steps}), "
         for statement in statements(for_steps(CLICKHOUSE), keys, strata, with_scores=False, tables=tables):
-            load(strata, statement, self._connection.rows(statement.sql, parameters))
+            load(strata, statement, _rows(self._connection, statement.sql, parameters))
 
     def _of_steps(self, query: RunQuery, *, replays: bool) -> str:
         """Return the condition for the steps of the chosen runs; without filters the runs themselves need not be made."""
@@ -163,7 +163,7 @@ class ClickHouseSpans:
 
     def _usual(self, parameters: dict[str, Any]) -> str:
         facts = f"priced_facts AS ({self._priced(parameters)}), usual_facts AS (SELECT * FROM priced_facts"
-        if not self._odd_ids:  # the client takes `%` for its own if there are parameters that no statement names
+        if not self._odd_ids:
             return f"{facts}), "
         odd = f"({self._odd})"
         if len(self._odd_ids) <= _MOST_NAMED:
@@ -181,3 +181,9 @@ class ClickHouseSpans:
         place = f"transform({rates.key}, {{keys:Array(String)}}, range(1, {len(rates.by_key) + 2}), 1)"
         columns = ", ".join(f"{{{name}:Array(Nullable(Int64))}}[place] AS {name}" for name in RATES)
         return f"SELECT *, {COST} AS cost FROM (SELECT *, {columns} FROM (SELECT *, {place} AS place FROM facts))"
+
+
+def _rows(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of a statement that names some of the parameters: with others the client takes `%` for its own."""
+    named = {name: value for name, value in parameters.items() if f"{{{name}:" in statement}
+    return connection.rows(statement, named)

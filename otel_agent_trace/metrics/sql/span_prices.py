@@ -83,8 +83,9 @@ def rates_of_calls(prices: Prices, rows: Iterable[Sequence[Any]]) -> SpanRates:
     for called, day_ns, calls in rows:
         days_of[called].append(int(day_ns))
         calls_of[called] += calls
-    found = {called: model for called in days_of if (model := _known(prices, called)) is not None}
-    unfit = {called for called, model in found.items() if not _is_fit(called, model)}
+    unfit = {called for called in days_of if called.count(_BREAK) > 2}  # a name has one itself
+    found = {called: model for called in days_of.keys() - unfit if (model := _known(prices, called)) is not None}
+    unfit |= {called for called, model in found.items() if not _is_by_day(model)}
     sizes = sorted({size for called in found.keys() - unfit for size in _sizes_of(found[called])})
     rates_of = {
         called: {day_ns: _rates_by_size(found[called], day_ns, sizes) for day_ns in sorted(days_of[called])}
@@ -116,9 +117,8 @@ def _known(prices: Prices, called: str) -> Rates | PublishedModel | None:
     return prices.of_model(AgentStep(kind=StepKind.MODEL, name="", model=answered or requested, attributes=attributes))
 
 
-def _is_fit(called: str, model: Rates | PublishedModel) -> bool:
-    is_by_day = isinstance(model, Rates) or model.period_ns >= DAY_NS
-    return is_by_day and called.count(_BREAK) == 2
+def _is_by_day(model: Rates | PublishedModel) -> bool:
+    return isinstance(model, Rates) or model.period_ns >= DAY_NS
 
 
 def _sizes_of(model: Rates | PublishedModel) -> Sequence[int]:
