@@ -76,6 +76,6 @@ CLICKHOUSE = Dialect(
     double="toFloat64OrNull({})",
     starts="startsWith({}, {})",
     unpriced="SELECT arrayJoin(unpriced) AS model FROM chosen_runs",
-    has_key="hasAny(mapKeys(attributes), [{}])",
+    has_key="arrayExists(name -> name IN ({}), mapKeys(attributes))",
     names="groupUniqArrayIf(assumeNotNull({}), {})",
 )
