@@ -9,11 +9,12 @@ from typing import Any
 from otel_agent_trace import semconv
 from otel_agent_trace.metrics.sql.dialects import CLICKHOUSE
 from otel_agent_trace.metrics.sql.own_spans import (
+    GIVEN,
     MAY_RESUME,
     ODD_TRACE,
-    REPEATING,
     SAMPLED_STATE,
     facts_of,
+    failures_of,
     for_steps,
     runs_of,
     steps_of,
@@ -23,6 +24,7 @@ from otel_agent_trace.metrics.sql.statements import Key, load, statements
 from otel_agent_trace.metrics.strata import Strata
 from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.runs.repeats import LOOP
 from otel_agent_trace.sources.clickhouse.connection import Connection, Row
 from otel_agent_trace.sources.clickhouse.source import ClickHouseSource
 from otel_agent_trace.sources.parquet.conditions import STATUS, Spelling, condition_of
@@ -67,16 +69,25 @@ _RAW = (
     f" arrayExists(name -> startsWith(name, '{semconv.EVALUATION_EVENTS}'), Events.Name) AS has_scores,"
     f" has(Events.Name, '{semconv.EXCEPTION_EVENT}') AS has_exception, match(TraceState, '{SAMPLED_STATE}') AS is_odd"
 )
-_PLACES = "groupArray((sipHash64(span_id), if(parent_span_id = '', 0, sipHash64(parent_span_id)), start_ns, kind))"
+_PLACES = (
+    "groupArray((sipHash64(span_id), if(parent_span_id = '', 0, sipHash64(parent_span_id)), start_ns,"
+    " multiIf(kind = 'model', 1, kind = 'tool', 2, 0), if(kind IN ('tool', 'model'),"
+    f" sipHash64(kind, coalesce(tool, ''), coalesce({GIVEN}, '')), 0), failure_type IS NOT NULL))"
+)
+"""Spans of a trace: the id, that of the parent, the start, the kind, what was called, and whether it failed."""
+_IS_REPEATING = (
+    "arrayExists(call -> call.5 <> 0 AND (call.6 OR call.4 = 2)"
+    f" AND arrayCount(other -> other.5 = call.5, places) >= if(call.6, 2, {LOOP}), places)"
+)
 _ARE_PLACED = (
     "arrayAll(span -> span.2 = 0 OR arrayExists("
-    "above -> above.1 = span.2 AND above.3 < span.3 AND above.4 <> 'model'{}, places), places)"
+    "above -> above.1 = span.2 AND above.3 < span.3 AND above.4 <> 1{}, places), places)"
 )
-_NO_COST = " AND (above.4 <> 'tool' OR span.4 = 'tool')"
+_NO_COST = " AND (above.4 <> 2 OR span.4 = 2)"
+"""Condition for places in which no tool has a cost: that of calls below it."""
 _ODD = (
-    f"SELECT trace_id FROM (SELECT trace_id, ({ODD_TRACE} OR uniqExact(span_id) <> count(*)) AS has_odd,"
-    f" {_PLACES} AS places FROM facts GROUP BY trace_id) WHERE has_odd OR NOT {{}}"
-    f" UNION DISTINCT {REPEATING}"
+    f"SELECT trace_id FROM (SELECT trace_id, ({ODD_TRACE}) AS has_odd, {_PLACES} AS places FROM facts GROUP BY trace_id)"
+    f" WHERE has_odd OR length(arrayDistinct(places.1)) <> length(places) OR {_IS_REPEATING} OR NOT {{}}"
 )
 _RESUMING = f"SELECT trace_id FROM facts GROUP BY trace_id HAVING {MAY_RESUME}"
 
@@ -150,7 +161,17 @@ class ClickHouseSpans:
         chosen = f"{usual}runs AS (SELECT *, {_MODELS} FROM ({runs_of(CLICKHOUSE)})), chosen_runs AS (SELECT * FROM runs WHERE {where}), "
         of_steps = self._of_steps(query, replays=replays)
         tables = f"{chosen}chosen_spans AS ({steps_of()}{of_steps}), "
-        for statement in statements(for_steps(CLICKHOUSE), keys, strata, with_scores=False, tables=tables):
+        failures = "counted_runs"
+        if not query.given():
+            failures = f"({failures_of()}{'' if replays else ' AND fact.replay_of IS NULL'})"
+        made = statements(
+            *(for_steps(CLICKHOUSE), keys, strata),
+            with_scores=False,
+            with_chunks=False,
+            failures=failures,
+            tables=tables,
+        )
+        for statement in made:
             load(strata, statement, _rows(self._connection, statement.sql, parameters))
 
     def _of_steps(self, query: RunQuery, *, replays: bool) -> str:

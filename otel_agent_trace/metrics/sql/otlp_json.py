@@ -144,7 +144,7 @@ class OtlpJsonSpans:
             connection, condition.sql if replays else f"({condition.sql}) AND replay_of IS NULL", condition.parameters
         )
         keys = [key for name in strata.by if (key := key_of(name)) is not None]
-        count(connection, strata, keys, for_steps(DUCKDB), with_scores=False)
+        count(connection, strata, keys, for_steps(DUCKDB), with_all=False)
 
     def _add_rates(self, prices: Prices) -> None:
         """Make ``rates``, and the traces odd of which SQL prices no calls."""

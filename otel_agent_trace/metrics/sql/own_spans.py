@@ -153,9 +153,11 @@ MAY_RESUME = (
 """Condition for a trace of ``facts`` that may resume another one: it has to be read if any was interrupted."""
 
 
+GIVEN = "CASE WHEN kind = 'tool' AND arguments NOT LIKE '\"%' THEN arguments ELSE '' END"
+"""What a tool was given; texts, which may be references to others, count as the same."""
 REPEATING = (
-    "SELECT trace_id FROM (SELECT trace_id, kind, tool, failure_type, CASE WHEN kind = 'tool' AND arguments NOT LIKE '\"%'"
-    " THEN arguments ELSE '' END AS given FROM facts WHERE kind IN ('tool', 'model')) AS calls"
+    f"SELECT trace_id FROM (SELECT trace_id, kind, tool, failure_type, {GIVEN} AS given"
+    " FROM facts WHERE kind IN ('tool', 'model')) AS calls"
     " GROUP BY trace_id, kind, tool, given HAVING (kind = 'tool' AND count(*) >= "
     f"{LOOP}) OR (count(*) > 1 AND count(failure_type) > 0)"
 )
@@ -193,13 +195,7 @@ def facts_of(dialect: Dialect) -> str:
 def runs_of(dialect: Dialect) -> str:
     """Return the runs in ``usual_facts``, with the columns of ``runs.parquet`` that are counted and filtered by."""
     roots = ", ".join(f"{_ROOT.format(value)} AS {column}" for column, value in _OF_ROOT.items())
-    calls = " OR ".join(f"fact.{field} IS NOT NULL" for field in TOKEN_FIELDS)
-    has_calls = f"count(CASE WHEN fact.kind = 'model' AND ({calls}) THEN 1 END) > 0"
-    tokens = ", ".join(
-        f"CASE WHEN {has_calls} THEN sum(CASE WHEN fact.kind = 'model' THEN fact.{field} END)"
-        f" ELSE {_ROOT.format(f'fact.{field}')} END AS {field}"
-        for field in TOKEN_FIELDS
-    )
+    tokens = ", ".join(f"sum(CASE WHEN fact.kind = 'model' THEN fact.{field} END) AS {field}" for field in TOKEN_FIELDS)
     names = {
         "tools": ("fact.tool", "fact.kind = 'tool'"),
         "failed_tools": ("fact.tool", "fact.kind = 'tool' AND fact.failure_type IS NOT NULL"),
@@ -216,6 +212,15 @@ def runs_of(dialect: Dialect) -> str:
         " coalesce(sum(fact.cost), 0) AS cost_pico_usd, count(fact.cost) AS priced_calls,"
         " nullif(0, 0) AS first_chunk_at_ns, count(*) - 1 AS step_count, false AS interrupted, NULL AS interrupted_for"
         " FROM usual_facts AS fact GROUP BY fact.trace_id"
+    )
+
+
+def failures_of() -> str:
+    """Return the errors of the runs in ``usual_facts``: for them, runs need not be made out of all their spans."""
+    columns = ("status", "error_type", "error_category", "error_message", "replay_of")
+    return (
+        f"SELECT {', '.join(f'{_OF_ROOT[column]} AS {column}' for column in columns)}"
+        " FROM usual_facts AS fact WHERE fact.parent_span_id = ''"
     )
 
 

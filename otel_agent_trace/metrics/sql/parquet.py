@@ -79,10 +79,10 @@ def choose(connection: Any, where: str, parameters: dict[str, Any]) -> None:
 
 
 def count(
-    connection: Any, strata: Strata, keys: Sequence[Key], dialect: Dialect = DUCKDB, *, with_scores: bool = True
+    connection: Any, strata: Strata, keys: Sequence[Key], dialect: Dialect = DUCKDB, *, with_all: bool = True
 ) -> None:
-    """Count the chosen runs."""
-    for statement in statements(dialect, keys, strata, with_scores=with_scores):
+    """Count the chosen runs; without `with_all` there are no scores and first chunks."""
+    for statement in statements(dialect, keys, strata, with_scores=with_all, with_chunks=with_all):
         result = connection.execute(statement.sql, dict(statement.parameters) or None)
         while rows := result.fetchmany(_FETCHED_ROWS):
             load(strata, statement, rows)

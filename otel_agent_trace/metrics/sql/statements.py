@@ -72,21 +72,30 @@ def load(strata: Strata, statement: Statement, rows: Iterable[Sequence[Any]]) ->
 
 
 def statements(
-    dialect: Dialect, keys: Sequence[Key], strata: Strata, *, with_scores: bool = True, tables: str = ""
+    dialect: Dialect,
+    keys: Sequence[Key],
+    strata: Strata,
+    *,
+    with_scores: bool = True,
+    with_chunks: bool = True,
+    failures: str = "counted_runs",
+    tables: str = "",
 ) -> Iterator[Statement]:
     """Yield the statements of a report with groups by some keys, each to be loaded before the next.
 
-    Without `with_scores` the engine has none, and no column of them. `tables` are what a statement has to define first.
+    Without `with_scores` the engine has none, and no column of them; without `with_chunks` no times of first chunks.
+    `failures` has the errors of the runs, `tables` are what a statement has to define first.
     """
     made = _Statements(dialect, tables)
     yield made.of_agents(OUTCOMES)
-    yield made.of_agents(FIRST_CHUNKS)
     yield made.of_unpriced()
     yield made.of_steps_per_run()
     yield made.of_calls(CALLS)
-    yield made.of_calls(FIRST_CHUNKS)
+    if with_chunks:
+        yield made.of_agents(FIRST_CHUNKS)
+        yield made.of_calls(FIRST_CHUNKS)
     yield made.of_nested_runs()
-    yield from made.of_errors()
+    yield from made.of_errors(failures)
     if with_scores:
         of_values, of_runs = made.of_scores()
         yield of_values
@@ -164,13 +173,13 @@ class _Statements:
         rows = "counted_steps WHERE agent_name IS NOT NULL"
         return self._grouped([self._name("agent_name")], expressions, rows, add)
 
-    def of_errors(self) -> Iterator[Statement]:
+    def of_errors(self, failures: str) -> Iterator[Statement]:
         names = [
             self._name("error_category"),
             "error_type",
             self._dialect.head.format("error_message", READ_CHARACTERS),
         ]
-        runs = f"counted_runs WHERE error_type IS NOT NULL OR status IN ({_FAILED})"
+        runs = f"{failures} WHERE error_type IS NOT NULL OR status IN ({_FAILED})"
         yield self._grouped([*names, "status"], ["count(*)"], runs, _add_run_error)
         yield self._grouped(names, ["count(*)"], "counted_steps WHERE failed", _add_step_error)
 
