@@ -50,7 +50,7 @@ def source_metrics(
         query: the filters.
         engine: ``duckdb`` counts a Parquet export, or files of OTLP JSON Lines, by SQL; ``parse`` reads the runs one after
             the other. By default it is DuckDB for a Parquet export, if it is installed, else ``parse``. What SQL cannot
-            count exactly is read with any engine; so are spans where prices are known.
+            count exactly is read with any engine.
         bucket: as for `compute_metrics`.
         by: as for `compute_metrics`.
         replays: as for `compute_metrics`.
