@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,15 @@ def test_more_models_than_rates_are_held_for(tmp_path: Path, monkeypatch: pytest
     with opened_files([str(path)], Prices.of(OWN)) as spans:
         assert spans is not None
         assert spans.odd() == {runs[0].trace_id, runs[3].trace_id}
+    parsed = compute_metrics(load_runs(path), **HOW)
+    assert source_metrics(path, engine="duckdb", **HOW).to_dict() == parsed.to_dict()
+
+
+def test_a_call_without_a_start(tmp_path: Path) -> None:
+    path = written([run_with(0, call("house")), run_with(1, call("house"))], tmp_path)
+    start, *others = re.findall(rb'"startTimeUnixNano":"[0-9]+",', path.read_bytes())[1:]
+    assert others
+    path.write_bytes(path.read_bytes().replace(start, b"", 1))
     parsed = compute_metrics(load_runs(path), **HOW)
     assert source_metrics(path, engine="duckdb", **HOW).to_dict() == parsed.to_dict()
 

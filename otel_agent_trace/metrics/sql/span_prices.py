@@ -26,10 +26,10 @@ _MODEL = f" || '{_BREAK}' || ".join(
 )
 CALLED = (
     f"SELECT {_MODEL} AS called, start_ns - start_ns % {DAY_NS} AS day_ns, count(*) AS calls"
-    f" FROM facts WHERE {_IS_CALL} GROUP BY called, day_ns"
+    f" FROM facts WHERE {_IS_CALL} AND NOT odd GROUP BY called, day_ns"
 )
 """Models that were called, by day, with the numbers of calls, in ``facts``."""
-_MOST_KEYS = 4_000
+_MOST_KEYS = 2_000
 _GREATEST_RATE = 1 << 31
 """Greatest rate by which the cost of the tokens that a usual trace may have is an integer of 64 bits."""
 _PARTS = {
