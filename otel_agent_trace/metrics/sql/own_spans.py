@@ -154,7 +154,7 @@ MAY_RESUME = (
 
 
 GIVEN = "CASE WHEN kind = 'tool' AND arguments NOT LIKE '\"%' THEN arguments ELSE '' END"
-"""What a tool was given; texts, which may be references to others, count as the same."""
+"""Expression for what a tool was given, in which texts count as the same: they may be references to others."""
 REPEATING = (
     f"SELECT trace_id FROM (SELECT trace_id, kind, tool, failure_type, {GIVEN} AS given"
     " FROM facts WHERE kind IN ('tool', 'model')) AS calls"
