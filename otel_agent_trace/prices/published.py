@@ -67,7 +67,7 @@ class PublishedModel:
         self.steps = tuple(sorted({start for price in _all_prices(model) for start in _starts(price)}))
         """Numbers of input tokens above which a call has other prices."""
         self.period_ns = _period_ns(model)
-        """For how long prices do not change: each so many nanoseconds since 1970 have the same ones."""
+        """Period in which prices do not change: each so many nanoseconds since 1970 have the same ones."""
 
     def rates(self, at_ns: int, input_tokens: int, tier: str | None) -> Rates:
         """Return the rates of a call at a time with so many input tokens."""
