@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from otel_agent_trace import AgentRun, AgentStep, StepKind, Usage, compute_metrics, load_runs, run_cost
 from otel_agent_trace.formats import otlp_json
@@ -43,7 +44,8 @@ def run_with(number: int, *calls: AgentStep, began_ns: int = O3_CHEAPER_NS) -> A
             parent_step_id=call.parent_step_id,
             step_id=place,
             index=place - 1,
-            span_id=f"{number:08x}{place:08x}",
+            span_id=f"{number:08x}{place:08x}" if call.run is None else call.run.span_id,
+            run=call.run,
             started_at_ns=began_ns + place,
             ended_at_ns=began_ns + place + 5,
         )
@@ -92,6 +94,8 @@ COUNTED = {
     "no tokens": [run_with(0, call("o3", usage=None), call("o3", usage=Usage()), call("house"))],
 }
 TOOL = AgentStep(kind=StepKind.TOOL, name="search")
+NESTED = replace(run_with(7, call("house"), began_ns=O3_CHEAPER_NS + 1), trace_id=f"{1:032x}")
+SUB_AGENT = AgentStep(kind=StepKind.AGENT, name="weather", run=NESTED)
 READ = {
     "hours": [run_with(0, call("deepseek-chat", "deepseek"))],
     "a tier": [run_with(0, call("o3", "openai", attributes={"openai.response.service_tier": "flex"}))],
@@ -99,6 +103,7 @@ READ = {
     "another attribute": [run_with(0, call("gpt-4o", attributes={"llm.provider": "azure"}))],
     "no text": [run_with(0, call("gpt-4o", attributes={"gen_ai.provider.name": 1}))],
     "below a tool": [run_with(0, TOOL, call("house", parent_step_id=1))],
+    "below a sub-agent": [run_with(0, SUB_AGENT)],
     "a great price": [run_with(0, call("dear", "acme"))],
     "a separator": [run_with(0, call("ho\x1fuse", "acme"))],
 }

@@ -71,7 +71,7 @@ _RAW = (
 )
 _PLACES = (
     "groupArray((sipHash64(span_id), if(parent_span_id = '', 0, sipHash64(parent_span_id)), start_ns,"
-    " multiIf(kind = 'model', 1, kind = 'tool', 2, 0), if(kind IN ('tool', 'model'),"
+    " multiIf(kind = 'model', 1, kind = 'tool' OR (kind = 'agent' AND parent_span_id <> ''), 2, 0), if(kind IN ('tool', 'model'),"
     f" sipHash64(kind, coalesce(tool, ''), coalesce({GIVEN}, '')), 0), failure_type IS NOT NULL))"
 )
 """Spans of a trace: the id, that of the parent, the start, the kind, what was called, and whether it failed."""
@@ -84,7 +84,7 @@ _ARE_PLACED = (
     "above -> above.1 = span.2 AND above.3 < span.3 AND above.4 <> 1{}, places), places)"
 )
 _NO_COST = " AND (above.4 <> 2 OR span.4 = 2)"
-"""Condition for places in which no tool has a cost: that of calls below it."""
+"""Condition for places in which no tool and no sub-agent has a cost: that of calls below it."""
 _ODD = (
     f"SELECT trace_id FROM (SELECT trace_id, ({ODD_TRACE}) AS has_odd, {_PLACES} AS places FROM facts GROUP BY trace_id)"
     f" WHERE has_odd OR length(arrayDistinct(places.1)) <> length(places) OR {_IS_REPEATING} OR NOT {{}}"

@@ -98,9 +98,10 @@ _MISPLACED = (
 )
 _AROUND_CALLS = (
     "SELECT span.trace_id FROM facts AS span JOIN facts AS above ON above.trace_id = span.trace_id"
-    " AND above.span_id = span.parent_span_id WHERE above.kind = 'tool' AND span.kind <> 'tool'"
+    " AND above.span_id = span.parent_span_id WHERE (above.kind = 'tool' OR (above.kind = 'agent' AND above.parent_span_id <> ''))"
+    " AND span.kind NOT IN ('tool', 'agent')"
 )
-"""Traces in which tools may have costs: those of the calls below them."""
+"""Traces in which tools and sub-agents may have costs: those of the calls below them."""
 _REPEATED = "count(DISTINCT span_id) <> count(*)"
 _ODD = f"SELECT trace_id FROM facts GROUP BY trace_id HAVING {ODD_TRACE} OR {_REPEATED} UNION {_MISPLACED} UNION {REPEATING}"
 _ID = "[0-9a-f]{32}"
