@@ -17,6 +17,8 @@ from otel_agent_trace import (
     MetricsReport,
     RunQuery,
     SpanRecord,
+    StepKind,
+    Usage,
     compute_metrics,
     load_runs,
     run_to_spans,
@@ -36,7 +38,7 @@ from otel_agent_trace.sources.parquet.selection import opened_database
 from tests.support.clickhouse import ClickHouseDatabase
 from tests.support.measured_runs import PRICES, measured_runs
 from tests.support.mixed_traces import conversations, foreign_traces, of_ours, own_traces
-from tests.support.sample_runs import BEGAN_NS
+from tests.support.sample_runs import BEGAN_NS, make_run
 
 _FOLDERS = itertools.count()
 KEYS = (
@@ -259,6 +261,13 @@ def _moved(span: SpanRecord) -> SpanRecord:
     return replace(span, start_ns=span.start_ns + by_ns, end_ns=None if span.end_ns is None else span.end_ns + by_ns)
 
 
+def _priced() -> AgentRun:
+    """A plain run with a call that has a price."""
+    run = make_run(1000)
+    called = {"kind": StepKind.MODEL, "name": "m", "model": "m", "usage": Usage(input_tokens=1000), "run": None}
+    return replace(run, steps=(replace(run.steps[0], **called),))
+
+
 def test_clickhouse_counts_itself_what_is_usual(clickhouse: ClickHouseDatabase) -> None:
     runs = _hundred(is_plain=True)
     clickhouse.insert(span for run in runs for span in of_ours(run))
@@ -270,7 +279,7 @@ def test_clickhouse_counts_itself_what_is_usual(clickhouse: ClickHouseDatabase) 
     clickhouse.run("TRUNCATE TABLE otel_traces")
     assert source_metrics(clickhouse.url, **how).runs == 0
     usual = [run for run in runs if run.trace_id not in odd]
-    clickhouse.insert(span for run in usual for span in of_ours(run))
+    clickhouse.insert(span for run in (*usual, _priced()) for span in of_ours(run))
     parsed = compute_metrics(load_runs(clickhouse.url), **how)
     assert parsed.cost.total_usd
     assert_equal(source_metrics(clickhouse.url, **how), parsed)

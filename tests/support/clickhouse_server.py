@@ -12,11 +12,13 @@ import base64
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -68,7 +70,11 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(b"")
 
     def do_POST(self) -> None:
-        self._answer(self._body())
+        body = self._body()
+        if self.headers.get_content_type() == "multipart/form-data":  # what would make the address too long
+            self._answer(b"", fields_of(self.headers["Content-Type"], body))
+        else:
+            self._answer(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Log nothing but errors."""
@@ -87,8 +93,8 @@ class Handler(BaseHTTPRequestHandler):
         encoding = self.headers.get("Content-Encoding")
         return import_module(_DECOMPRESSORS[encoding]).decompress(body) if encoding else body
 
-    def _answer(self, body: bytes) -> None:
-        parameters = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+    def _answer(self, body: bytes, fields: Mapping[str, str] = MappingProxyType({})) -> None:
+        parameters = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True)) | dict(fields)
         try:
             self._log_in(parameters)
             with session(parameters) as engine:
@@ -173,6 +179,17 @@ def session(parameters: dict[str, str]) -> Iterator[Any]:
         yield engine
     finally:
         engine.close()
+
+
+def fields_of(content_type: str, body: bytes) -> dict[str, str]:
+    """The fields of a form, among them the statement as `query`."""
+    form = BytesParser().parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    parts = form.get_payload()
+    assert isinstance(parts, list)
+    return {
+        str(part.get_param("name", header="Content-Disposition")): part.get_payload(decode=True).decode()
+        for part in parts
+    }
 
 
 def statement_and_data(query: str, body: bytes) -> tuple[str, bytes]:

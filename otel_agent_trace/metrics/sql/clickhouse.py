@@ -50,8 +50,8 @@ _SPELLING = Spelling(
     duration_ns="toInt128(ended_at_ns) - started_at_ns",
     service="{}",
 )
-_MOST_NAMED = 5_000
-"""Most ids of traces that a statement names; more are found again by it."""
+_MOST_NAMED = 3_000
+"""Most ids of traces that a statement names, as servers take a parameter of 128 KiB at most; more are found again by it."""
 _LONGEST_NS = 1 << 62
 
 

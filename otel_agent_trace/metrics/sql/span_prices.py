@@ -29,7 +29,7 @@ CALLED = (
     f" FROM facts WHERE {_IS_CALL} AND NOT odd GROUP BY called, day_ns"
 )
 """Models that were called, by day, with the numbers of calls, in ``facts``."""
-_MOST_KEYS = 2_000
+_MOST_KEYS = 1_000
 _GREATEST_RATE = 1 << 31
 """Greatest rate by which the cost of the tokens that a usual trace may have is an integer of 64 bits."""
 _PARTS = {
