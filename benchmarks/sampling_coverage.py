@@ -13,8 +13,8 @@ import numpy as np
 
 from otel_agent_trace.metrics import MetricsReport
 from otel_agent_trace.metrics.moments import Moments
+from otel_agent_trace.metrics.outcome_tally import CostTally
 from otel_agent_trace.metrics.strata import WHOLE, Strata, Weight
-from otel_agent_trace.metrics.tally import CostTally
 from otel_agent_trace.prices import PICO_USD_PER_USD
 
 RATE, ERRORS, SECOND_NS = 0.1, 0.02, 1_000_000_000

@@ -8,15 +8,10 @@ from types import MappingProxyType
 
 from otel_agent_trace import categories
 from otel_agent_trace.metrics.error_messages import Occurrences, normalised
+from otel_agent_trace.metrics.outcome_tally import CostTally, OutcomeTally
 from otel_agent_trace.metrics.series import bucket_start_ns
 from otel_agent_trace.metrics.table import Table
-from otel_agent_trace.metrics.tally import (
-    CallTally,
-    CostTally,
-    OutcomeTally,
-    RunTally,
-    ScoreTally,
-)
+from otel_agent_trace.metrics.tally import CallTally, RunTally, ScoreTally
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.prices import PricedPart, Prices, RunCost, cost_of, priced_parts
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of

@@ -26,12 +26,13 @@ from otel_agent_trace.metrics.differences import (
 from otel_agent_trace.metrics.intervals import Z
 from otel_agent_trace.metrics.numbers import PARTS
 from otel_agent_trace.metrics.of_samples import latency
+from otel_agent_trace.metrics.outcome_tally import OutcomeTally
 from otel_agent_trace.metrics.quantiles import Quantiles
 from otel_agent_trace.metrics.report import MetricsReport
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
 from otel_agent_trace.metrics.strata import Sample
 from otel_agent_trace.metrics.table import Table, Tally
-from otel_agent_trace.metrics.tally import CallTally, OutcomeTally, RunTally, ScoreTally
+from otel_agent_trace.metrics.tally import CallTally, RunTally, ScoreTally
 from otel_agent_trace.prices import PICO_USD_PER_USD
 
 V = TypeVar("V", bound=Tally)

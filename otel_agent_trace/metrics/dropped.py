@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from otel_agent_trace.metrics.groups import group_name
+from otel_agent_trace.metrics.outcome_tally import OutcomeTally
 from otel_agent_trace.metrics.series import bucket_start_ns
-from otel_agent_trace.metrics.tally import OutcomeTally, RunTally
+from otel_agent_trace.metrics.tally import RunTally
 from otel_agent_trace.model import AgentRun, RunStatus
 from otel_agent_trace.query import INTERRUPTED, RunQuery
 from otel_agent_trace.runs.names import UNKNOWN, shortened

@@ -26,19 +26,11 @@ from otel_agent_trace.metrics.figures import (
 )
 from otel_agent_trace.metrics.intervals import rate
 from otel_agent_trace.metrics.numbers import Numbers, mean_interval_of, mean_of
+from otel_agent_trace.metrics.outcome_tally import STATUSES, CostTally, OutcomeTally
 from otel_agent_trace.metrics.quantiles import Quantiles
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
 from otel_agent_trace.metrics.strata import Count, Sample, Weight
-from otel_agent_trace.metrics.tally import (
-    AgentTally,
-    CallTally,
-    CostTally,
-    GroupTally,
-    OutcomeTally,
-    RunTally,
-    ScoreTally,
-    Times,
-)
+from otel_agent_trace.metrics.tally import AgentTally, CallTally, GroupTally, RunTally, ScoreTally, Times
 from otel_agent_trace.metrics.unseen import are_counts_of, success_intervals
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus, at_time
 from otel_agent_trace.prices import PICO_USD_PER_USD
@@ -49,7 +41,6 @@ V = TypeVar("V")
 _NS_PER_S = 1_000_000_000
 _FEWEST_KEPT = 30
 _PERCENTILES = (50, 90, 95, 99)
-_COUNTED = (*(status.value for status in RunStatus), PAUSED)
 _ROUNDED_BELOW = 0.5 / RELATIVE_ACCURACY
 
 
@@ -232,7 +223,7 @@ def _is_too_few(sample: Sample[T], runs: Callable[[T], int]) -> bool:
 
 
 def _status_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
-    by_status = {status: sample.total(lambda tally: tally.statuses[status]) for status in _COUNTED}  # noqa: B023 - likewise
+    by_status = {status: sample.total(lambda tally: tally.statuses[status]) for status in STATUSES}  # noqa: B023 - likewise
     success, finished = by_status[RunStatus.SUCCESS.value], sample.total(lambda tally: tally.finished)
     intervals = success_intervals(sample)
     return {

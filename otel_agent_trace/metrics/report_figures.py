@@ -27,10 +27,11 @@ from otel_agent_trace.metrics.figures import (
     Tokens,
     ToolMetrics,
 )
+from otel_agent_trace.metrics.outcome_tally import OutcomeTally
 from otel_agent_trace.metrics.strata import Count, Sample, Strata
 from otel_agent_trace.metrics.table import Table, Tally
 from otel_agent_trace.metrics.tally import RunTally
-from otel_agent_trace.metrics.unseen import has_unseen, known_apart, perhaps_dropped
+from otel_agent_trace.metrics.unseen import has_unseen, has_unseen_cells, known_apart, perhaps_dropped
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Tally)
@@ -46,7 +47,11 @@ class ReportFigures:
     @cached_property
     def _sample(self) -> Sample[RunTally]:
         sample = self._strata.sample()
-        return replace(sample, has_unseen=has_unseen(sample.of(lambda tally: tally.outcomes)))
+        return replace(sample, has_unseen=has_unseen(sample.of(lambda tally: tally.outcomes), _by_agent(sample)))
+
+    @cached_property
+    def _has_unseen_cells(self) -> bool:
+        return has_unseen_cells(self._sample.of(lambda tally: tally.outcomes), _by_agent(self._sample))
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -208,7 +213,8 @@ class ReportFigures:
         sample = self._sample if is_counted else self._sample.estimated()
         samples = sample.by_key(lambda tally: tally.groups[key])
         if is_counted:
-            samples = known_apart(samples, lambda group: group.outcomes)
+            is_in_doubt = key != "agent" and self._has_unseen_cells
+            samples = known_apart(samples, lambda group: group.outcomes, is_in_doubt=is_in_doubt)
         return MappingProxyType(of_samples.by_name(samples, of_samples.group, lambda group: group.runs))
 
     @cached_property
@@ -243,7 +249,7 @@ class ReportFigures:
         sample = self._sample if is_counted else self._sample.estimated()
         by_start = sample.by_key(lambda tally: tally.series)
         if is_counted:
-            by_start = known_apart(by_start, lambda outcomes: outcomes)
+            by_start = known_apart(by_start, lambda outcomes: outcomes, is_in_doubt=self._has_unseen_cells)
         entries = sorted(by_start.items(), key=lambda item: (item[0] is not None, item[0] or 0))
         return tuple(of_samples.bucket(start_ns, sample) for start_ns, sample in entries)
 
@@ -255,3 +261,7 @@ class ReportFigures:
     def _counts(self, number: Callable[[Occurrences], int]) -> Mapping[str, Count]:
         counts = self._by_name(lambda tally: tally.categories, lambda sample: sample.total(number), lambda count: count)
         return MappingProxyType({name: count for name, count in counts.items() if count})
+
+
+def _by_agent(sample: Sample[RunTally]) -> list[Sample[OutcomeTally]]:
+    return [agent.of(lambda tally: tally.outcomes) for agent in sample.by_key(lambda tally: tally.agents).values()]

@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 from otel_agent_trace.metrics.error_messages import Occurrences, Texts
 from otel_agent_trace.metrics.moments import Moments
 from otel_agent_trace.metrics.numbers import Numbers
+from otel_agent_trace.metrics.outcome_tally import CostTally, OutcomeTally
 from otel_agent_trace.metrics.series import newest_first
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.table import Table, Tally, scattered
-from otel_agent_trace.model import RunStatus
-from otel_agent_trace.query import PAUSED
 
 V = TypeVar("V", bound=Tally)
 
@@ -38,84 +37,6 @@ OTHER = "(other)"
 
 def _by_name(new: type[V], limit: int = NAMES) -> Table[str, V]:
     return Table(new, rank=scattered, limit=limit, rest=OTHER)
-
-
-@dataclass(slots=True)
-class CostTally:
-    """Count the model calls that have a price, and sum what they cost, in 1e-12 dollars; `traces` are of a sample."""
-
-    calls: int = 0
-    pico_usd: int = 0
-    traces: Moments = field(default_factory=Moments)
-
-    def close(self) -> None:
-        """Take the calls for those of one trace."""
-        self.traces.add(self.pico_usd)
-
-    def absorb(self, other: CostTally) -> None:
-        """Add the counts of another tally."""
-        self.calls += other.calls
-        self.pico_usd += other.pico_usd
-        self.traces.absorb(other.traces)
-
-
-@dataclass(slots=True)
-class OutcomeTally:
-    """Count outermost runs by status (or ``paused``), the durations of the finished ones (ns), tokens by kind, and cost.
-
-    `token_squares` is the sum of the squares of the runs' numbers of tokens, input and output together, `cost_squares` that
-    of the squares of their costs. `loops` are the runs in which a tool looped, `retries` the calls in them that were retries,
-    and `success_with_tool_errors` the runs that succeeded although a call of a tool failed.
-    `traces` are of a sample: the successes by finished runs.
-    """
-
-    statuses: Counter[str] = field(default_factory=Counter)
-    latency_ns: Distribution = field(default_factory=Distribution)
-    tokens: Counter[str] = field(default_factory=Counter)
-    first_chunk_ns: Distribution = field(default_factory=Distribution)
-    token_squares: int = 0
-    loops: int = 0
-    retries: int = 0
-    success_with_tool_errors: int = 0
-    cost: CostTally = field(default_factory=CostTally)
-    cost_squares: int = 0
-    traces: Moments = field(default_factory=Moments)
-
-    @property
-    def runs(self) -> int:
-        """Return the number of runs."""
-        return sum(self.statuses.values())
-
-    @property
-    def success(self) -> int:
-        """Return the number of runs that succeeded."""
-        return self.statuses[RunStatus.SUCCESS.value]
-
-    @property
-    def finished(self) -> int:
-        """Return the number of runs that succeeded or failed."""
-        return self.runs - self.statuses[RunStatus.RUNNING.value] - self.statuses[PAUSED]
-
-    def close(self) -> None:
-        """Take the runs for those of one trace."""
-        self.traces.add(self.success, self.finished)
-        self.latency_ns.close()
-        self.first_chunk_ns.close()
-        self.cost.close()
-
-    def absorb(self, other: OutcomeTally) -> None:
-        """Add the counts of another tally."""
-        self.statuses.update(other.statuses)
-        self.latency_ns.absorb(other.latency_ns)
-        self.tokens.update(other.tokens)
-        self.first_chunk_ns.absorb(other.first_chunk_ns)
-        self.token_squares += other.token_squares
-        self.loops += other.loops
-        self.retries += other.retries
-        self.success_with_tool_errors += other.success_with_tool_errors
-        self.traces.absorb(other.traces)
-        self.cost.absorb(other.cost)
-        self.cost_squares += other.cost_squares
 
 
 @dataclass(slots=True)

@@ -6,19 +6,21 @@ Such runs have no weight. They leave figures as they are, and widen their interv
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from otel_agent_trace.metrics.estimates import UNKNOWN, Bounds, agent_interval, share_interval
-from otel_agent_trace.metrics.strata import DROPPED, POSSIBLE, Count, Sample, Weight
-from otel_agent_trace.metrics.tally import OutcomeTally
+from otel_agent_trace.metrics.outcome_tally import STATUSES, OutcomeTally
+from otel_agent_trace.metrics.strata import DROPPED, POSSIBLE, Count, Sample
 
 K = TypeVar("K")
 T = TypeVar("T")
 _RAREST_CHANCE = 1e-6
 """Least chance of a number of kept runs that is taken for chance."""
+_CHANCE_OF_NONE = _UNSEEN_SHARE = 0.05
+"""Least chance that none was kept of an agent and status for which others stand, and most of all runs that are of such."""
 _runs_of, _success_of, _finished_of = attrgetter("runs"), attrgetter("success"), attrgetter("finished")
 
 
@@ -48,22 +50,58 @@ def are_counts_of(runs: Sample[OutcomeTally]) -> bool:
 
     It cannot where it is less than chance explains, as when only some of the files that were read have such counts.
     """
-    number, estimate = _counted_and_estimated(runs)
-    return number >= estimate or _may_be_chance(runs)
+    numbers = runs.of(_runs_of)
+    number, estimate = _counted_and_estimated(numbers)
+    return number >= estimate or _may_be_chance(numbers)
 
 
-def has_unseen(runs: Sample[OutcomeTally]) -> bool:
-    """Return whether runs were dropped, or may have been, for which no kept run stands, or more than chance explains."""
+def has_unseen(runs: Sample[OutcomeTally], agents: Iterable[Sample[OutcomeTally]] = ()) -> bool:
+    """Return whether runs were dropped, or may have been, for which no kept run stands, or more than chance explains.
+
+    `agents` are the runs by agent, where these are of several.
+    """
     found = {weight for weight, tally in runs.parts if tally.runs}
     if DROPPED in found:
-        number, estimate = _counted_and_estimated(runs)
-        return not estimate or (number > estimate and not _may_be_chance(runs))
+        numbers = runs.of(_runs_of)
+        return (
+            not _counted_and_estimated(numbers)[1]
+            or _is_beyond_chance(numbers)
+            or has_unseen_cells(runs, agents or [runs])
+        )
     return POSSIBLE in found and not any(weight.of_values > 1 for weight in found)
 
 
-def known_apart(samples: Mapping[K, Sample[T]], outcomes: Callable[[T], OutcomeTally]) -> dict[K, Sample[T]]:
-    """Return samples of which is counted how many runs were dropped, with what is unseen of each one by itself."""
-    return {key: replace(sample, has_unseen=has_unseen(sample.of(outcomes))) for key, sample in samples.items()}
+def has_unseen_cells(runs: Sample[OutcomeTally], agents: Iterable[Sample[OutcomeTally]]) -> bool:
+    """Return whether runs of some agent and status were dropped for which no run of these stands, or too few do.
+
+    That is seen where stores that keep a share of the rest are in one sum with others that keep none of it. As chance may
+    leave a few runs of a sample without one that was kept, others stand for these.
+    """
+    cells = [agent.of(lambda tally: tally.statuses[status]) for agent in agents for status in STATUSES]  # noqa: B023 - called at once
+    dropped = [cell for cell in cells if any(number and weight == DROPPED for weight, number in cell.parts)]
+    counts = [_counted_and_estimated(cell) for cell in dropped]
+    missed = [number for number, estimate in counts if not estimate]
+    number, estimate = _counted_and_estimated(runs.of(_runs_of))
+    chance = 1 - _counted(runs).kept(_runs_of) / estimate if estimate else 0.0
+    return (
+        sum(missed) > _UNSEEN_SHARE * number
+        or any(chance**each < _CHANCE_OF_NONE for each in missed)
+        or any(map(_is_beyond_chance, dropped))
+    )
+
+
+def known_apart(
+    samples: Mapping[K, Sample[T]], outcomes: Callable[[T], OutcomeTally], *, is_in_doubt: bool = False
+) -> dict[K, Sample[T]]:
+    """Return samples of which is counted how many runs were dropped, with what is unseen of each one by itself.
+
+    `is_in_doubt` is whether any dropped run may be unseen, as it is not known of which agent it is.
+    """
+
+    def is_unseen(sample: Sample[T]) -> bool:
+        return (is_in_doubt and _has_dropped(sample)) or has_unseen(sample.of(outcomes))
+
+    return {key: replace(sample, has_unseen=is_unseen(sample)) for key, sample in samples.items()}
 
 
 def perhaps_dropped(runs: Sample[OutcomeTally]) -> int:
@@ -88,10 +126,20 @@ def _agent_interval(runs: Sample[OutcomeTally], more: int = 0, fewer: int = 0) -
     return agent_interval(runs.total(_success_of) + more, finished + further, squares + further) if finished else None
 
 
-def _may_be_chance(runs: Sample[OutcomeTally]) -> bool:
+def _has_dropped(sample: Sample[T]) -> bool:
+    return any(weight == DROPPED for weight, _ in sample.parts)
+
+
+def _is_beyond_chance(numbers: Sample[int]) -> bool:
+    """Return whether there are more runs than those for which kept ones stand, and chance does not explain it."""
+    number, estimate = _counted_and_estimated(numbers)
+    return number > estimate and not _may_be_chance(numbers)
+
+
+def _may_be_chance(numbers: Sample[int]) -> bool:
     """Return whether chance explains how far counts and estimate of the runs are apart."""
-    number, estimate = _counted_and_estimated(runs)
-    kept = _counted(runs).kept(_runs_of)
+    number, estimate = _counted_and_estimated(numbers)
+    kept = _counted(numbers).kept(int)
     if not kept:
         return True
     share, probability = kept / number, kept / estimate
@@ -101,15 +149,13 @@ def _may_be_chance(runs: Sample[OutcomeTally]) -> bool:
     return math.exp(-number * divergence) >= _RAREST_CHANCE  # Chernoff's bound of so many or more, or so few or fewer
 
 
-def _counted_and_estimated(runs: Sample[OutcomeTally]) -> tuple[Count, Count]:
+def _counted_and_estimated(numbers: Sample[int]) -> tuple[Count, Count]:
     """Return how many runs there are that were kept by chance, or were not, by the counts and as an estimate."""
-    counted = _counted(runs)
-    return counted.counted().total(_runs_of), counted.total(_runs_of)
+    counted = _counted(numbers)
+    return counted.counted().total(int), counted.total(int)
 
 
-def _counted(runs: Sample[OutcomeTally]) -> Sample[OutcomeTally]:
+def _counted(runs: Sample[T]) -> Sample[T]:
     """Return those parts of which is counted what was dropped."""
-    parts: list[tuple[Weight, OutcomeTally]] = [
-        part for part in runs.parts if part[0].of_runs == 1 != part[0].of_values
-    ]
+    parts = [part for part in runs.parts if part[0].of_runs == 1 != part[0].of_values]
     return Sample(tuple(parts))

@@ -390,7 +390,9 @@ def test_counted_runs_are_exact() -> None:
     assert (report.runs, report.success, report.errors, report.success_rate) == (104, 100, 4, 100 / 104)
     assert report.sampling_interval == (100 / 104, 100 / 104)
     assert report.success_interval == wilson_interval(100, 104)
-    assert report.sample == Sampled(runs=13)
+    assert report.sample == Sampled(runs=13, has_unseen=True), (
+        "a fifth of all runs is of an agent of which none was kept"
+    )
     assert report.tokens.input_tokens == report.latency.count - 4 + 360 == 450
     assert {name: agent.runs for name, agent in report.agents.items()} == {"a": 83, "b": 21}
     assert {name: group.runs for name, group in report.by["agent"].items()} == {"a": 83, "b": 21}

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from otel_agent_trace import AgentTracer, FileBackend, TailSampling
+from otel_agent_trace import AgentTracer, FileBackend, TailSampling, load_runs, open_source
+from otel_agent_trace.export.parquet import write_parquet
 from otel_agent_trace.metrics import MetricsReport, Sampled, compare_metrics, compute_metrics
 from otel_agent_trace.metrics.compute import compute_comparison, compute_report
 from otel_agent_trace.metrics.dropped import dropped_of
@@ -136,6 +137,36 @@ def test_reports_of_stores_that_keep_more_and_less_add_up() -> None:
     assert both.cost.total_interval_usd is not None
     assert both.cost.total_interval_usd[1] is None
     assert both.latency.p95_interval_s == UNKNOWN
+
+
+def test_an_agent_of_which_none_was_kept_is_unseen_in_a_sum() -> None:
+    """Of 40 runs of an agent not one was kept, which is no chance: those of others do not stand for them."""
+    nothing = report([run(agent_name="vip")], [dropped(40, "usual")], bucket="1h", by=["status"])
+    tenth = report([run(probability=0.1)] * 100, [dropped(900)], bucket="1h", by=["status"])
+    assert tenth.sample == Sampled(runs=100)
+    both = nothing + tenth
+    assert both == tenth + nothing
+    assert both.sample == Sampled(runs=101, has_unseen=True)
+    assert both.cost.total_interval_usd is not None
+    assert both.cost.total_interval_usd[1] is None
+    shown = both.latency, both.agents["usual"].latency, both.by["status"]["success"].latency, both.series[0].latency
+    assert {each.p95_interval_s for each in shown} == {UNKNOWN, None}
+    assert both.agents["a"].latency.p95_interval_s == tenth.agents["a"].latency.p95_interval_s != UNKNOWN
+
+
+def test_a_status_of_which_none_was_kept_is_unseen_in_a_sum() -> None:
+    """As where one store keeps a tenth of all runs, and another one errors and slow runs alone."""
+    both = report([], [dropped(60, status="running")]) + report([run(probability=0.1)] * 100, [dropped(900)])
+    assert both.sample == Sampled(runs=100, has_unseen=True)
+    assert both.agents["a"].latency.p95_interval_s == UNKNOWN
+
+
+def test_a_few_runs_that_a_sample_missed_leave_its_intervals() -> None:
+    """That none of an agent's three runs was kept is chance, and others stand for them; of the agent itself, nobody knows."""
+    tenth = report([run(probability=0.1)] * 40, [dropped(360), dropped(3, "rare"), dropped(2, status="running")])
+    assert tenth.sample == Sampled(runs=40)
+    assert tenth.latency.p95_interval_s != UNKNOWN
+    assert tenth.agents["rare"].latency.p95_interval_s is None
 
 
 # ── windows and filters ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -325,6 +356,25 @@ def test_a_recent_window_of_a_store_is_a_sample(store: str) -> None:
     assert recent.sample is not None
     assert recent.sampling_interval in ((0.0, 0.95), (0.95, 0.95)), "the second in the last minute of an hour"
     assert recent.latency.p95_interval_s == UNKNOWN
+
+
+def test_stores_of_which_one_keeps_nothing_of_an_agent_add_up(tmp_path: Any) -> None:
+    """Read together, added up or exported, they claim no more than the one alone."""
+    paths = [str(tmp_path / name) for name in ("big.jsonl", "tenth.jsonl")]
+    policies = TailSampling(rest=0, keep_agents=["vip"]), TailSampling(rest=0.5)
+    for path, policy, names in zip(paths, policies, (["vip"] + ["usual"] * 40, ["other"] * 60), strict=True):
+        with AgentTracer(backend=FileBackend(path), sampling=policy) as tracer:
+            for name in names:
+                tracer.end_run(tracer.start_run(agent_name=name), "yes")
+    folders = [str(tmp_path / name) for name in ("big", "tenth")]
+    for path, folder in zip(paths, folders, strict=True):
+        write_parquet(load_runs(path), folder, dropped=open_source(path).dropped())
+    one, other = map(source_metrics, paths)
+    reports = [one + other, source_metrics(paths), source_metrics(folders), source_metrics(folders, engine="parse")]
+    assert [found.runs for found in reports] == [101] * 4
+    assert [found.sample and found.sample.has_unseen for found in (one, *reports)] == [True] * 5
+    assert other.sample is not None
+    assert not other.sample.has_unseen
 
 
 def test_a_store_that_was_emptied_by_hand_has_no_counts(store: str, tmp_path: Any) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from otel_agent_trace.metrics.tally import CallTally, CostTally, OutcomeTally
+from otel_agent_trace.metrics.outcome_tally import CostTally, OutcomeTally
+from otel_agent_trace.metrics.tally import CallTally
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus
 from otel_agent_trace.query import PAUSED
 
