@@ -43,14 +43,32 @@ class FailCondition(NamedTuple):
         """Return on one line why a report fails: the condition holds, or there is nothing to measure; None if it passes."""
         value = self.figure(report)
         if value is None:
-            return f"{self.text}: nothing to measure{self._unpriced(report)}"
+            return f"{self.text}: nothing to measure{self._unknown(report)}"
         holds = value < self.bound if self.is_below else value > self.bound
-        return f"{self.text}: it is {value:.6g}{self._unpriced(report)}" if holds else None
+        return f"{self.text}: it is {value:.6g}{self._unknown(report)}" if holds else None
 
     def doubt(self, report: MetricsReport) -> str | None:
-        """Return on one line why a report may pass that should not: calls have no price; None where all is measured."""
-        unpriced = self._unpriced(report)
-        return f"{self.text}: it is {self.figure(report):.6g} or more{unpriced}" if unpriced else None
+        """Return on one line why a report may pass that should not; None where all is measured.
+
+        Calls have no price, or dropped runs are unseen.
+        """
+        unknown = self._unknown(report)
+        least = " or more" if self._is_of_cost else ""
+        return f"{self.text}: it is {self.figure(report):.6g}{least}{unknown}" if unknown else None
+
+    def _unknown(self, report: MetricsReport) -> str:
+        return f"{self._unpriced(report)}{self._unseen(report)}"
+
+    def _unseen(self, report: MetricsReport) -> str:
+        sample = report.sample
+        if sample is None or not (sample.perhaps_dropped if self._is_of_success else sample.has_unseen):
+            return ""
+        dropped = round(report.runs) - sample.runs + sample.perhaps_dropped
+        return f"; runs are unseen among {dropped:,} dropped"
+
+    @property
+    def _is_of_success(self) -> bool:
+        return self.figure is _FIGURES["success_rate"]
 
     @property
     def _is_of_cost(self) -> bool:

@@ -353,6 +353,43 @@ def test_conditions_decide_the_exit_status(run_command, two_versions, conditions
     assert json.loads(result.out)["runs"] == 80
 
 
+@pytest.mark.parametrize(
+    ("condition", "line"),
+    [
+        ("cost>1.5", "passed: cost>1.5: it is 1 or more; runs are unseen among 19 dropped"),
+        ("p95>10", "passed: p95>10: it is 1; runs are unseen among 19 dropped"),
+        ("score:good<0.5", "passed: score:good<0.5: it is 1; runs are unseen among 19 dropped"),
+        ("success_rate<.95", None),
+        ("cost>0.5", "failed: cost>0.5: it is 1; runs are unseen among 19 dropped"),
+        ("score:none<1", "failed: score:none<1: nothing to measure; runs are unseen among 19 dropped"),
+    ],
+)
+def test_a_condition_that_unseen_runs_may_break_is_in_doubt(
+    run_command, write_runs, make_run, monkeypatch, condition, line
+):
+    """Nobody knows what they cost, how long they took, and how they were scored: a job that passes has a line on that."""
+    call = model_call("house", input_tokens=1000)
+    score = Score(name="good", value=True)
+    run = make_run("bad", 0, status=RunStatus.ERROR, sampling_probability=1.0, steps=(call,), scores=(score,))
+    write_runs([run]).with_name("p.json").write_text('{"house": {"input": 1000, "output": 0}}')
+    counts = [DroppedTraces("weather", "success", 1_795_474_800_000_000_000, 19)]
+    monkeypatch.setattr(FilesSource, "dropped", lambda _: counts, raising=False)
+    result = run_command("metrics", "--json", "--prices", "p.json", "--fail-if", condition)
+    assert result.err.splitlines() == ([] if line is None else [line])
+    assert result.code == (line is not None and line.startswith("failed"))
+
+
+def test_a_rate_is_in_doubt_where_dropped_runs_may_belong_to_it(run_command, write_runs, make_run, monkeypatch):
+    write_runs([make_run("good", 0, sampling_probability=1.0)])
+    counts = [DroppedTraces("weather", "error", 1_795_474_800_000_000_000, 19)]
+    monkeypatch.setattr(FilesSource, "dropped", lambda _: counts, raising=False)
+    result = run_command("metrics", "--json", "--tool", "search", "--fail-if", "success_rate<.95")
+    assert result.code == 1, "no run at all is none that passes"
+    result = run_command("metrics", "--json", "--until", "2026-11-23T23:30:00Z", "--fail-if", "success_rate<.95")
+    line = "passed: success_rate<.95: it is 1; runs are unseen among 19 dropped"
+    assert (result.code, result.err.splitlines()) == (0, [line])
+
+
 def test_conditions_of_a_comparison_are_about_the_second_set(run_command, two_versions):
     """The older version may fail as it likes."""
     assert run_command("metrics", "--compare", "version=1.2,1.3", "--fail-if", "success_rate<.95").code == 1
