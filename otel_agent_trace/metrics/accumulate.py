@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from otel_agent_trace import categories
 from otel_agent_trace.metrics.error_messages import Occurrences, normalised
-from otel_agent_trace.metrics.outcome_tally import CostTally, OutcomeTally
+from otel_agent_trace.metrics.outcome_tally import CostTally, OutcomeTally, total_tokens
 from otel_agent_trace.metrics.series import bucket_start_ns
 from otel_agent_trace.metrics.table import Table
 from otel_agent_trace.metrics.tally import CallTally, RunTally, ScoreTally
@@ -125,7 +125,7 @@ def _count_outcome(
     outcomes.tokens.update(tokens)
     outcomes.cost.absorb(CostTally(cost.priced_calls, cost.pico_usd))
     outcomes.cost_squares += cost.pico_usd**2
-    outcomes.token_squares += (tokens["input_tokens"] + tokens["output_tokens"]) ** 2
+    outcomes.token_squares += total_tokens(tokens) ** 2
     outcomes.loops += bool(conduct.loops)
     outcomes.retries += conduct.retry_count
     outcomes.success_with_tool_errors += status == RunStatus.SUCCESS.value and conduct.has_tool_errors

@@ -19,18 +19,17 @@ UNKNOWN: Bounds = (None, None)
 """Interval of what may be anything."""
 
 
-def total_interval(traces: Sample[Moments], total: Count, kept: int) -> Bounds | None:
-    """Return the interval (low, high) of a weighted total, that of `y`; None unless sampled.
+def total_interval(squares: Sample[int], total: Count, kept: Count, *, is_known: bool) -> Bounds | None:
+    """Return the interval (low, high) of a weighted total; None unless sampled.
 
-    Nobody knows how much of it is unseen, so that there is no upper bound where something is.
-
-    `kept` is the total of what was kept, none of which is negative. Both are given, as traces of weight 1 add nothing to the
-    variance and have no moments.
+    `squares` are the sums of the squares of what each trace has, which those of weight 1 may lack, as they add nothing to the
+    variance. `kept` is the total of what was kept, none of which is negative. `is_known` is whether kept traces stand for all
+    that were dropped: else there is no upper bound.
     """
-    if not traces.is_sampled:
+    if not squares.is_sampled:
         return None
-    margin = Z * math.sqrt(_variance(traces, 0.0))
-    return max(total - margin, float(kept)), None if traces.has_unseen else total + margin
+    margin = Z * math.sqrt(squares.sum(lambda weight, number: weight * (weight - 1) * number))
+    return max(total - margin, float(kept)), total + margin if is_known else None
 
 
 def share_interval(traces: Sample[Moments], part: Count, whole: Count, *, if_all_failed: float) -> Bounds | None:

@@ -67,6 +67,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     cache_read_input_tokens: Count = 0
     cache_write_input_tokens: Count = 0
     reasoning_output_tokens: Count = 0
+    total_tokens_interval: Bounds | None = None
     cache_hit_share: float | None = None
 
 
@@ -104,6 +105,7 @@ class CallMetrics(msgspec.Struct, frozen=True, kw_only=True):
     errors: Count = 0
     abandoned: Count = 0
     paused: Count = 0
+    calls_interval: Bounds | None = None
     error_rate: float | None = None
     error_rate_interval: Bounds | None = None
     retries: Count = 0
@@ -149,6 +151,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     runs: Count = 0
+    runs_interval: Bounds | None = None
     running: Count = 0
     success: Count = 0
     errors: Count = 0

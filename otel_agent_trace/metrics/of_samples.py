@@ -26,12 +26,12 @@ from otel_agent_trace.metrics.figures import (
 )
 from otel_agent_trace.metrics.intervals import rate
 from otel_agent_trace.metrics.numbers import Numbers, mean_interval_of, mean_of
-from otel_agent_trace.metrics.outcome_tally import STATUSES, CostTally, OutcomeTally
+from otel_agent_trace.metrics.outcome_tally import STATUSES, CostTally, OutcomeTally, total_tokens
 from otel_agent_trace.metrics.quantiles import Quantiles
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
 from otel_agent_trace.metrics.strata import Count, Sample, Weight
 from otel_agent_trace.metrics.tally import AgentTally, CallTally, GroupTally, RunTally, ScoreTally, Times
-from otel_agent_trace.metrics.unseen import are_counts_of, success_intervals
+from otel_agent_trace.metrics.unseen import are_counts_of, runs_interval, success_intervals
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus, at_time
 from otel_agent_trace.prices import PICO_USD_PER_USD
 from otel_agent_trace.query import PAUSED
@@ -74,11 +74,15 @@ def sizes(counts: Sample[Distribution]) -> Sizes:
     )
 
 
-def tokens(counts: Sample[Counter[str]]) -> Tokens:
+def tokens(sample: Sample[OutcomeTally] | Sample[CallTally]) -> Tokens:
     """Return the figures of tokens by kind."""
+    counts: Sample[Counter[str]] = sample.of(attrgetter("tokens"))
     sums = {name: counts.total(lambda counter: counter[name]) for name in TOKEN_FIELDS}  # noqa: B023 - called at once
+    total = sums["input_tokens"] + sums["output_tokens"]
+    squares = sample.of(attrgetter("total_token_squares"))
     return Tokens(
-        total_tokens=sums["input_tokens"] + sums["output_tokens"],
+        total_tokens=total,
+        total_tokens_interval=total_interval(squares, total, counts.kept(total_tokens), is_known=sample.is_known),
         cache_hit_share=rate(sums["cache_read_input_tokens"], sums["input_tokens"]),
         **sums,
     )
@@ -96,7 +100,8 @@ def cost(sample: Sample[RunTally]) -> Cost:
     calls = _times_by_name(sample.by_key(lambda tally: tally.unpriced))
     prices = _times_by_name(sample.by_key(lambda tally: tally.prices))
     total, kept = costs.total(attrgetter("pico_usd")), costs.kept(attrgetter("pico_usd"))
-    total_usd, bounds = cost_usd(costs), total_interval(costs.of(lambda tally: tally.traces), total, kept)
+    squares, is_known = costs.of(lambda tally: tally.traces.yy), not costs.has_unseen
+    total_usd, bounds = cost_usd(costs), total_interval(squares, total, kept, is_known=is_known)
     low, high = (None if bound is None else bound / PICO_USD_PER_USD for bound in bounds or UNKNOWN)
     return Cost(
         total_usd=total_usd,
@@ -116,7 +121,7 @@ def model(sample: Sample[CallTally]) -> ModelMetrics:
     output_ns = sample.total(attrgetter("output_ns"))
     return ModelMetrics(
         **_call_figures(sample),
-        tokens=tokens(sample.of(lambda tally: tally.tokens)),
+        tokens=tokens(sample),
         first_chunk=latency(sample.of(lambda tally: tally.first_chunk_ns)),
         tokens_per_s=rate(sample.total(attrgetter("timed_output_tokens")) * _NS_PER_S, output_ns),
     )
@@ -197,8 +202,10 @@ def _call_figures(sample: Sample[CallTally]) -> dict[str, Any]:
     counts = {name: sample.total(attrgetter(name)) for name in ("calls", "errors", "abandoned", "paused", "retries")}
     ended = counts["calls"] - counts["paused"]
     interval = share_interval(sample.of(lambda tally: tally.traces), counts["errors"], ended, if_all_failed=1.0)
+    squares, kept = sample.of(attrgetter("call_squares")), sample.kept(attrgetter("calls"))
     return {
         **counts,
+        "calls_interval": total_interval(squares, counts["calls"], kept, is_known=sample.is_known),
         "error_rate": rate(counts["errors"], ended),
         "error_rate_interval": UNKNOWN if interval and sample.has_unseen else interval,
         "latency": latency(sample.of(lambda tally: tally.latency_ns)),
@@ -212,7 +219,7 @@ def _outcome_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
         "too_few": _is_too_few(sample, attrgetter("runs")),
         "latency": latency(sample.of(lambda tally: tally.latency_ns)),
         "first_chunk": latency(sample.of(lambda tally: tally.first_chunk_ns)),
-        "tokens": tokens(sample.of(lambda tally: tally.tokens)),
+        "tokens": tokens(sample),
         **{name: sample.total(attrgetter(name)) for name in ("loops", "retries", "success_with_tool_errors")},
         "cost_usd": cost_usd(sample.of(lambda tally: tally.cost)),
     }
@@ -227,7 +234,8 @@ def _status_figures(sample: Sample[OutcomeTally]) -> dict[str, Any]:
     success, finished = by_status[RunStatus.SUCCESS.value], sample.total(lambda tally: tally.finished)
     intervals = success_intervals(sample)
     return {
-        "runs": sample.total(lambda tally: tally.runs),
+        "runs": sample.total(attrgetter("runs")),
+        "runs_interval": runs_interval(sample),
         "running": by_status[RunStatus.RUNNING.value],
         "success": success,
         "errors": by_status[RunStatus.ERROR.value],

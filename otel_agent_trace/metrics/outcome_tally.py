@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from otel_agent_trace.metrics.moments import Moments
@@ -12,6 +13,11 @@ from otel_agent_trace.query import PAUSED
 
 STATUSES = (*(status.value for status in RunStatus), PAUSED)
 """Statuses by which runs are counted."""
+
+
+def total_tokens(tokens: Mapping[str, int]) -> int:
+    """Return the number of tokens of those by kind, input and output together."""
+    return tokens.get("input_tokens", 0) + tokens.get("output_tokens", 0)
 
 
 @dataclass(slots=True)
@@ -40,7 +46,8 @@ class OutcomeTally:
     `token_squares` is the sum of the squares of the runs' numbers of tokens, input and output together, `cost_squares` that
     of the squares of their costs. `loops` are the runs in which a tool looped, `retries` the calls in them that were retries,
     and `success_with_tool_errors` the runs that succeeded although a call of a tool failed.
-    `traces` are of a sample: the successes by finished runs.
+    `traces` are of a sample: the successes by finished runs; so are `run_squares` and `total_token_squares`, the sums of the
+    squares of the traces' numbers of runs, and of tokens, input and output together.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
@@ -54,6 +61,8 @@ class OutcomeTally:
     cost: CostTally = field(default_factory=CostTally)
     cost_squares: int = 0
     traces: Moments = field(default_factory=Moments)
+    run_squares: int = 0
+    total_token_squares: int = 0
 
     @property
     def runs(self) -> int:
@@ -73,6 +82,8 @@ class OutcomeTally:
     def close(self) -> None:
         """Take the runs for those of one trace."""
         self.traces.add(self.success, self.finished)
+        self.run_squares = self.runs**2
+        self.total_token_squares = total_tokens(self.tokens) ** 2
         self.latency_ns.close()
         self.first_chunk_ns.close()
         self.cost.close()
@@ -90,3 +101,5 @@ class OutcomeTally:
         self.traces.absorb(other.traces)
         self.cost.absorb(other.cost)
         self.cost_squares += other.cost_squares
+        self.run_squares += other.run_squares
+        self.total_token_squares += other.total_token_squares

@@ -30,6 +30,7 @@ class Quantiles:
 
     def __init__(self, durations: Sample[Distribution]) -> None:
         self._is_sampled, self._has_unseen = durations.is_sampled, durations.has_unseen
+        self._is_whole = durations.is_whole
         bins: dict[float, list[float]] = {}
         for weight, part in durations.by_weight(Distribution):
             for value, count, repeated in part.bins():
@@ -54,7 +55,7 @@ class Quantiles:
         """Return the 95 % interval (low, high) of a quantile, None unless sampled, with None for a bound that is unknown.
 
         The upper one is unknown where fewer than ten kept traces are beyond the quantile, or as good as fewer; both are
-        where runs are unseen.
+        where runs are unseen. Where nothing was dropped, the quantile is within 1 %.
         """
         if not self._is_sampled or not self._values:
             return None
@@ -62,7 +63,7 @@ class Quantiles:
             return UNKNOWN
         margin = 100 * Z * self._error(percent)
         low, high = percent - margin, percent + margin
-        is_known = high < 100 and self._kept_beyond(percent) >= _KEPT_BEYOND
+        is_known = self._is_whole or (high < 100 and self._kept_beyond(percent) >= _KEPT_BEYOND)
         return (
             self._values[self._index(low)] / (1 + RELATIVE_ACCURACY) if low > 0 else 0.0,
             self._values[self._index(high)] / (1 - RELATIVE_ACCURACY) if is_known else None,

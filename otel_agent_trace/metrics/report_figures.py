@@ -64,6 +64,11 @@ class ReportFigures:
         return self.outcomes.runs
 
     @property
+    def runs_interval(self) -> Bounds | None:
+        """Return the 95 % interval (low, high) of the number of the outermost runs that happened; None unless sampled."""
+        return self.outcomes.runs_interval
+
+    @property
     def running(self) -> Count:
         """Return the number of outermost runs that have not ended."""
         return self.outcomes.running

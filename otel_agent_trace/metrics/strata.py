@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from otel_agent_trace.metrics.table import Table, Tally, scattered
@@ -52,7 +53,7 @@ class Sample(Generic[T]):
 
     `is_sampled` is whether anything in the report was sampled, here or elsewhere, `is_counted` whether all that was dropped
     is counted, `is_estimated` whether counts of dropped runs were left out of the weights. `has_unseen` is whether runs were
-    dropped here, or may have been, that no kept run stands for.
+    dropped here, or may have been, that no kept run stands for, `is_whole` whether it is known that none was dropped here.
     """
 
     parts: tuple[tuple[Weight, T], ...]
@@ -60,6 +61,12 @@ class Sample(Generic[T]):
     is_counted: bool = False
     is_estimated: bool = False
     has_unseen: bool = False
+    is_whole: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether kept runs stand for all that happened here."""
+        return not self.has_unseen and (self.is_whole or any(weight.of_values > 1 for weight, _ in self.parts))
 
     def of(self, part: Callable[[T], U]) -> Sample[U]:
         """Return the sample of what `part` returns of a tally."""
@@ -126,7 +133,10 @@ class Sample(Generic[T]):
 
     def _with(self, parts: tuple[tuple[Weight, U], ...]) -> Sample[U]:
         """Return a sample of other parts, of which the same is known."""
-        return Sample(parts, self.is_sampled, self.is_counted, self.is_estimated, self.has_unseen)
+        return Sample(parts, *attrgetter(*_KNOWN)(self))
+
+
+_KNOWN = "is_sampled", "is_counted", "is_estimated", "has_unseen", "is_whole"
 
 
 class _Parts(Generic[T]):

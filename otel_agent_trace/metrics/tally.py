@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from otel_agent_trace.metrics.error_messages import Occurrences, Texts
 from otel_agent_trace.metrics.moments import Moments
 from otel_agent_trace.metrics.numbers import Numbers
-from otel_agent_trace.metrics.outcome_tally import CostTally, OutcomeTally
+from otel_agent_trace.metrics.outcome_tally import CostTally, OutcomeTally, total_tokens
 from otel_agent_trace.metrics.series import newest_first
 from otel_agent_trace.metrics.sketch import Distribution
 from otel_agent_trace.metrics.table import Table, Tally, scattered
@@ -75,7 +75,8 @@ class CallTally:
 
     `retries` are calls, `loops` the runs in which the tool looped. `timed_output_tokens` are the output tokens of the
     completed calls that reported some, `output_ns` the durations of the same calls.
-    `traces` are of a sample: the errors by calls that were not paused.
+    `traces` are of a sample: the errors by calls that were not paused; so are `call_squares` and `total_token_squares`, the
+    sums of the squares of the traces' numbers of calls and of tokens.
     """
 
     calls: int = 0
@@ -91,10 +92,14 @@ class CallTally:
     output_ns: int = 0
     cost: CostTally = field(default_factory=CostTally)
     traces: Moments = field(default_factory=Moments)
+    call_squares: int = 0
+    total_token_squares: int = 0
 
     def close(self) -> None:
         """Take the calls for those of one trace."""
         self.traces.add(self.errors, self.calls - self.paused)
+        self.call_squares = self.calls**2
+        self.total_token_squares = total_tokens(self.tokens) ** 2
         self.latency_ns.close()
         self.first_chunk_ns.close()
 
@@ -112,6 +117,8 @@ class CallTally:
         self.timed_output_tokens += other.timed_output_tokens
         self.output_ns += other.output_ns
         self.traces.absorb(other.traces)
+        self.call_squares += other.call_squares
+        self.total_token_squares += other.total_token_squares
         self.cost.absorb(other.cost)
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from otel_agent_trace.metrics.estimates import UNKNOWN, Bounds, agent_interval, share_interval
+from otel_agent_trace.metrics.estimates import UNKNOWN, Bounds, agent_interval, share_interval, total_interval
 from otel_agent_trace.metrics.outcome_tally import STATUSES, OutcomeTally
-from otel_agent_trace.metrics.strata import DROPPED, POSSIBLE, Count, Sample
+from otel_agent_trace.metrics.strata import DROPPED, POSSIBLE, WHOLE, Count, Sample
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -43,6 +43,17 @@ def success_intervals(runs: Sample[OutcomeTally]) -> SuccessIntervals:
     if of_runs is not None and (more or fewer):
         of_runs = success / (finished + fewer), (success + more) / (finished + more)
     return SuccessIntervals(lowest and highest and (lowest[0], highest[1]), of_runs)
+
+
+def runs_interval(runs: Sample[OutcomeTally]) -> Bounds | None:
+    """Return the interval of the number of runs, which has room for dropped runs of which nobody knows if they belong here."""
+    total, kept = runs.total(_runs_of), runs.kept(_runs_of)
+    is_counted = runs.is_counted and not runs.is_estimated
+    is_known = is_counted or (replace(runs, has_unseen=runs.has_unseen and runs.is_estimated)).is_known
+    bounds = total_interval(runs.of(attrgetter("run_squares")), total, kept, is_known=is_known)
+    if bounds is None or bounds[1] is None:
+        return bounds
+    return bounds[0], bounds[1] + perhaps_dropped(runs)
 
 
 def are_counts_of(runs: Sample[OutcomeTally]) -> bool:
@@ -93,7 +104,7 @@ def has_unseen_cells(runs: Sample[OutcomeTally], agents: Iterable[Sample[Outcome
 def known_apart(
     samples: Mapping[K, Sample[T]], outcomes: Callable[[T], OutcomeTally], *, is_in_doubt: bool = False
 ) -> dict[K, Sample[T]]:
-    """Return samples of which is counted how many runs were dropped, with what is unseen of each one by itself.
+    """Return samples of which is counted how many runs were dropped, with what is known of each one by itself.
 
     `is_in_doubt` is whether any dropped run may be unseen, as it is not known of which agent it is.
     """
@@ -101,7 +112,10 @@ def known_apart(
     def is_unseen(sample: Sample[T]) -> bool:
         return (is_in_doubt and _has_dropped(sample)) or has_unseen(sample.of(outcomes))
 
-    return {key: replace(sample, has_unseen=is_unseen(sample)) for key, sample in samples.items()}
+    return {
+        key: replace(sample, has_unseen=is_unseen(sample), is_whole=_is_whole(sample))
+        for key, sample in samples.items()
+    }
 
 
 def perhaps_dropped(runs: Sample[OutcomeTally]) -> int:
@@ -128,6 +142,10 @@ def _agent_interval(runs: Sample[OutcomeTally], more: int = 0, fewer: int = 0) -
 
 def _has_dropped(sample: Sample[T]) -> bool:
     return any(weight == DROPPED for weight, _ in sample.parts)
+
+
+def _is_whole(sample: Sample[T]) -> bool:
+    return sample.is_counted and all(weight == WHOLE for weight, _ in sample.parts)
 
 
 def _is_beyond_chance(numbers: Sample[int]) -> bool:

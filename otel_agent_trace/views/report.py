@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from otel_agent_trace import semconv
 from otel_agent_trace.metrics import Cost, Latency, MetricsReport, Tokens
 from otel_agent_trace.views.conduct import conduct_rows
-from otel_agent_trace.views.figures import UNKNOWN, dollars_text, duration_text, plural, share_text, unpriced_text
+from otel_agent_trace.views.figures import (
+    UNKNOWN,
+    count_text,
+    dollars_text,
+    duration_text,
+    plural,
+    share_text,
+    unpriced_text,
+)
 from otel_agent_trace.views.rows import Cell, Line, Row
 from otel_agent_trace.views.sample import sample_rows, sure_text
 from otel_agent_trace.views.values_text import one_line
@@ -72,8 +80,11 @@ def _latency_text(latency: Latency) -> str:
 def _tokens_text(tokens: Tokens) -> str:
     cached, thought = tokens.cache_read_input_tokens, tokens.reasoning_output_tokens
     share = f" ({round(cached):,} cached, {share_text(tokens.cache_hit_share)})" if cached else ""
-    sent = f"{round(tokens.input_tokens):,} in{share}"
-    return f"{sent}, {round(tokens.output_tokens):,} out" + (f" ({round(thought):,} reasoning)" if thought else "")
+    sent = f"{round(tokens.input_tokens):,} in{share}, {round(tokens.output_tokens):,} out"
+    reasoning = f" ({round(thought):,} reasoning)" if thought else ""
+    if tokens.total_tokens_interval is None:
+        return sent + reasoning
+    return f"{sent}{reasoning}, {round(tokens.total_tokens):,} in total{sure_text(tokens.total_tokens_interval, count_text)}"
 
 
 def _cost_text(cost: Cost) -> str:

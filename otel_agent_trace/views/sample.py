@@ -6,21 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 
 from otel_agent_trace.metrics import CallMetrics, MetricsReport, Outcomes, Sampled
 from otel_agent_trace.metrics.estimates import Bounds
-from otel_agent_trace.views.figures import UNKNOWN, plural, share_text
+from otel_agent_trace.views.figures import UNKNOWN, count_text, plural, share_text
 from otel_agent_trace.views.rows import Column, Row, cells
 
 _UNKNOWN_BOUND = "unknown"
 
 
 def sample_rows(report: MetricsReport) -> Iterator[Row]:
-    """Yield rows of a sample: how many runs were read, and the interval of the success rate of all runs."""
+    """Yield rows of a sample: how many runs were read, and the intervals of the number and success rate of all runs."""
     if report.sample is None:
         return
     few = f"; {too_few_text(report.outcomes)}" if report.too_few else ""
     yield Row("sample", f"{plural(report.sample.runs, 'run')}, each weighed by 1/p{few}", "warning" if few else "")
     yield from _unseen_rows(report.sample)
-    if report.sampling_interval is not None:
-        yield Row("95% sure", f"of all runs: success rate {bounds_text(report.sampling_interval, share_text)}")
+    intervals = (
+        ("success rate", report.sampling_interval, share_text),
+        ("number", report.runs_interval, count_text),
+    )
+    texts = [f"{name} {bounds_text(bounds, text)}" for name, bounds, text in intervals if bounds is not None]
+    yield Row("95% sure", f"of all runs: {', '.join(texts)}")
 
 
 def _unseen_rows(sample: Sampled) -> Iterator[Row]:

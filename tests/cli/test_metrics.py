@@ -157,6 +157,8 @@ def test_costs_and_quantiles_of_a_sample_have_their_interval(run_command, write_
     assert max(map(len, lines)) <= width
     shown = " ".join(" ".join(lines).split())
     assert re.search(r" p95 28\dms \(95% sure: 27\dms to \d{3}ms\), p99 29\dms", shown)
+    assert re.search(r" number 26\d\d to 33\d\d", shown)
+    assert re.search(r" 3,000,000 in, 0 out, 3,000,000 in total \(95% sure: 2.7M to 3.3M\)", shown)
     assert " cost $3,000.0000 (95% sure: $2,677.9" in shown
     compared = run_command("metrics", "--prices", "p.json", "--compare", "status=success,error").out
     assert re.search(r"dollars per run +1 +- +- +-", compared)

@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from otel_agent_trace.metrics import Sampled, compute_metrics, strata
 from otel_agent_trace.metrics.estimates import total_interval
 from otel_agent_trace.metrics.intervals import t_quantile, wilson_interval
-from otel_agent_trace.metrics.moments import Moments
 from otel_agent_trace.metrics.strata import WHOLE, Sample, Weight
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, Score, StepError, StepKind, Usage
 from otel_agent_trace.sampling import DroppedTraces
@@ -190,13 +189,47 @@ def test_intervals_of_error_rates_have_the_trace_as_their_unit(those: list[tuple
 @given(traces.filter(lambda those: any(w > 1 for w, _, _ in those)))
 def test_intervals_of_totals(those: list[tuple[int, int, int]]) -> None:
     """They are 1.96 standard errors wide on each side, but no total is less than what was kept of it."""
-    by_weight: dict[int, Moments] = {}
-    for w, y, n in those:
-        by_weight.setdefault(w, Moments()).add(y, n)
-    sample = Sample(tuple((Weight(w, w), moments) for w, moments in by_weight.items()), is_sampled=True)
+    sample = Sample(tuple((Weight(w, w), y**2) for w, y, _ in those), is_sampled=True)
     total, error = sum(w * y for w, y, _ in those), math.sqrt(sum(w * (w - 1) * y**2 for w, y, _ in those))
     low = max(total - Z * error, sum(y for _, y, _ in those))
-    assert total_interval(sample, total, sum(y for _, y, _ in those)) == pytest.approx((low, total + Z * error))
+    bounds = total_interval(sample, total, sum(y for _, y, _ in those), is_known=True)
+    assert bounds == pytest.approx((low, total + Z * error))
+
+
+def test_numbers_of_runs_calls_and_tokens_have_intervals() -> None:
+    """They are those of sums over the traces, of which one has two runs."""
+    usage = Usage(input_tokens=3, output_tokens=2)
+    steps = (call("search"), call("search"), AgentStep(kind=StepKind.MODEL, model="m", started_at_ns=0, usage=usage))
+    one = run(10, steps=steps)
+    pair = [replace(one, trace_id="b" * 32)] * 2
+    report = compute_metrics([one, *pair, *[run(1, status="error", steps=(call("fail"), *steps))] * 5], by="agent")
+
+    def interval(each: int, kept: int) -> Any:
+        margin = Z * math.sqrt(10 * 9 * (each**2 + (2 * each) ** 2))
+        return pytest.approx((max(35 * each - margin, kept), 35 * each + margin))
+
+    data = report.to_dict()
+    for part in (data, data["agents"]["a"], data["by"]["agent"]["a"]):
+        assert (part["runs"], part["tokens"]["total_tokens"]) == (35, 175)
+        assert part["runs_interval"] == interval(1, 8)
+        assert part["tokens"]["total_tokens_interval"] == interval(5, 40)
+    assert data["tools"]["search"]["calls_interval"] == interval(2, 16)
+    assert data["models"]["m"]["calls_interval"] == interval(1, 8)
+    assert data["models"]["m"]["tokens"]["total_tokens_interval"] == interval(5, 40)
+    assert data["tools"]["fail"]["calls_interval"] == [5, None], (
+        "nobody knows in which of the dropped runs it was called"
+    )
+
+
+def test_runs_of_all_have_no_intervals() -> None:
+    """There is nothing to estimate."""
+    data = compute_metrics([run(steps=(call("search"),))]).to_dict()
+    intervals = (
+        data["runs_interval"],
+        data["tokens"]["total_tokens_interval"],
+        data["tools"]["search"]["calls_interval"],
+    )
+    assert intervals == (None, None, None)
 
 
 def test_runs_of_one_trace_are_one_observation() -> None:
@@ -389,6 +422,9 @@ def test_counted_runs_are_exact() -> None:
     report = compute_metrics(kept, bucket="1h", by=["agent", "status", "user_id"], dropped=counts)
     assert (report.runs, report.success, report.errors, report.success_rate) == (104, 100, 4, 100 / 104)
     assert report.sampling_interval == (100 / 104, 100 / 104)
+    assert report.runs_interval == (104, 104)
+    assert report.agents["b"].runs_interval == report.series[1].runs_interval == (21, 21)
+    assert report.by["user_id"]["(none)"].runs_interval == (pytest.approx(94 - Z * math.sqrt(90 * 9)), None)
     assert report.success_interval == wilson_interval(100, 104)
     assert report.sample == Sampled(runs=13, has_unseen=True), (
         "a fifth of all runs is of an agent of which none was kept"

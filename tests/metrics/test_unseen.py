@@ -115,6 +115,8 @@ def test_it_is_known_which_agents_statuses_and_hours_have_unseen_runs() -> None:
     assert found.agents["a"].latency.p95_interval_s == UNKNOWN
     interval = report([run(agent_name="vip")], [dropped(1, "other")]).agents["vip"].latency.p95_interval_s
     assert interval not in (None, UNKNOWN)
+    assert interval == pytest.approx((2.0, 2.0), rel=0.03), "nothing of it was dropped"
+    assert found.agents["vip"].tokens.total_tokens_interval == (1_000_000, 1_000_000)
     assert found.agents["vip"].latency.p95_interval_s == found.by["agent"]["vip"].latency.p95_interval_s == interval
     assert [status.latency.p95_interval_s == UNKNOWN for status in found.by["status"].values()] == [True, False]
     assert [bucket.latency.p95_interval_s == UNKNOWN for bucket in found.series] == [True, False]
@@ -182,6 +184,8 @@ def test_whole_hours_of_a_window_are_exact() -> None:
     assert cut.sample == Sampled(runs=2, has_unseen=True, perhaps_dropped=12)
     assert (cut.runs, cut.success_rate) == (7, 5 / 7)
     assert cut.sampling_interval == (5 / 10, 14 / 16)
+    assert cut.runs_interval == (7, 7 + 12)
+    assert (cut.tokens.total_tokens_interval, exact.runs_interval) == ((2_000_000, None), (19, 19))
     assert cut.success_interval is not None
     low, high = wilson_interval(5, 10), wilson_interval(14, 16)
     assert low is not None
