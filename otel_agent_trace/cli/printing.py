@@ -156,6 +156,8 @@ def _print_tables(tables: Iterable[Table], console: Console) -> None:
         print_table(table, console, indent=INDENT)
         if table.left_out:
             console.print(styled(Cell(f"{' ' * INDENT}… {table.left_out:,} more (--json lists them)", "faint")))
+        if table.note:
+            console.print(styled(Cell(f"{' ' * INDENT}{table.note}", "warning")))
 
 
 def print_diff(

@@ -32,7 +32,7 @@ from otel_agent_trace.views.figures import (
 )
 from otel_agent_trace.views.report import error_name, rate_tone
 from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
-from otel_agent_trace.views.sample import error_rate_columns, too_few_text
+from otel_agent_trace.views.sample import bucket_note, error_rate_columns, too_few_text
 from otel_agent_trace.views.values_text import one_line
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def report_tables(report: MetricsReport) -> Iterator[Table]:
     if report.error_messages:
         yield _errors_table(report.error_messages)
     if report.series:
-        yield Table(_bucket_columns(report.series), title="over time")
+        yield Table(_bucket_columns(report.series), title="over time", note=bucket_note(report))
 
 
 def _named_table(title: str, items: Mapping[str, T], columns: Callable[[Sequence[T]], list[Column]]) -> Table:

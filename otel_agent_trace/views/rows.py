@@ -54,7 +54,7 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Hold columns of equal length; `left_out` counts the rows that are not in them.
+    """Hold columns of equal length; `left_out` counts the rows that are not in them, and a `note` stands below them.
 
     With `last_width` the last column has at least so many characters and takes all that the others leave; without it
     the last column is as wide as its cells.
@@ -64,6 +64,7 @@ class Table(NamedTuple):
     title: str = ""
     last_width: int = 0
     left_out: int = 0
+    note: str = ""
 
 
 class Branch(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from otel_agent_trace.metrics import CallMetrics, MetricsReport, Outcomes, Sampled
@@ -46,6 +47,14 @@ def sample_note(report: MetricsReport) -> str:
     few = f", {too_few_text(report.outcomes)}" if report.too_few else ""
     more = f", perhaps {report.sample.perhaps_dropped:,} more" if report.sample.perhaps_dropped else ""
     return f" (sample of {report.sample.runs:,}{few}{more})"
+
+
+def bucket_note(report: MetricsReport) -> str:
+    """Return a note on the dropped runs that are in no bucket of a report, and unseen; else an empty text."""
+    missing = round(report.runs - math.fsum(bucket.runs for bucket in report.series))
+    if report.sample is None or not report.sample.has_unseen or missing <= 0:
+        return ""
+    return f"not in here: {plural(missing, 'dropped run')}, counted by the hour (--bucket 1h has them)"
 
 
 def error_rate_columns(tools: Sequence[CallMetrics]) -> list[Column]:

@@ -355,6 +355,16 @@ def test_conditions_decide_the_exit_status(run_command, two_versions, conditions
     assert json.loads(result.out)["runs"] == 80
 
 
+@pytest.mark.parametrize(("bucket", "is_noted"), [("15m", True), ("1h", False), ("2h", False)])
+def test_dropped_runs_that_are_in_no_bucket_are_noted(run_command, write_runs, make_run, monkeypatch, bucket, is_noted):
+    """They are counted by the hour: nobody knows which quarter they began in."""
+    write_runs([make_run("bad", 0, status=RunStatus.ERROR, sampling_probability=1.0)])
+    counts = [DroppedTraces("weather", "success", 1_795_474_800_000_000_000, 19)]
+    monkeypatch.setattr(FilesSource, "dropped", lambda _: counts, raising=False)
+    last = run_command("metrics", "--bucket", bucket).out.rstrip().splitlines()[-1]
+    assert ("not in here: 19 dropped runs, counted by the hour" in last) == is_noted
+
+
 @pytest.mark.parametrize(
     ("condition", "line"),
     [
