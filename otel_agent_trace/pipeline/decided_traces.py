@@ -77,14 +77,14 @@ class DecidedTraces:
         """Drop what is held of a trace."""
         reason = self._decider.dropped_early if held.is_early else self._decider.dropped
         self._diagnostics.count(reason, held.number)
-        for _, what, thing in held.entries:  # the last spans of the trace, of which keepers know the starts
-            if what == "on_end":
-                self._outlet.deliver_to_keepers("on_discard", thing)
         decided = self._decider.outcome(trace_id, held.known, NEVER)
         if held.is_early and decided.counted is not None and not (held.has_root_ended or decided.is_elsewhere):
             with self._lock:
                 self._early.add(trace_id, EarlyDrop(held.known, held.root_id, decided.counted))
         self._outlet.deliver_to_keepers("on_decided", decided)
+        for _, what, thing in held.entries:  # after the trace is counted: without its root span, a journal cannot do that
+            if what == "on_end":
+                self._outlet.deliver_to_keepers("on_discard", thing)
         if self._has_other_drops:
             self._outlet.deliver_held("on_drop", f"{trace_id:032x}")
 

@@ -147,8 +147,9 @@ def account(folder: Path) -> collections.Counter[str]:
         is_interrupted = run_id in runs and runs[run_id].interrupted is True
         counts["kept interrupted"] += is_interrupted
         counts["ended without a note"] += not is_interrupted
-    dropped = sum(one.traces for one in FilesSource([path]).dropped())
-    counts["dropped"] = dropped
+    by_agent = FilesSource([path]).dropped()
+    counts["wrong: agent"] = sum(one.traces for one in by_agent if one.agent != "stress")
+    counts["dropped"] = dropped = sum(one.traces for one in by_agent)
     counts["wrong: dropped count"] = abs(dropped - len(noted.begun - runs.keys()))
     with open(path, "rb") as file:
         found = collections.Counter(_SPAN_ID.findall(file.read()))

@@ -369,6 +369,27 @@ def test_who_reads_or_folds_the_journal_of_a_killed_process_decides(
     assert all(span.attributes[SAMPLING_PROBABILITY] == 1 for span in spans_in(store) if kept)
 
 
+DYING = """
+from otel_agent_trace.store.dropped_counts import DroppedFile
+tracer = AgentTracer(backend=FileBackend("t.jsonl"), sampling=TailSampling(rest=0, keep_errors=False))
+DroppedFile.add = lambda *_, **__: os._exit(1)
+with tracer.run(agent_name="a") as run:
+    for _ in range({steps}):
+        with run.step("s"):
+            pass
+"""
+
+
+@needs_locks
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_process_that_dies_before_it_counts_a_trace(start: Start, store: str, steps: int) -> None:
+    """The journal still has all of the trace by then, its agent, too."""
+    start(DYING.format(steps=steps)).wait()
+    for fold in (lambda _: None, fold_dead_journals):
+        fold(StoreFiles(store))
+        assert [(one.agent, one.status, one.traces) for one in read_dropped(StoreFiles(store))] == [("a", "interrupted", 1)]
+
+
 @needs_locks
 def test_a_journal_that_is_folded_while_counts_are_read_counts_once(
     start: Start, store: str, monkeypatch: pytest.MonkeyPatch
