@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from otel_agent_trace import semconv
+from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.policies.tail_sampling import SAMPLING_VARIABLE, TailSampling, sampling_in
 from otel_agent_trace.query import duration_ns
 
@@ -47,14 +48,38 @@ def command(**given: Any) -> None:
     The policy is that of $OTEL_AGENT_TRACE_SAMPLING, or the default one, changed by the options. TIME is seconds, or 200ms,
     1.5s, 2m.
     """
-    is_named = bool(os.environ.get(SAMPLING_VARIABLE, "").strip())
-    policy = sampling_in(os.environ) or TailSampling(rest=1.0 if is_named else 0.1)
+    policy = _policy_of_environment()
     changes = {name: value for name, value in given.items() if value not in (None, ())}
     for name in _TIMES:
         if name in changes:
             changes[name] = float(duration_ns(name.removesuffix("_s"), changes[name]) / 10**9)
     fields = {name: getattr(policy, name) for name in policy.__struct_fields__}
-    print(config_of(TailSampling(**{**fields, **changes})), end="")  # noqa: T201
+    print(config_of(_decided_in_time(TailSampling(**{**fields, **changes}))), end="")  # noqa: T201
+
+
+def _policy_of_environment() -> TailSampling:
+    """Return the policy of the environment, or the default one.
+
+    Raises:
+        ConfigurationError: the variable is not valid, or is for no sampling.
+    """
+    policy, text = sampling_in(os.environ), os.environ.get(SAMPLING_VARIABLE, "").strip()
+    if policy is None and text:
+        msg = f"{SAMPLING_VARIABLE}={text}: no sampling; a Collector without tail_sampling keeps all traces"
+        raise ConfigurationError(msg)
+    return policy or TailSampling()
+
+
+def _decided_in_time(policy: TailSampling) -> TailSampling:
+    """Return a policy by which the Collector can decide.
+
+    Raises:
+        ConfigurationError: it decides about a trace at once.
+    """
+    if policy.wait_s == 0:
+        msg = "the time from the first span of a trace to its decision is 0, before it can have failed; see --decision-wait"
+        raise ConfigurationError(msg)
+    return policy
 
 
 def config_of(policy: TailSampling) -> str:

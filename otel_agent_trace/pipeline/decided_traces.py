@@ -82,7 +82,7 @@ class DecidedTraces:
             with self._lock:
                 self._early.add(trace_id, EarlyDrop(held.known, held.root_id, decided.counted))
         self._outlet.deliver_to_keepers("on_decided", decided)
-        for _, what, thing in held.entries:  # after the trace is counted: without its root span, a journal cannot do that
+        for _, what, thing in held.entries:  # after the count, which a journal without the root span does not yield
             if what == "on_end":
                 self._outlet.deliver_to_keepers("on_discard", thing)
         if self._has_other_drops:

@@ -20,7 +20,8 @@ SAMPLING_VARIABLE = "OTEL_AGENT_TRACE_SAMPLING"
 _OFF = ("", "false", "0", "off")
 _AGENTS_BETWEEN = "|"
 _MOST_S = 1e9
-_MOST_BYTES = 1 << 50
+_LEAST_BYTES, _MOST_BYTES = 32 << 10, 1 << 50
+"""Bounds of `hold_bytes`: with less room than for a few runs, traces are decided before they can have failed."""
 _MOST_CHARACTERS = 4000
 """Characters of the text of a policy, which stands in the first line of a journal."""
 _EXAMPLE = "keep_errors=true,keep_agents=vip|gold,rest=0.1"
@@ -38,7 +39,8 @@ class TailSampling(Gate, msgspec.Struct, frozen=True, kw_only=True):
         keep_agents: names of agents; traces in which one of them ran are kept.
         rest: the probability, from 0 to 1, with which other traces are kept.
         wait_s: seconds for which a trace waits for the decision of another process, or for spans that outlast its root.
-        hold_bytes: the estimated memory that undecided traces may take; beyond it, those held longest are decided at once.
+        hold_bytes: the estimated memory that undecided traces may take, at least 32 KiB; beyond it, those held longest are decided at
+            once.
 
     Raises:
         ConfigurationError: an argument is not valid.
@@ -71,7 +73,10 @@ class TailSampling(Gate, msgspec.Struct, frozen=True, kw_only=True):
         given: dict[str, Any] = {}
         for part in filter(None, map(str.strip, text.split(","))):
             name, sign, value = map(str.strip, part.partition("="))
-            if not sign or name not in cls.__struct_fields__ or name in given:
+            if name in given:
+                msg = f"{name} is given twice"
+                raise ConfigurationError(msg)
+            if not sign or name not in cls.__struct_fields__:
                 msg = f"{shown(part)} must be one of {', '.join(cls.__struct_fields__)} with a value, as in {_EXAMPLE}"
                 raise ConfigurationError(msg)
             given[name] = _value_of(name, value)
@@ -161,8 +166,10 @@ def _truth(name: str, given: Any) -> bool:
     return given
 
 
-def _number(most: float, what: str, convert: Callable[[Any], Any] = float) -> Callable[[str, Any], Any]:
-    """Return the check of a number from 0 to `most`."""
+def _number(
+    most: float, what: str, convert: Callable[[Any], Any] = float, *, least: float = 0
+) -> Callable[[str, Any], Any]:
+    """Return the check of a number from `least` to `most`."""
     kinds = (int,) if convert is int else (int, float)
 
     def check(name: str, given: Any) -> Any:
@@ -170,7 +177,7 @@ def _number(most: float, what: str, convert: Callable[[Any], Any] = float) -> Ca
             isinstance(given, bool)
             or not isinstance(given, kinds)
             or not math.isfinite(given)
-            or not 0 <= given <= most
+            or not least <= given <= most
         ):
             msg = f"{name}={shown(given)} must be {what}"
             raise ConfigurationError(msg)
@@ -201,6 +208,6 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "keep_agents": _agents,
     "rest": _number(1, "a probability from 0 to 1"),
     "wait_s": _seconds,
-    "hold_bytes": _number(_MOST_BYTES, "a number of bytes", int),
+    "hold_bytes": _number(_MOST_BYTES, f"a number of bytes, at least {_LEAST_BYTES}", int, least=_LEAST_BYTES),
 }
 """Name of a field → function that returns its value after a check."""

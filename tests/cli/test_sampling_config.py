@@ -65,7 +65,14 @@ def test_options_change_the_policy_of_the_environment(
 
 
 @pytest.mark.parametrize(
-    "options", [["--rest", "2"], ["--rest", "x"], ["--decision-wait", "soon"], ["--keep-slower-than", "-1"]]
+    "options",
+    [
+        ["--rest", "2"],
+        ["--rest", "x"],
+        ["--decision-wait", "soon"],
+        ["--decision-wait", "0"],
+        ["--keep-slower-than", "-1"],
+    ],
 )
 def test_bad_options(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sampling-config", *options]) == 2
@@ -77,6 +84,19 @@ def test_a_bad_variable(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.setenv(VARIABLE, "rest=often")
     assert main(["sampling-config"]) == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("false", f"{VARIABLE}=false: no sampling"), ("0", f"{VARIABLE}=0: no sampling"), ("wait_s=0", "--decision-wait")],
+)
+def test_a_variable_of_which_the_collector_can_make_nothing(
+    text: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, text)
+    assert main(["sampling-config"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, message in err, err.count("\n")) == ("", True, 1)
 
 
 @given(st.text(min_size=1, max_size=20).filter(str.strip))

@@ -54,7 +54,7 @@ policies = st.builds(
     keep_agents=st.lists(st.text(min_size=1).filter(str.strip), max_size=3),
     rest=st.floats(0, 1),
     wait_s=st.floats(0, 1e6),
-    hold_bytes=st.integers(0, 2**40),
+    hold_bytes=st.integers(2**15, 2**40),
 )
 
 
@@ -85,7 +85,8 @@ def test_a_text_of_a_person() -> None:
         ({"keep_agents": [""]}, "keep_agents"),
         ({"keep_agents": ["x" * 5000]}, "keep_agents: the names"),
         ({"wait_s": "1"}, "wait_s='1' must"),
-        ({"hold_bytes": 1.5}, "hold_bytes=1.5 must be a number of bytes"),
+        ({"hold_bytes": 40_000.5}, "hold_bytes=40000.5 must be a number of bytes"),
+        ({"hold_bytes": 0}, "hold_bytes=0 must be a number of bytes, at least 32768"),
     ],
 )
 def test_arguments_that_cannot_be_meant(arguments: dict[str, Any], message: str) -> None:
@@ -97,6 +98,11 @@ def test_arguments_that_cannot_be_meant(arguments: dict[str, Any], message: str)
 def test_texts_that_cannot_be_meant(text: str) -> None:
     with pytest.raises(ConfigurationError):
         TailSampling.parse(text)
+
+
+def test_a_text_that_names_a_field_twice() -> None:
+    with pytest.raises(ConfigurationError, match="^rest is given twice$"):
+        TailSampling.parse("rest=0.1,rest=0.2")
 
 
 @given(random=randoms, rests=st.tuples(st.floats(0, 1), st.floats(0, 1)), incoming=st.none() | randoms)

@@ -385,9 +385,10 @@ with tracer.run(agent_name="a") as run:
 def test_a_process_that_dies_before_it_counts_a_trace(start: Start, store: str, steps: int) -> None:
     """The journal still has all of the trace by then, its agent, too."""
     start(DYING.format(steps=steps)).wait()
+    files = StoreFiles(store)
     for fold in (lambda _: None, fold_dead_journals):
-        fold(StoreFiles(store))
-        assert [(one.agent, one.status, one.traces) for one in read_dropped(StoreFiles(store))] == [("a", "interrupted", 1)]
+        fold(files)
+        assert [(one.agent, one.status, one.traces) for one in read_dropped(files)] == [("a", "interrupted", 1)]
 
 
 @needs_locks
