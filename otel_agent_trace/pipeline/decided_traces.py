@@ -49,7 +49,7 @@ class DecidedTraces:
         """Drop everything that is held, in a forked child."""
         self._held = {}
         self._early = EarlyDrops(self._max_bytes)
-        self._room = HeldBytes(self._max_bytes, is_in_memory=self._holds_in_memory, diagnostics=self._diagnostics)
+        self._room = HeldBytes(self._max_bytes, self._diagnostics)
 
     def _remember(self, trace_id: int, decision: int) -> None:
         self._decisions[trace_id] = decision

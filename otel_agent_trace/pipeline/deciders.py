@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from otel_agent_trace import semconv
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.pipeline.outlet import Decided
 from otel_agent_trace.pipeline.spans import PipelineSpan
@@ -19,6 +18,7 @@ from otel_agent_trace.policies.gate import Gate
 from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.policies.trace_facts import TraceFacts
 from otel_agent_trace.sampling import NEVER, random_bits_in, random_bits_of, threshold_in
+from otel_agent_trace.semconv import OPERATION_INVOKE_AGENT, OPERATION_NAME
 from otel_agent_trace.span import SpanRecord
 
 AS_IT_IS = -1
@@ -135,7 +135,7 @@ class SamplingDecider:
     def note(self, known: _Known, span: PipelineSpan, is_root: bool) -> None:
         """Note a span that has ended; most change nothing."""
         attributes, is_error = span.own_facts()
-        if not (is_root or is_error or attributes.get(semconv.OPERATION_NAME) == semconv.OPERATION_INVOKE_AGENT):
+        if not (is_root or is_error or attributes.get(OPERATION_NAME) == OPERATION_INVOKE_AGENT):
             return
         start_ns, end_ns = span.times_ns
         known.note(attributes, start_ns, is_error=is_error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.pipeline.held_trace import HeldTrace
@@ -23,14 +24,14 @@ class HeldBytes:
 
     Args:
         max_bytes: the bound.
-        is_in_memory: whether spans that have ended take memory, as not every sink has a journal on disk.
         diagnostics: counts estimates that fail.
     """
 
-    def __init__(self, max_bytes: int, *, is_in_memory: bool, diagnostics: Diagnostics) -> None:
-        self._is_in_memory, self._diagnostics = is_in_memory, diagnostics
-        self._most_uncounted = min(_MOST_UNCOUNTED, max_bytes >> 20)
-        self._uncounted: deque[tuple[HeldTrace, PipelineSpan | None]] = deque()
+    def __init__(self, max_bytes: int, diagnostics: Diagnostics) -> None:
+        self._diagnostics = diagnostics
+        self.most_uncounted = min(_MOST_UNCOUNTED, max_bytes >> 20)
+        self.uncounted: deque[tuple[HeldTrace, PipelineSpan | None]] = deque()
+        """Ended spans, of more than `most_uncounted` of which `count` is to be called; None for one that takes no memory."""
         self.bytes = 0
 
     def add(self, held: HeldTrace, size: int) -> None:
@@ -39,21 +40,14 @@ class HeldBytes:
             held.bytes += size
             self.bytes += size
 
-    def note(self, held: HeldTrace, span: PipelineSpan) -> bool:
-        """Note an ended span, and return whether `count` has to be called."""
-        self._uncounted.append((held, span if self._is_in_memory else None))
-        return len(self._uncounted) > self._most_uncounted
-
     def count(self) -> list[tuple[HeldTrace, int]]:
-        """Return the traces and the estimated bytes of the spans that were noted, for `add`."""
-        sizes = []
-        while self._uncounted:
-            try:
-                held, span = self._uncounted.popleft()
-            except IndexError:  # another thread had the last one
-                break
-            if held.decision is None:
-                sizes.append((held, self._bytes_of(span)))
+        """Return the traces and the estimated bytes of the spans that are not counted, for `add`."""
+        sizes, pop = [], self.uncounted.popleft
+        with suppress(IndexError):  # nothing is left, perhaps as another thread had the last one
+            while True:
+                held, span = pop()
+                if held.decision is None:
+                    sizes.append((held, self._bytes_of(span)))
         return sizes
 
     def _bytes_of(self, span: PipelineSpan | None) -> int:

@@ -67,9 +67,9 @@ class HeldTraces(DecidedTraces):
         held = self._held.get(trace_id) or self._undecided_or_new(trace_id, span)
         if held is not None:
             held.open.add(span_id)
-            held.has_starts = True
-        if self._room.bytes > self._max_bytes:
-            self._make_room()
+            if not held.has_starts:  # nothing else takes room now
+                held.has_starts = True
+                self._make_room()
         if started is None:
             return ()
         if held is None or held.decision is not None:
@@ -91,6 +91,7 @@ class HeldTraces(DecidedTraces):
         later = guarded(self._diagnostics, "gate", started.held)
         if later is not None:
             self._deliver_or_add(trace_id, self._outlet.deliver_to_others, "on_start", later, _START_BYTES)
+            self._make_room()
 
     def on_end(self, span: PipelineSpan, *, is_discarded: bool) -> None:
         """Hold a span that has ended, even if a policy dropped it (`is_discarded`), and decide."""
@@ -107,14 +108,15 @@ class HeldTraces(DecidedTraces):
                 held.writing.add(span_id)
                 is_root = span_id == held.root_id if held.has_starts else _has_no_parent_here(live)
                 held.open.discard(span_id)
-                held.has_root_ended |= is_root
+                if is_root:
+                    held.has_root_ended = True
                 self._hold(trace_id, held, span, is_root, is_discarded)
             finally:  # also after an exception of a signal handler
                 held.writing.discard(span_id)
                 if held.decision is not None:
                     self._follow(trace_id, held)
-        if self._waiting or self._room.bytes > self._max_bytes:
-            self._look_again()
+        if self._waiting and self._decider.is_due():
+            self._decide_waiting()
 
     def _hold(self, trace_id: int, held: HeldTrace, span: PipelineSpan, is_root: bool, is_discarded: bool) -> None:
         """Hold a span for sinks that do not keep it themselves, and pass it on to the others.
@@ -135,9 +137,9 @@ class HeldTraces(DecidedTraces):
                 failed(self._diagnostics, "gate", error)
         if held.has_root_ended or self._calls_programs:
             self._ask(trace_id, held, is_over=held.is_over)
-        if held.decision is not None:
-            held.entries.append((self._outlet.deliver, what, span))
-            return
+            if held.decision is not None:
+                held.entries.append((self._outlet.deliver, what, span))
+                return
         if self._has_other_ends:
             held.entries.append((self._outlet.deliver_held, what, span))
         if is_discarded:
@@ -146,7 +148,9 @@ class HeldTraces(DecidedTraces):
             self._outlet.call(self._outlet.journals["on_hold"], span)
         if held.has_root_ended and self._decider.waits(held.known):
             self._wait(trace_id, held)
-        if self._room.note(held, span):
+        room = self._room
+        room.uncounted.append((held, span if self._holds_in_memory else None))
+        if len(room.uncounted) > room.most_uncounted:
             self._count_bytes()
 
     def _wait(self, trace_id: int, held: HeldTrace) -> None:
@@ -163,6 +167,7 @@ class HeldTraces(DecidedTraces):
         for held, size in self._room.count():
             with self._lock:
                 self._room.add(held, size)
+        self._make_room()
 
     def on_log(self, log: LogRecord) -> None:
         """Hold a log record if its trace is held; else follow the decision about the trace, or deliver it."""
@@ -174,8 +179,7 @@ class HeldTraces(DecidedTraces):
             self._deliver_or_add(trace_id, self._outlet.deliver, "on_log", log)
         else:
             self._outlet.deliver("on_log", log)
-        if self._room.bytes > self._max_bytes:
-            self._make_room()
+        self._make_room()
 
     def _hold_log(self, trace_id: int, held: HeldTrace, log: LogRecord, size: int) -> None:
         """Hold a log record of some bytes, unless its trace is decided by now."""
@@ -256,12 +260,6 @@ class HeldTraces(DecidedTraces):
                 self._remember(trace_id, DROPPED_EARLY if held.is_early else decision)
                 self._room.bytes -= held.bytes
                 self._waiting.pop(trace_id, None)
-
-    def _look_again(self) -> None:
-        """Decide about traces that have waited, and make room."""
-        if self._waiting and self._decider.is_due():
-            self._decide_waiting()
-        self._make_room()
 
     def _decide_waiting(self) -> None:
         for trace_id, held in list(self._waiting.items()):
