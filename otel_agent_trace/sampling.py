@@ -24,13 +24,15 @@ _RANDOM = re.compile(r"[0-9a-f]{14}")
 class DroppedTraces(NamedTuple):
     """Count traces that sampling dropped, of one agent and status, whose root span started within one hour.
 
-    `status` is that of the run (`query.STATUSES`), `hour_ns` the start of the hour (UTC) in Unix nanoseconds.
+    `status` is that of the run (`query.STATUSES`), `hour_ns` the start of the hour (UTC) in Unix nanoseconds. Where `is_certain`
+    is false, nobody knows how many of them, if any, belong to the runs beside which they are counted.
     """
 
     agent: str | None
     status: str
     hour_ns: int
     traces: int
+    is_certain: bool = True
 
 
 @functools.lru_cache(maxsize=256)

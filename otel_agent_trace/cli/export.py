@@ -10,7 +10,13 @@ from typing import Any
 import click
 
 from otel_agent_trace.cases import write_cases
-from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, WriteRuns, export_to_file, export_to_folder
+from otel_agent_trace.cli.export_file import (
+    STANDARD_OUTPUT,
+    WriteRuns,
+    export_to_file,
+    export_to_folder,
+    warn_of_dropped,
+)
 from otel_agent_trace.cli.options import filter_options, json_option, prices_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, redacted, target_of
@@ -147,6 +153,8 @@ def command(
         raise _usage_error("--prices needs --to parquet")
     if endpoint in writers:
         export_to_file(target, path or STANDARD_OUTPUT, query, writers[endpoint], redact=redact, as_json=as_json)
+        if endpoint == OTLP_JSON:
+            warn_of_dropped(target, query, "what was written")
         return _OK
     if path is not None:
         raise _usage_error("--output needs --to otlp-json, cases or parquet")
@@ -174,6 +182,7 @@ def command(
         )
     if not summary.traces:
         write_message(nothing_found_text(query, name_of(target.source)))
+    warn_of_dropped(target, query, "what was sent")
     return _OK if summary.is_complete else _REFUSED
 
 

@@ -63,17 +63,27 @@ def export_to_folder(
     from otel_agent_trace.export.parquet import write_parquet  # noqa: PLC0415 - rarely needed
 
     def write(runs: Iterable[AgentRun], source: Any) -> int:
-        dropped = _counts_of(open_source(source), query) if target.run is None else []
-        return write_parquet(runs, folder, prices=prices, dropped=dropped)
+        return write_parquet(runs, folder, prices=prices, dropped=_counts_of(source, target, query))
 
     number = _written(target, query, write, redact=redact)
     _report(folder, number, as_json=as_json)
 
 
-def _counts_of(source: Any, query: RunQuery) -> Sequence[DroppedTraces]:
-    """Return how many of the runs that a query selects sampling dropped; none where that is not known of all of them."""
-    found = dropped_of(counts_of(source), query)
-    return () if found.possible else found.counted
+def warn_of_dropped(target: Target, query: RunQuery, place: str) -> None:
+    """Write a message about what sampling dropped of the runs that were written to a place which has no counts of them."""
+    counts = _counts_of(target.source, target, query)
+    if counts:
+        number = plural(sum(count.traces for count in counts), "trace")
+        possibly = "" if all(count.is_certain for count in counts) else "up to "
+        write_message(
+            f"{possibly}{number} of these runs were dropped by sampling; figures of {place} do not know of them"
+        )
+
+
+def _counts_of(source: Any, target: Target, query: RunQuery) -> Sequence[DroppedTraces]:
+    """Return how many of the runs that a query selects sampling dropped, and how many of them perhaps; none of a single run."""
+    found = dropped_of(counts_of(open_source(source)) if target.run is None else (), query)
+    return *found.counted, *(count._replace(is_certain=False) for count in found.possible)
 
 
 def _written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun], Any], int], *, redact: bool) -> int:

@@ -36,8 +36,13 @@ def rows_of(number: int, run: AgentRun, prices: Prices) -> tuple[Row, list[Row]]
 
 def row_of_dropped(count: DroppedTraces) -> Row:
     """Return the row of a count of dropped traces."""
-    hour_us = count.hour_ns // NS_PER_US
-    return {"agent": text_of(count.agent), "status": count.status, "hour": hour_us, "traces": count.traces}
+    return {
+        "agent": text_of(count.agent),
+        "status": count.status,
+        "hour": count.hour_ns // NS_PER_US,
+        "traces": count.traces,
+        "is_certain": count.is_certain,
+    }
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -63,28 +63,28 @@ def counts_of(source: Any) -> list[DroppedTraces]:
 
 
 def all_dropped(counts: Iterable[DroppedTraces]) -> Dropped:
-    """Return what was dropped of runs all of which have been counted, unless there are no counts."""
-    counted = [*counts]
-    return Dropped(counted, is_counted=lambda _: bool(counted))
+    """Return what was dropped of runs all of which have been counted, unless there are no counts, or none is certain."""
+    return dropped_of(counts, RunQuery())
 
 
 def dropped_of(counts: Iterable[DroppedTraces], query: RunQuery) -> Dropped:
     """Return what was dropped of the runs that a query selects.
 
     With filters by anything but agent, status and time, nobody knows whether a dropped trace belongs to them; nor is it known
-    of those of an hour that is selected in part.
+    of those of an hour that is selected in part, or of which the source itself has counts that are not certain.
     """
     given = [*counts]
-    is_known = bool(given) and query.given().keys() <= _COUNTED_FILTERS
+    is_known = any(count.is_certain for count in given) and query.given().keys() <= _COUNTED_FILTERS
     fitting = [count for count in given if _fits(count, query)]
+    in_doubt = {count.hour_ns for count in given if not (count.is_certain and _is_whole(count.hour_ns, query))}
 
-    def is_whole(time_ns: int) -> bool:
-        return is_known and _is_whole(bucket_start_ns(time_ns, NS_PER_HOUR), query)
+    def is_counted(hour_ns: int) -> bool:
+        return is_known and hour_ns not in in_doubt
 
     return Dropped(
-        [count for count in fitting if is_whole(count.hour_ns)],
-        [count for count in fitting if not is_whole(count.hour_ns)],
-        lambda run: is_whole(run.started_at_ns),
+        [count for count in fitting if is_counted(count.hour_ns)],
+        [count for count in fitting if not is_counted(count.hour_ns)],
+        lambda run: is_counted(bucket_start_ns(run.started_at_ns, NS_PER_HOUR)),
     )
 
 

@@ -84,7 +84,7 @@ class DroppedFile:
             return
         counts = [] if instead_of is None else [instead_of._replace(traces=-1)]
         counts += [] if dropped is None else [dropped]
-        lines = b"".join(_to_json(_Line(f"{trace_id:032x}", *count)) + b"\n" for count in counts)
+        lines = b"".join(_to_json(_line(trace_id, count)) + b"\n" for count in counts)
         with self._turn:
             if self._file is None or self._lines >= _FULL_LINES:
                 is_full = self._file is not None
@@ -133,8 +133,8 @@ def read_counts(files: StoreFiles) -> tuple[list[DroppedTraces], Collection[str]
 def summed(counts: Iterable[DroppedTraces]) -> list[DroppedTraces]:
     """Return counts with those of the same agent, status and hour added up, the oldest first."""
     sums = Counter[Key]()
-    for agent, status, hour_ns, traces in counts:
-        sums[agent, status, hour_ns] += traces
+    for count in counts:
+        sums[_key(count)] += count.traces
     found = [DroppedTraces(*key, traces) for key, traces in sums.items() if traces > 0]
     return sorted(found, key=lambda one: (one.hour_ns, one.agent or "", one.status))
 
@@ -155,8 +155,8 @@ def add_journal(files: StoreFiles, name: str, dropped: Iterable[DroppedTraces]) 
     total = _total_of(files)
     if name not in total.added:
         counts = Counter[Key]()
-        for agent, status, hour_ns, traces in dropped:
-            counts[agent, status, hour_ns] += traces
+        for one in dropped:
+            counts[_key(one)] += one.traces
         _add(files, total, {name: []}, counts)
 
 
@@ -231,5 +231,9 @@ def _counts_of(total: _Total) -> Counter[Key]:
     return counts
 
 
-def _key(line: _Line) -> Key:
+def _key(line: _Line | DroppedTraces) -> Key:
     return line.agent, line.status, line.hour_ns
+
+
+def _line(trace_id: int, count: DroppedTraces) -> _Line:
+    return _Line(f"{trace_id:032x}", *_key(count), count.traces)

@@ -28,6 +28,7 @@ from otel_agent_trace.sampling import NS_PER_HOUR, DroppedTraces
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.sources.files import FilesSource
 from tests.support.documents import blocks_in, read, section
+from tests.support.fake_receivers import FakeReceiver
 from tests.support.requirements import needs_locks
 from tests.support.sample_runs import make_run
 
@@ -107,8 +108,91 @@ def test_counts_go_along_where_they_fit(store: str, tmp_path: Path, options: lis
         for count in FilesSource([store]).dropped()
         if filters.get("--agent", count.agent) == count.agent and filters.get("--status", count.status) == count.status
     ]
-    assert dropped_in(tmp_path / "made") == (expected if is_counted else [])
-    assert expected
+    if not is_counted:
+        expected = [] if options == ["last"] else [count._replace(is_certain=False) for count in expected]
+    assert dropped_in(tmp_path / "made") == expected
+
+
+@pytest.fixture(scope="module")
+def errors(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with the 20 errors of 160 runs, and the counts of all others."""
+    path = str(tmp_path_factory.mktemp("errors") / "traces.jsonl")
+    with AgentTracer(backend=FileBackend(path), sampling=TailSampling(rest=0)) as tracer:
+        for number in range(160):
+            _run(tracer, number)
+    return path
+
+
+@needs_locks
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--limit", "1000"],
+        ["--tool", "search"],
+        ["--since", "2020-01-01T00:30:00Z"],
+        ["--until", "0s"],
+        ["--agent", "agent 1", "--until", "0s"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("name", ["store", "errors"])
+def test_an_export_has_the_figures_of_its_store_with_the_same_filter(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, options: list[str]
+) -> None:
+    """Also where nobody knows whether the dropped traces are among the selected."""
+    source, made = request.getfixturevalue(name), tmp_path / "made"
+    assert main(["export", source, *options, "--to", "parquet", "--output", str(made)]) == 0
+    filters = dict(zip(options[::2], options[1::2], strict=True))
+    query = RunQuery.of(**{key.strip("-"): int(value) if value == "1000" else value for key, value in filters.items()})
+    how: dict[str, Any] = {"prices": PRICES, "by": ["agent", "tool"], "bucket": "1h"}
+    expected = source_metrics(source, query, **how).to_dict()
+    for engine in ("duckdb", "parse"):
+        assert source_metrics(made, engine=engine, **how).to_dict() == expected
+    again = tmp_path / "again"
+    assert main(["export", str(made), "--to", "parquet", "--output", str(again)]) == 0
+    assert dropped_in(again) == dropped_in(made)
+
+
+@needs_locks
+def test_an_export_in_a_window_has_room_for_what_was_dropped(errors: str, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    assert main(["export", errors, "--since", "59m", "--tool", "search", "--to", "parquet", "--output", str(made)]) == 0
+    found = source_metrics(made)
+    assert found.sample is not None
+    assert (found.runs, found.sample.perhaps_dropped) == (20, 140)
+    assert found.sampling_interval == (0.0, 140 / 160)
+
+
+@needs_locks
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        ([], "140 traces"),
+        (["--agent", "agent 0"], "60 traces"),
+        (["--tool", "search"], "up to 140 traces"),
+        (["last"], None),
+    ],
+    ids=str,
+)
+def test_what_has_no_counts_is_named(
+    errors: str,
+    tmp_path: Path,
+    http_receiver: FakeReceiver,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    number: str | None,
+) -> None:
+    """Neither a file of OTLP JSON nor a receiver has the counts."""
+    places = {"written": ["otlp-json", "--output", str(tmp_path / "made.jsonl")], "sent": [http_receiver.endpoint]}
+    for what, place in places.items():
+        assert main(["export", errors, *options, "--to", *place]) == 0
+        sentence = f"{number} of these runs were dropped by sampling; figures of what was {what} do not know of them\n"
+        assert capsys.readouterr().err == ("" if number is None else sentence)
+
+
+def test_cases_are_no_figures(errors: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", errors, "--to", "cases"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_counts_come_back_and_are_replaced(tmp_path: Path) -> None:

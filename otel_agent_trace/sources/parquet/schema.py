@@ -139,7 +139,7 @@ The cost of a tool is that of the model calls below it; where a tool is below it
 """
 
 
-DROPPED_COLUMNS = {"agent": "text", "status": "text", "hour": "time", "traces": "int"}
+DROPPED_COLUMNS = {"agent": "text", "status": "text", "hour": "time", "traces": "int", "is_certain": "bool"}
 """Column of ``dropped.parquet`` → its type; a row has the fields of `sampling.DroppedTraces`.
 
 Exports of earlier versions lack the file; without rows, nothing is known of what was dropped.

@@ -91,10 +91,7 @@ class ParquetSource:
             table = file.read()
             hours = table.column("hour").cast(pyarrow().int64()).to_pylist()
             rows = table.drop_columns(["hour"]).to_pylist()
-        return [
-            DroppedTraces(row["agent"], row["status"], hour * NS_PER_US, row["traces"])
-            for row, hour in zip(rows, hours, strict=True)
-        ]
+        return [DroppedTraces(hour_ns=hour * NS_PER_US, **row) for row, hour in zip(rows, hours, strict=True)]
 
     @contextmanager
     def _opened(self, *names: str) -> Iterator[list[Any]]:
