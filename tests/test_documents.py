@@ -237,6 +237,22 @@ def test_every_parameter_is_documented(function: object) -> None:
     assert [name for name in [function.__name__, *names] if not mentions(DOCS, name)] == []  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("function", "page", "title"),
+    [(AgentTracer.__init__, "docs/tracing.md", "The tracer"), (configure, "docs/backends.md", "configure")],
+    ids=["AgentTracer", "configure"],
+)
+def test_signature_and_table_have_all_arguments(function: types.FunctionType, page: str, title: str) -> None:
+    """But for those that it shares with others by its ``**options``."""
+    text, code = section(read(page), title), inspect.unwrap(function).__code__
+    signature = re.search(r"^`\w+\((.*=.*)\)`", text, re.MULTILINE)
+    assert signature is not None
+    documented = re.findall(r"(\w+)=(?!=)", signature[1])
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    assert [name for name in names if name not in ("self", *documented)] == []
+    assert [name for name in documented if not re.search(rf"^\| `{name}` \|", text, re.MULTILINE)] == []
+
+
 def command_options() -> list[tuple[str, str]]:
     """Return each option of each command, and of the command itself, as it is written."""
     commands = {name: importlib.import_module(module).command for name, (module, _) in COMMANDS.items()}
@@ -252,7 +268,16 @@ def command_options() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("command", "option"), command_options())
 def test_every_option_is_documented(command: str, option: str) -> None:
     rows = [line for line in COMMAND_LINE.splitlines() if mentions(line, option)]
-    assert any(mentions(row, command or "COMMAND") or "| all |" in row for row in rows)
+    assert any(mentions(row, command or "COMMAND") or "| all |" in row or "| all but `" in row for row in rows)
+
+
+def test_options_of_all_commands_are_those_of_all_but_the_named() -> None:
+    rows = re.findall(r"^\| (`.*`) \| all(?: but `([\w-]+)`)? \|", COMMAND_LINE, re.MULTILINE)
+    assert rows
+    for options, other in rows:
+        option = re.findall("`(.*?)`", options)[-1]
+        taking = {command for command, known in command_options() if known == option and command}
+        assert option == "--help" or {*COMMANDS} - taking == ({other} if other else set())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

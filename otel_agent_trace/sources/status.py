@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 import msgspec
 
+from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources.damage import inspect
 from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.listing import is_glob, matches_of
 from otel_agent_trace.sources.parquet.schema import is_parquet_folder
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem
@@ -54,7 +56,8 @@ class MediaStatus(msgspec.Struct, frozen=True):
 class SamplingStatus(msgspec.Struct, frozen=True):
     """Represent the traces that sampling has dropped, and the bytes of its files beside the store.
 
-    `dropped` is None if there are no counts, as nothing was sampled, or runs were removed since.
+    `dropped` is None if there are no counts, as nothing was sampled, or runs were removed since; it is without those of which
+    nobody knows whether they belong to an export.
     """
 
     dropped: int | None
@@ -86,13 +89,14 @@ def status_of(source: str) -> StoreStatus:
     """Read a store, and return what it has.
 
     Args:
-        source: the path of a live file, a directory or a glob, or the folder of a Parquet export.
+        source: the path of a live file, a directory or a glob; or the folder of a Parquet export, or a glob of such.
 
     Raises:
-        SourceError: there are no such files, or none of them can be read; or an export is damaged.
+        SourceError: there are no such files, or none of them can be read; an export is damaged, or beside files of spans.
     """
-    if is_parquet_folder(source):
-        return _status_of_export(source)
+    exports = _exports_in(source)
+    if exports:
+        return _status_of_exports(exports)
     damaged: list[Problem] = []
     inspected = inspect(source, lambda problem: damaged.append(problem) if len(damaged) < _SHOWN_DAMAGE else None)
     paths = FilesSource([source]).files()
@@ -129,28 +133,51 @@ def _sampling_of(stores: Iterable[StoreFiles]) -> SamplingStatus:
     return SamplingStatus(dropped if has_counts else None, sum(sizes.values()))
 
 
-def _status_of_export(folder: str) -> StoreStatus:
-    """Return the status of a Parquet export, of which all files are closed."""
-    from otel_agent_trace.sources.parquet.contents import contents_of  # noqa: PLC0415 - rarely needed
-    from otel_agent_trace.sources.parquet.source import ParquetSource  # noqa: PLC0415
+def _exports_in(source: str) -> list[str]:
+    """Return the folders of the Parquet exports that a source names.
 
-    found = contents_of(folder)
-    dropped = sum(one.traces for one in ParquetSource(folder).dropped())
+    Raises:
+        SourceError: it names something else as well.
+    """
+    if is_parquet_folder(source):
+        return [source]
+    found = matches_of(source) if is_glob(source) else []
+    exports = [path for path in found if is_parquet_folder(path)]
+    if exports and len(exports) < len(found):
+        raise SourceError(f"{source}: Parquet exports and something else; name either")
+    return exports
+
+
+def _status_of_exports(folders: list[str]) -> StoreStatus:
+    """Return the status of Parquet exports, of which all files are closed; a run in several of them counts in each."""
+    from otel_agent_trace.sources.parquet.contents import contents_of  # noqa: PLC0415 - rarely needed
+
+    found = [contents_of(folder) for folder in folders]
     return StoreStatus(
-        SegmentCounts(found.files, 0),
-        found.runs,
-        found.spans,
-        found.size_bytes,
-        found.first_ns,
-        found.last_ns,
+        SegmentCounts(sum(each.files for each in found), 0),
+        sum(each.runs for each in found),
+        sum(each.spans for each in found),
+        sum(each.size_bytes for each in found),
+        min((each.first_ns for each in found if each.first_ns is not None), default=None),
+        max((each.last_ns for each in found if each.last_ns is not None), default=None),
         JournalCounts(0, 0, 0),
         IndexStatus(present=False, bytes=0),
         MediaStatus(0, 0),
-        SamplingStatus(dropped or None, 0),
+        _sampling_of_exports(folders),
         damage=0,
         damaged=(),
         unreadable=(),
     )
+
+
+def _sampling_of_exports(folders: list[str]) -> SamplingStatus:
+    from otel_agent_trace.sources.parquet.schema import DROPPED  # noqa: PLC0415 - rarely needed
+    from otel_agent_trace.sources.parquet.source import ParquetSource  # noqa: PLC0415
+
+    counts = {folder: found for folder in folders if (found := ParquetSource(folder).dropped())}
+    dropped = sum(one.traces for found in counts.values() for one in found if one.is_certain)
+    size = sum(_size_of(os.path.join(folder, DROPPED)) for folder in counts)
+    return SamplingStatus(dropped if counts else None, size)
 
 
 def _is_alive(journal: str) -> bool | None:

@@ -13,6 +13,7 @@ from otel_agent_trace.cli import main
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.export.parquet import write_parquet
 from otel_agent_trace.metrics.engines import source_metrics
+from otel_agent_trace.sampling import NS_PER_HOUR, DroppedTraces
 from tests.support.sample_runs import make_run
 
 RUNS = [make_run(number) for number in range(4)]
@@ -90,6 +91,7 @@ def test_a_file_of_an_export_names_its_folder(
 def test_status_counts_what_an_export_has(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = called(capsys, ["status", "--json"], str(exports / "a"))
     status = json.loads(out)
+    assert status["sampling"] == {"dropped": None, "bytes": 0}
     size = sum(path.stat().st_size for path in (exports / "a").iterdir())
     assert (code, status["runs"], status["bytes"], status["segments"]["closed"]) == (0, 3, size, 3)
     assert status["spans"] == 3 + sum(len(part.steps) for run in RUNS[:3] for part in run.walk())
@@ -152,3 +154,31 @@ def test_a_damaged_file_is_one_error(
     code, _, err = called(capsys, words, str(exports / "a"))
     assert (code, err.count("\n")) == (2, 1)
     assert str(exports / "a") in err
+
+
+def test_status_of_several_exports_is_their_sum(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other, both = (json.loads(called(capsys, ["status", "--json"], f"{exports}/{name}")[1]) for name in "ab*")
+    assert one["runs"] + other["runs"] == both["runs"]
+    assert one["spans"] + other["spans"] == both["spans"]
+    assert one["bytes"] + other["bytes"] == both["bytes"]
+    assert one["segments"]["closed"] + other["segments"]["closed"] == both["segments"]["closed"]
+    assert both["first_ns"] == min(one["first_ns"], other["first_ns"])
+    assert both["last_ns"] == max(one["last_ns"], other["last_ns"])
+
+
+def test_status_shows_what_sampling_dropped(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What perhaps belongs to an export is no part of the number."""
+    counts = [DroppedTraces("a", "success", 0, 366), DroppedTraces("a", "success", NS_PER_HOUR, 7, is_certain=False)]
+    write_parquet(RUNS[:3], exports / "a", dropped=counts)
+    size = (exports / "a" / "dropped.parquet").stat().st_size
+    for source in ("a", "*"):
+        status = json.loads(called(capsys, ["status", "--json"], f"{exports}/{source}")[1])
+        assert status["sampling"] == {"dropped": 366, "bytes": size}
+        assert "366 traces dropped" in called(capsys, ["status"], f"{exports}/{source}")[1]
+
+
+def test_status_takes_exports_or_files(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (exports / "t.jsonl").touch()
+    code, out, err = called(capsys, ["status"], f"{exports}/*")
+    assert (code, out) == (2, "")
+    assert err == f"error: {exports}/*: Parquet exports and something else; name either\n"
