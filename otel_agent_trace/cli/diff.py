@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from otel_agent_trace.cli.options import full_option, json_option, prices_option, service_option
-from otel_agent_trace.cli.sources import run_of
+from otel_agent_trace.cli.sources import run_of, target_of
 from otel_agent_trace.cli.streams import stdout_console, write_json
-from otel_agent_trace.prices import Prices, run_cost
+from otel_agent_trace.prices import run_cost
+from otel_agent_trace.sources import prices_for
 from otel_agent_trace.views.summaries import cost_data
 
 _SAME, _DIFFERENT = 0, 1
@@ -28,9 +29,9 @@ def command(a: str, b: str, *, service: str | None, full: bool, prices: str | No
     """
     from otel_agent_trace.replay.diff import diff_runs  # noqa: PLC0415 - other commands and --help do without
 
-    known_prices = Prices.of(prices)
+    prices_a, prices_b = (prices_for(target_of(side, None).source, prices) for side in (a, b))
     diff = diff_runs(run_of(a, None, service), run_of(b, None, service))
-    costs = run_cost(diff.a, known_prices), run_cost(diff.b, known_prices)
+    costs = run_cost(diff.a, prices_a), run_cost(diff.b, prices_b)
     if as_json:
         data = diff.to_dict()
         sides = {side: {**data[side], **cost_data(cost)} for side, cost in zip("ab", costs, strict=True)}

@@ -18,7 +18,7 @@ from otel_agent_trace.metrics.dropped import counts_of, dropped_of
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sampling import DroppedTraces
-from otel_agent_trace.sources import name_of, open_source
+from otel_agent_trace.sources import name_of, open_source, prices_for
 from otel_agent_trace.sources.search import nothing_found_text
 from otel_agent_trace.views.escape import escaped_json, escaped_line
 from otel_agent_trace.views.figures import plural
@@ -63,7 +63,9 @@ def export_to_folder(
     from otel_agent_trace.export.parquet import write_parquet  # noqa: PLC0415 - rarely needed
 
     def write(runs: Iterable[AgentRun], source: Any) -> int:
-        return write_parquet(runs, folder, prices=prices, dropped=_counts_of(source, target, query))
+        return write_parquet(
+            runs, folder, prices=prices_for(target.source, prices), dropped=_counts_of(source, target, query)
+        )
 
     number = _written(target, query, write, redact=redact)
     _report(folder, number, as_json=as_json)

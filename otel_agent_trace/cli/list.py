@@ -11,9 +11,8 @@ from otel_agent_trace.cli.options import filter_options, json_option, limit_opti
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import hints_on_error, source_of
 from otel_agent_trace.cli.streams import stderr_console, stdout_console, write_json, write_message
-from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
-from otel_agent_trace.sources import name_of, open_source
+from otel_agent_trace.sources import name_of, open_source, prices_for
 from otel_agent_trace.sources.census import Census
 from otel_agent_trace.sources.search import nothing_found_text, search
 from otel_agent_trace.views.summaries import RunSummary, summary_of
@@ -29,7 +28,7 @@ _LIMIT = 20
 @json_option
 def command(source: str | None, limit: int, *, as_json: bool, prices: str | None, **filters: Any) -> None:
     """List the runs of SOURCE, newest first."""
-    query = RunQuery.of(**filters, prices=Prices.of(prices))
+    query = RunQuery.of(**filters, prices=prices_for(source_of(source), prices))
     census = Census()
     summaries = _summaries(source_of(source), query.but(limit=limit or None, newest_first=True), census)
     if as_json:

@@ -20,9 +20,8 @@ from otel_agent_trace.metrics.engines import ENGINES, source_metrics
 from otel_agent_trace.metrics.groups import KEYS
 from otel_agent_trace.metrics.sides import Sides, sides_of
 from otel_agent_trace.model import at_time
-from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
-from otel_agent_trace.sources import name_of, open_source
+from otel_agent_trace.sources import name_of, open_source, prices_for
 from otel_agent_trace.sources.census import Census
 from otel_agent_trace.sources.search import nothing_found_text, search
 
@@ -73,7 +72,7 @@ def command(
     **filters: Any,
 ) -> int:
     """Measure success rate, latency, tokens, cost, tools, models, scores and errors of the runs of SOURCE that match the filters."""
-    conditions, known_prices = [fail_condition(text) for text in fail_if], Prices.of(prices)
+    conditions, known_prices = [fail_condition(text) for text in fail_if], prices_for(source_of(source), prices)
     for condition in conditions:
         condition.check(known_prices)
     query = RunQuery.of(**filters).but(sort=None)

@@ -16,7 +16,7 @@ from otel_agent_trace.errors import RunNotFoundError
 from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sessions import AgentSession, load_sessions
-from otel_agent_trace.sources import name_of
+from otel_agent_trace.sources import name_of, prices_for
 
 _LIMIT = 20
 _MOST_COMPARED, _COMPARED_CHARS = 10_000, 200
@@ -33,8 +33,8 @@ def command(source: str | None, limit: int, *, as_json: bool, prices: str | None
 
     Filters select runs; a session is listed with those of its runs that match.
     """
-    query = RunQuery.of(**filters, prices=Prices.of(prices))
     name = source_of(source)
+    query = RunQuery.of(**filters, prices=prices_for(name, prices))
     sessions = _sessions(name, query.but(limit=limit or None, newest_first=True))
     if as_json:
         write_json([session.to_dict() for session in sessions])

@@ -18,6 +18,7 @@ from otel_agent_trace.cli.sources import run_of, target_of
 from otel_agent_trace.cli.streams import stdout_console, write_json, write_json_with_list
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import Prices, run_cost
+from otel_agent_trace.sources import prices_for
 from otel_agent_trace.views.summaries import cost_data
 
 
@@ -44,7 +45,7 @@ def command(
     RUN is a run id, the beginning of one, or "last" (the default); SOURCE#RUN names both in one word. With --session ID
     the runs of a session are shown in order, each with its question and its answer.
     """
-    known_prices = Prices.of(prices)
+    known_prices = prices_for(target_of(source, run).source, prices)
     if session is not None:
         target = target_of(source, run, without=None)
         if target.run is not None:

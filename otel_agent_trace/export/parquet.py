@@ -49,7 +49,7 @@ def write_parquet(
     path, known_prices = os.fspath(folder), Prices.of(prices)
     pyarrow()
     _check_replaceable(path)
-    with _folder(path), _Tables(path, known_prices.version) as tables:
+    with _folder(path), _Tables(path, known_prices) as tables:
         tables.dropped.add([row_of_dropped(count) for count in dropped])
         number = 0
         for run in runs:
@@ -99,8 +99,8 @@ def _folder(path: str) -> Iterator[None]:
 class _Tables:
     """Hold the files while they are written; leaving the block puts them in place, an error removes them."""
 
-    def __init__(self, folder: str, prices: str) -> None:
-        marks = uuid.uuid4().hex, prices
+    def __init__(self, folder: str, prices: Prices) -> None:
+        marks = uuid.uuid4().hex, prices.version, prices.own_text
         self._stack = ExitStack()
         tables = [_Table(folder, name, schema_of(columns, *marks)) for name, columns in COLUMNS.items()]
         self.runs, self.spans, self.dropped = self._tables = tables

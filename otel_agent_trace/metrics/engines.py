@@ -18,7 +18,7 @@ from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import Prices, PricesGiven
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.reading import problem_reporter
-from otel_agent_trace.sources import Progress, name_of, open_source
+from otel_agent_trace.sources import Progress, name_of, open_source, prices_for
 from otel_agent_trace.sources.census import Census
 from otel_agent_trace.sources.clickhouse import ClickHouseSource
 from otel_agent_trace.sources.files import FilesSource
@@ -68,7 +68,9 @@ def source_metrics(
     query = RunQuery() if query is None else query.but(sort=None, newest_first=False)
     opened = open_source(source, on_progress=on_progress, media=False)
     report = problem_reporter(False, on_problem)
-    call = _Call(opened, query, empty_strata(bucket, by), bucket, replays, report, name_of(source), Prices.of(prices))
+    call = _Call(
+        opened, query, empty_strata(bucket, by), bucket, replays, report, name_of(source), prices_for(opened, prices)
+    )
     counted = None if engine == PARSE else _counted(call, engine)
     if counted is not None:
         return counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections import Counter
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from os import PathLike, fspath
 from typing import Any
+
+import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
@@ -24,9 +27,30 @@ _EXAMPLE = '{"openai/gpt-4o": {"input": 2.5, "output": 10, "cache_read": 1.25}}'
 
 
 class OwnPrices(dict[str, Rates]):
-    """Map ``model`` or ``provider/model``, in lower case, to rates; `digest` is that of all prices."""
+    """Map ``model`` or ``provider/model``, in lower case, to rates."""
 
-    digest = ""
+    @functools.cached_property
+    def text(self) -> str:
+        """Return all prices as JSON, which `of_text` reads; empty where there are none."""
+        return json.dumps(sorted((name, [*rates]) for name, rates in self.items())) if self else ""
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Return the digest of all prices; empty where there are none."""
+        return hashlib.blake2b(self.text.encode(), digest_size=6).hexdigest() if self else ""
+
+    @classmethod
+    def of_text(cls, text: str) -> OwnPrices:
+        """Return the prices in a `text`.
+
+        Raises:
+            msgspec.DecodeError: it has others, or is no JSON.
+        """
+        try:
+            given = json.loads(text) if text else []  # names may have surrogates, which msgspec does not decode
+        except (ValueError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from error
+        return cls(msgspec.convert(given, list[tuple[str, Rates]]))
 
     def find(self, providers: Iterable[str | None], models: Iterable[str]) -> Rates | None:
         """Return the rates of the first model that has some, those for one of the providers before those for any."""
@@ -59,9 +83,6 @@ def own_prices(given: Any, place: str = "prices") -> OwnPrices:
                 f"{place}: {_shown(key)} is there twice, in any case of letters; leave one of them"
             )
         prices[name] = _rates(_numbers(given[key], f"{place}: {_shown(key)}"))
-    if prices:
-        text = json.dumps(sorted((name, [*rates]) for name, rates in prices.items()))
-        prices.digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     return prices
 
 

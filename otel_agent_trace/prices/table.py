@@ -70,6 +70,20 @@ class Prices:
             self._version = ", ".join([*parts, f"rules {_RULES}"]) if parts else ""
         return self._version
 
+    @property
+    def own_text(self) -> str:
+        """Return prices of one's own as JSON, which `of_own_text` reads; empty where there are none."""
+        return self._own.text
+
+    @classmethod
+    def of_own_text(cls, text: str) -> Prices:
+        """Return the prices in an `own_text`, before those that ``genai-prices`` knows.
+
+        Raises:
+            msgspec.DecodeError: it has others, or is no JSON.
+        """
+        return cls(OwnPrices.of_text(text))
+
     def check(self) -> None:
         """Check that there are prices.
 

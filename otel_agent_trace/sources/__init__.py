@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Any
 
 from otel_agent_trace.errors import ConfigurationError, SourceError
+from otel_agent_trace.prices import Prices, PricesGiven
 from otel_agent_trace.sources.addresses import scheme_of, services_of, with_scheme, without_secrets
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.index.choice import indexed_store
@@ -89,6 +90,27 @@ def name_of(source: Any) -> str:
     if isinstance(source, PathLike):  # the `name` of a `Path` lacks the folder
         return str(os.fspath(source))
     return str(getattr(source, "name", None) or type(source).__name__)
+
+
+def prices_for(source: Any, given: PricesGiven) -> Prices:
+    """Return prices that are given, else those of one's own with which an export was written, else those that are known.
+
+    Args:
+        source: a source as it is named, or opened.
+        given: as `Prices.of` takes them; None for those that ``OTEL_AGENT_TRACE_PRICES`` names, if it names some.
+
+    Raises:
+        ConfigurationError: `given` are none.
+        SourceError: an export is damaged.
+    """
+    prices = Prices.of(given)
+    if given is not None or prices.own_text:
+        return prices
+    is_named = _is_path(source) and not is_address(source)
+    if is_named and not any(map(is_parquet_folder, map(os.fspath, _found_by(source)))):
+        return prices
+    opened: Any = open_source(source) if is_named else source
+    return (opened.own_prices() if hasattr(opened, "own_prices") else None) or prices
 
 
 def _check_path(path: str | PathLike[str]) -> None:

@@ -18,6 +18,7 @@ NS_PER_US = 1000
 _FORMAT_KEY, _FORMAT = b"otel_agent_trace.parquet", b"1"
 _EXPORT_KEY = b"otel_agent_trace.export_id"
 _PRICES_KEY = b"otel_agent_trace.prices"
+_OWN_PRICES_KEY = b"otel_agent_trace.own_prices"
 _READERS = ("list", "show", "explain", "sessions", "metrics", "diff", "replay", "scan", "status")
 
 _TIMES = {
@@ -168,11 +169,15 @@ def check_is_no_export(path: str) -> None:
         raise SourceError(msg)
 
 
-def schema_of(columns: dict[str, str], export_id: str, prices: str) -> Any:
-    """Return the schema of a file with some columns, with the marks of an export: its id, and the version of its prices."""
+def schema_of(columns: dict[str, str], export_id: str, prices: str, own_prices: str = "") -> Any:
+    """Return the schema of a file with some columns, with the marks of an export.
+
+    These are its id, the version of its prices, and those of them that are one's own, as `Prices.own_text` has them.
+    """
     pa = pyarrow()
     types = _types(pa)
     marks = {_FORMAT_KEY: _FORMAT, _EXPORT_KEY: export_id.encode(), _PRICES_KEY: prices.encode()}
+    marks[_OWN_PRICES_KEY] = own_prices.encode()
     fields = [pa.field(name, types[kind]) for name, kind in columns.items()]
     return pa.schema(fields, metadata=marks)
 
@@ -234,6 +239,12 @@ def export_id_of(file: Any) -> bytes:
     """Return the id of the export that a file belongs to, which is the same in all of its files."""
     found: bytes = file.schema_arrow.metadata.get(_EXPORT_KEY, b"")
     return found
+
+
+def own_prices_in(file: Any) -> str:
+    """Return the prices of one's own that an export was written with, as `Prices.own_text` has them."""
+    found: bytes = file.schema_arrow.metadata.get(_OWN_PRICES_KEY, b"")
+    return found.decode()
 
 
 def prices_of(folder: str) -> str:

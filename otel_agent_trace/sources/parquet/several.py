@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources.parquet.source import ParquetSource, whole_traces
 from otel_agent_trace.span import Problem, SpanRecord
@@ -33,6 +34,15 @@ class SeveralExports:
         """
         by_run = chain.from_iterable(export.spans_by_run() for export in self._exports)
         yield from whole_traces(by_run, [export.trace_ids() for export in self._exports])
+
+    def own_prices(self) -> Prices | None:
+        """Return the prices of one's own with which all exports were written; None without any, or if they differ.
+
+        Raises:
+            SourceError: a file is missing, damaged, or not of an export.
+        """
+        first, *others = [export.own_prices() for export in self._exports]
+        return first if all(other == first for other in others) else None
 
     def dropped(self) -> list[DroppedTraces]:
         """Return how many traces sampling had dropped from the sources of the exports, by agent, status and hour.

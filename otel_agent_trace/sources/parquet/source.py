@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources.parquet import schema
@@ -92,6 +93,16 @@ class ParquetSource:
             hours = table.column("hour").cast(pyarrow().int64()).to_pylist()
             rows = table.drop_columns(["hour"]).to_pylist()
         return [DroppedTraces(hour_ns=hour * NS_PER_US, **row) for row, hour in zip(rows, hours, strict=True)]
+
+    def own_prices(self) -> Prices | None:
+        """Return the prices of one's own with which the export was written, before those that are known; None without any.
+
+        Raises:
+            SourceError: a file is missing, damaged, or not of this export.
+        """
+        with self._opened(schema.RUNS) as (runs,):
+            text = schema.own_prices_in(runs)
+            return Prices.of_own_text(text) if text else None
 
     @contextmanager
     def _opened(self, *names: str) -> Iterator[list[Any]]:
