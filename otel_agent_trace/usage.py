@@ -36,7 +36,7 @@ def sum_of(parts: list[CountedPart], run: AgentRun) -> Usage:
 
 def counting_calls(run: AgentRun) -> list[AgentStep]:
     """Return the model calls of this run alone that have tokens and wrap no other call that has some."""
-    calls = [step for step in run.steps if step.kind is StepKind.MODEL and _has_counts(step.usage)]
+    calls = [step for step in run.steps if step.kind is StepKind.MODEL and has_counts(step.usage)]
     wrappers = _ancestors(calls, run.steps)
     return [step for step in calls if step.step_id not in wrappers]
 
@@ -53,12 +53,13 @@ def counted_parts(run: AgentRun, around: tuple[AgentStep, ...] = ()) -> list[Cou
     for step in run.steps:
         if step.run is not None:
             found += counted_parts(step.run, (*around, *_around(step, by_id), step))
-    if _has_counts(run.usage) and not any(isinstance(counted.part, AgentStep) for counted in found):
+    if has_counts(run.usage) and not any(isinstance(counted.part, AgentStep) for counted in found):
         return [CountedPart(run, around)]
     return found
 
 
-def _has_counts(usage: Usage | None) -> bool:
+def has_counts(usage: Usage | None) -> bool:
+    """Return whether tokens were reported."""
     return usage is not None and any(getattr(usage, name) is not None for name in TOKEN_FIELDS)
 
 

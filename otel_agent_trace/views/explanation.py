@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from otel_agent_trace.model import LogEntry, Message, Score, StepError, Usage
@@ -27,6 +27,24 @@ class FactSection(NamedTuple):
 
     lines: tuple[Line, ...]
     facts: Table
+
+
+class FactRow(NamedTuple):
+    """Hold a fact, its value, and a place that it was read from with its span, or a note on how it was inferred.
+
+    An empty `fact` continues the row before.
+    """
+
+    fact: str = ""
+    value: str = ""
+    place: str = ""
+    span: str = ""
+    note: str = ""
+
+
+def rows_of_facts(facts: Iterable[Fact]) -> Iterator[FactRow]:
+    """Yield rows for facts: for each place that a fact was read from, after one for how it was inferred, if it was."""
+    return (row for fact in facts for row in _fact_rows(fact))
 
 
 def fact_sections(explanation: RunExplanation) -> Iterator[FactSection]:
@@ -72,36 +90,28 @@ def _names_text(names: Sequence[str], noun: str) -> str:
     return f"{plural(len(names), noun)}: {one_line(', '.join(names[:_SHOWN_NAMES]))}{more}"
 
 
-class _FactRow(NamedTuple):
-    fact: str
-    value: str
-    place: str
-    span: str
-
-
 def _facts_table(facts: Sequence[Fact]) -> Table:
-    rows = [row for fact in facts for row in _fact_rows(fact)]
+    rows = [*rows_of_facts(facts)]
     columns = [
         Column("fact", cells((row.fact for row in rows), "faint"), "left"),
         Column("value", cells(row.value for row in rows), "left", rank=1, max_width=_VALUE_WIDTH),
-        Column("read from", cells((row.place for row in rows), "strong"), "left", max_width=_PLACE_WIDTH),
+        Column("read from", cells((row.place or row.note for row in rows), "strong"), "left", max_width=_PLACE_WIDTH),
         Column("of the span", cells(row.span for row in rows), "left"),
     ]
     return Table(columns, last_width=_SPAN_WIDTH)
 
 
-def _fact_rows(fact: Fact) -> Iterator[_FactRow]:
-    """Yield one row for each place that a fact was read from, after a row for how it was inferred, if it was."""
+def _fact_rows(fact: Fact) -> Iterator[FactRow]:
     name, value = fact.name.replace("_", " "), _value_text(fact)
     if fact.how or not fact.sources:
-        yield _FactRow(name, value, f"({fact.how})" if fact.how else "", "")
+        yield FactRow(name, value, note=f"({fact.how})" if fact.how else "")
         name = value = ""
     for source in fact.sources[:_SHOWN_SOURCES]:
         for place in source.places or ("(the span as a whole)",):
-            yield _FactRow(name, value, one_line(place), _span_text(source))
+            yield FactRow(name, value, one_line(place), _span_text(source))
             name = value = ""
     if len(fact.sources) > _SHOWN_SOURCES:
-        yield _FactRow("", "", f"… and {plural(len(fact.sources) - _SHOWN_SOURCES, 'more span')}", "")
+        yield FactRow(note=f"… and {plural(len(fact.sources) - _SHOWN_SOURCES, 'more span')}")
 
 
 def _span_text(source: Source | Unread | LeftOut) -> str:

@@ -48,11 +48,7 @@ def status_cell(run: AgentRun) -> Cell:
 def fact_rows(run: AgentRun, *, full: bool, cost: RunCost = NO_COST) -> Iterator[Row]:
     """Yield a row for each recorded fact of a run but its steps, question, answer and error, and one for its cost."""
     bounds = bounds_of(full=full)
-    for label, text in _run_facts(run):
-        if text:
-            yield Row(label, one_line(text))
-    if cost.usd is not None:
-        yield Row("cost", whole_cost_text(cost))
+    yield from named_fact_rows(run, cost)
     yield from metadata_rows("metadata", run.metadata, full=full)
     if run.config:
         yield Row("config", value_text(run.config, bounds))
@@ -60,6 +56,15 @@ def fact_rows(run: AgentRun, *, full: bool, cost: RunCost = NO_COST) -> Iterator
         yield Row("attributes", value_text(run.attributes, bounds))
     yield from truncated_rows(run.truncated)
     yield from redacted_rows(run.redacted)
+
+
+def named_fact_rows(run: AgentRun, cost: RunCost = NO_COST) -> Iterator[Row]:
+    """Yield a row for each fact of a run that is one line, and one for its cost."""
+    for label, text in _run_facts(run):
+        if text:
+            yield Row(label, one_line(text))
+    if cost.usd is not None:
+        yield Row("cost", whole_cost_text(cost))
 
 
 def question_rows(run: AgentRun, *, full: bool) -> Iterator[Row]:

@@ -52,10 +52,7 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
     yield from interruption_rows(step, full=full)
     if step.error is not None:
         yield from error_rows(step.error, full=full)
-    if step.usage:
-        yield Row("tokens", usage_text(step.usage), "faint")
-    if step.prompt_name:
-        yield Row("prompt", name_and_version(step.prompt_name, step.prompt_version), "faint")
+    yield from step_fact_rows(step)
     yield from metadata_rows("meta", step.metadata, "faint", full=full)
     if step.attributes and full:
         yield Row("attributes", value_text(step.attributes, bounds), "faint")
@@ -63,6 +60,14 @@ def step_rows(step: AgentStep, *, full: bool) -> Iterator[Row]:
     yield from log_rows(step.logs, step.started_at_ns, full=full)
     yield from truncated_rows(step.truncated)
     yield from redacted_rows(step.redacted)
+
+
+def step_fact_rows(step: AgentStep) -> Iterator[Row]:
+    """Yield rows for the tokens and the prompt of a step, as far as they are known."""
+    if step.usage:
+        yield Row("tokens", usage_text(step.usage), "faint")
+    if step.prompt_name:
+        yield Row("prompt", name_and_version(step.prompt_name, step.prompt_version), "faint")
 
 
 def score_rows(scores: Sequence[Score], *, full: bool) -> Iterator[Row]:

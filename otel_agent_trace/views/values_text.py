@@ -48,7 +48,7 @@ def bounded(text: str, bounds: Bounds) -> str:
 
 def shortened(value: Any, chars: int) -> str:
     """Return the beginning of a value on one line, of at most `chars` characters."""
-    line = one_line(_plain_text(value)[: 8 * chars])
+    line = one_line(plain_text(value)[: 8 * chars])
     return line if len(line) <= chars else line[: chars - 1].rstrip() + _ELLIPSIS
 
 
@@ -75,7 +75,7 @@ def _labelled(data: Any) -> Any:
     return [_labelled(item) for item in data] if isinstance(data, list) else data
 
 
-def _plain_text(value: Any) -> str:
+def plain_text(value: Any) -> str:
     """Return a text, also one that is the only value of a dictionary, as it is, and anything else as JSON."""
     if isinstance(value, Truncated):
         value = value.kept

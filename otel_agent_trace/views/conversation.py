@@ -1,0 +1,150 @@
+"""Describe a run as one conversation, whatever recorded it: each message once, and a tool's call with its result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from otel_agent_trace.model import AgentRun, RunStatus
+from otel_agent_trace.query import INTERRUPTED
+from otel_agent_trace.values import encode
+from otel_agent_trace.views.conversation_calls import PartPlace, matched_calls
+from otel_agent_trace.views.conversation_plan import ConversationPlan, Entry, shown_parts
+from otel_agent_trace.views.details import messages_of, value_fields
+from otel_agent_trace.views.figures import UNKNOWN, duration_text
+from otel_agent_trace.views.item_facts import OK, is_live, name_of, status_of_item
+from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.json_values import JsonWriter, result_in
+from otel_agent_trace.views.values_text import plain_text
+
+_VALUE_CHARS = 16_384
+_PAGE_BLOCKS, _PAGE_CHARS = 100, 1 << 19
+_INSTRUCTIONS = ("system", "developer")
+
+
+class Conversation:
+    """Hold the blocks of a run's conversation, which are made when they are asked for.
+
+    Args:
+        run: the run, or its items.
+        writer: returns what converts values, each up to a number of characters.
+    """
+
+    def __init__(self, run: AgentRun | RunItems, writer: Callable[[int], JsonWriter] = JsonWriter) -> None:
+        self.items = RunItems.of(run)
+        self.calls = matched_calls(self.items)
+        self._plan = ConversationPlan(self.items, self.calls)
+        self._writer = writer(_VALUE_CHARS)
+
+    def page(self, number: int = 0, begin: int = 0, count: int = _PAGE_BLOCKS) -> dict[str, Any]:
+        """Return blocks of an item and of all below it as JSON-able data, and the number of the next one, or None.
+
+        Args:
+            number: the number of the item; 0 is the whole run.
+            begin: the number of the first block, from 0.
+            count: the most blocks to return; there are fewer if they are long.
+
+        Raises:
+            IndexError: the run has no such item.
+        """
+        first, end = self._plan.place_of(number)
+        blocks: list[dict[str, Any]] = []
+        chars, place = 0, first + max(begin, 0)
+        while place < end and len(blocks) < count and chars < _PAGE_CHARS:
+            blocks.append(self._block(self._plan.entries[place]))
+            chars += len(json.dumps(blocks[-1]))
+            place += 1
+        return {"blocks": blocks, "next": place - first if place < end else None}
+
+    def _block(self, entry: Entry) -> dict[str, Any]:
+        item = self.items[entry.number]
+        block = {
+            "role": entry.role,
+            "step": entry.number,
+            "depth": entry.depth,
+            "parts": [],
+            "folded": entry.role in _INSTRUCTIONS,
+            "repeated": entry.repeated,
+            "tool": None,
+        }
+        if entry.message is not None:
+            block["parts"] = self._parts(item, entry.message)
+        elif entry.field is not None:
+            block["parts"] = [self._field_part(item, entry.field)]
+        else:
+            block["tool"] = self._step_tool(item) if entry.call is None else self._call_tool(entry.call)
+        return dict(encode(block).data)
+
+    def _parts(self, item: Item, place: int) -> list[dict[str, Any]]:
+        """Return the parts of a message but calls and results that other blocks show."""
+        parts = messages_of(item)[place].parts
+        shown = shown_parts(self.calls, item.number, place, parts)
+        return [self._writer.part(parts[index], f"messages.{place}.parts.{index}") for index in shown]
+
+    def _field_part(self, item: Item, field: str) -> dict[str, Any]:
+        value = str(item.error) if field == "error" else value_fields(item)[field]
+        text = plain_text(value)
+        if isinstance(value, str) or not text.startswith(("{", "[")):
+            return {"type": "text", **self._writer.text(text, field)}
+        return {"type": "other", "value": self._writer.value(value, field)}
+
+    def _step_tool(self, item: Item) -> dict[str, Any]:
+        """Return what a step called, with its result, or where its span has none, with that of the call in messages."""
+        fields = value_fields(item)
+        call = self.calls.call_of.get(item.number)
+        sent = {} if call is None else self._call_values(call)
+        if item.run is not None:  # its conversation has them
+            fields = {**fields, "input": None, "output": None}
+        arguments, result = self._writer.value(fields["input"], "input"), self._writer.value(fields["output"], "output")
+        error = item.error
+        return {
+            "name": name_of(item),
+            "arguments": sent.get("arguments") if arguments is None else arguments,
+            "result": sent.get("result") if result is None and item.run is None and error is None else result,
+            "error": None if error is None else str(error)[:_VALUE_CHARS],
+            "status": status_of_item(self.items, item),
+            "duration_text": duration_text(item.subject.duration_s),
+            "step": item.number,
+        }
+
+    def _call_tool(self, call: PartPlace) -> dict[str, Any]:
+        """Return a call that no step executed, with its result."""
+        values = self._call_values(call)
+        pending = RunStatus.RUNNING.value if is_live(self.items) else INTERRUPTED
+        return {
+            "name": str(self._part(call).get("name") or ""),
+            **values,
+            "error": None,
+            "status": OK if call in self.calls.result_of else pending,
+            "duration_text": UNKNOWN,
+            "step": call.number,
+        }
+
+    def _call_values(self, call: PartPlace) -> dict[str, Any]:
+        answer = self.calls.result_of.get(call)
+        arguments = self._part(call).get("arguments")
+        result = None if answer is None else result_in(self._part(answer))
+        return {
+            "arguments": self._writer.value(arguments, path_of(call)),
+            "result": None if answer is None else self._writer.value(result, path_of(answer)),
+        }
+
+    def _part(self, place: PartPlace) -> dict[Any, Any]:
+        return messages_of(self.items[place.number])[place.message].parts[place.part]
+
+
+def conversation_of(run: AgentRun | RunItems) -> list[dict[str, Any]]:
+    """Return all blocks of the conversation of a run as JSON-able data."""
+    conversation, blocks = Conversation(run), list[dict[str, Any]]()
+    following: int | None = 0
+    while following is not None:
+        page = conversation.page(begin=following)
+        blocks += page["blocks"]
+        following = page["next"]
+    return blocks
+
+
+def path_of(place: PartPlace) -> str:
+    """Return the path to the value in a part of a message of any item."""
+    return f"@{place.number}.messages.{place.message}.parts.{place.part}"

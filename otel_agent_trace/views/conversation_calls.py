@@ -1,0 +1,132 @@
+"""Match the tool calls in the messages of a run with the steps that executed them and with the results sent back."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+from otel_agent_trace import semconv
+from otel_agent_trace.model import AgentStep, Message, StepKind
+from otel_agent_trace.runs.calls import place_of_answer
+from otel_agent_trace.views.histories import History, compact_text
+from otel_agent_trace.views.item_facts import name_of
+from otel_agent_trace.views.items import Item, RunItems
+
+_MOST_COMPARED = 200
+"""Number of calls of one tool, the oldest, among which the one that a step executed is looked for."""
+
+
+class PartPlace(NamedTuple):
+    """Identify a part of a message: the number of the item, and the places of the message and of the part."""
+
+    number: int
+    message: int
+    part: int
+
+
+class MatchedCalls(NamedTuple):
+    """Hold what belongs together in the conversation of a run.
+
+    Attributes:
+        new_places: the messages of each item, by its number, that no earlier call of its agent had.
+        step_of: the number of the step that executed a call.
+        call_of: the call that a step, by its number, executed.
+        result_of: the result of a call.
+        answered: the results that belong to calls.
+    """
+
+    new_places: dict[int, list[int]]
+    step_of: dict[PartPlace, int]
+    call_of: dict[int, PartPlace]
+    result_of: dict[PartPlace, PartPlace]
+    answered: set[PartPlace]
+
+
+def matched_calls(items: RunItems) -> MatchedCalls:
+    """Return the calls of a run matched with steps and results, and which messages are new in each model call."""
+    found = MatchedCalls({}, {}, {}, {}, set())
+    agents: dict[int, _Agent] = {}
+    for item in items:
+        if item.step is None:
+            continue
+        agent = agents.setdefault(id(item.part), _Agent(found))
+        if has_messages(item):
+            agent.read(item.number, item.step.messages)
+        elif item.step.kind in (StepKind.TOOL, StepKind.AGENT):
+            agent.execute(item, item.step)
+    return found
+
+
+def has_messages(item: Item) -> bool:
+    """Return whether an item is a call of a model with messages; those of an agent are shown by its own calls."""
+    return item.step is not None and item.run is None and bool(item.step.messages)
+
+
+class _Call(NamedTuple):
+    place: PartPlace
+    call_id: str | None
+    name: str
+    arguments: str
+
+
+class _Agent:
+    """Hold the calls of one agent that wait for a step or a result, and the steps that wait for a call."""
+
+    def __init__(self, found: MatchedCalls) -> None:
+        self._found = found
+        self._history = History()
+        self._unexecuted = defaultdict[str, list[_Call]](list)
+        self._unanswered = defaultdict[str | None, deque[_Call]](deque)
+        self._uncalled = defaultdict[str, list[Item]](list)
+
+    def read(self, number: int, messages: Sequence[Message]) -> None:
+        """Read the messages of a model call that are new."""
+        answer = place_of_answer(messages)
+        new = self._found.new_places[number] = self._history.new_places(messages)
+        for place in new:
+            for index, part in enumerate(messages[place].parts):
+                at, call_id = PartPlace(number, place, index), _id_in(part)
+                if part.get("type") == "tool_call":
+                    call = _Call(at, call_id, str(part.get("name") or ""), compact_text(part.get("arguments")))
+                    self._unanswered[call_id].append(call)
+                    self._find_step(call, is_asked=place >= answer)
+                elif part.get("type") == "tool_call_response" and self._unanswered[call_id]:
+                    self._found.result_of[self._unanswered[call_id].popleft().place] = at
+                    self._found.answered.add(at)
+
+    def execute(self, item: Item, step: AgentStep) -> None:
+        """Match a step with the call that asked for it, which may be read later."""
+        names = dict.fromkeys((step.name, name_of(item)))
+        call_id, arguments = step.attributes.get(semconv.TOOL_CALL_ID, step.step_id), compact_text(step.input)
+        for name in names:
+            calls = self._unexecuted[name][:_MOST_COMPARED]
+            by_id = (call for call in calls if call.call_id is not None and call.call_id == call_id)
+            by_arguments = (call for call in calls if call.arguments == arguments)
+            call = next(chain(by_id, by_arguments, calls), None)
+            if call is not None:
+                self._unexecuted[name].remove(call)
+                self._match(call, item)
+                return
+        for name in names:
+            self._uncalled[name].append(item)
+
+    def _find_step(self, call: _Call, *, is_asked: bool) -> None:
+        """Match a call with a step that began before the messages with the call were recorded, else let it wait."""
+        waiting = self._uncalled[call.name]
+        while waiting:
+            item = waiting.pop(0)
+            if item.number not in self._found.call_of:
+                self._match(call, item)
+                return
+        if is_asked:
+            self._unexecuted[call.name].append(call)
+
+    def _match(self, call: _Call, item: Item) -> None:
+        self._found.step_of[call.place] = item.number
+        self._found.call_of[item.number] = call.place
+
+
+def _id_in(part: Mapping[Any, Any]) -> str | None:
+    return None if part.get("id") is None else str(part["id"])

@@ -1,0 +1,103 @@
+"""Find in the messages of each model call those that an earlier call of the same agent had, so that each is shown once."""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from otel_agent_trace.model import Message
+from otel_agent_trace.runs.calls import place_of_answer
+from otel_agent_trace.values import Truncated, encode_text
+from otel_agent_trace.views.json_values import result_in
+
+
+class MessageKey(NamedTuple):
+    """Hold what makes two messages the same, however a provider writes them: not ids, reasoning, or white space."""
+
+    role: str
+    text: str
+    calls: tuple[tuple[str, str], ...]
+    others: tuple[str, ...]
+
+
+class _Call(NamedTuple):
+    """Hold the messages of a model call, its answer last, and their places by key."""
+
+    keys: list[MessageKey]
+    places: Mapping[MessageKey, list[int]]
+
+
+class History:
+    """Hold the messages that the model calls of one agent had.
+
+    A call goes on from the latest one that began with the same two messages, else from the last one: an agent may have
+    several conversations, and may cut old messages off.
+    """
+
+    def __init__(self) -> None:
+        self._by_beginning: dict[tuple[MessageKey, ...], _Call] = {}
+        self._last: _Call | None = None
+
+    def new_places(self, messages: Sequence[Message]) -> list[int]:
+        """Return the places of the messages of the next call that no earlier one had, its answer always among them."""
+        keys = [key_of(message) for message in messages]
+        answer = place_of_answer(messages)
+        beginning = tuple(keys[:2])
+        known = self._by_beginning.get(beginning, self._last)
+        new = [*(range(answer) if known is None else _not_in(known, keys[:answer])), *range(answer, len(keys))]
+        places = defaultdict[MessageKey, list[int]](list)
+        for place, key in enumerate(keys):
+            places[key].append(place)
+        self._last = self._by_beginning[beginning] = _Call(keys, places)
+        return new
+
+
+def _not_in(known: _Call, keys: Sequence[MessageKey]) -> list[int]:
+    """Return the places of keys that do not follow each other, with gaps or without, in an earlier call."""
+    new, at = [], 0
+    for place, key in enumerate(keys):
+        found = known.places.get(key, ())
+        index = bisect.bisect_left(found, at)
+        if index < len(found):
+            at = found[index] + 1
+        elif at < len(known.keys) and _is_answer_again(known.keys[at], key):
+            at += 1
+        else:
+            new.append(place)
+    return new
+
+
+def _is_answer_again(answer: MessageKey, key: MessageKey) -> bool:
+    """Return whether an answer of a model is sent again in another form."""
+    if answer.role != key.role or key.role != "assistant":
+        return False
+    names, other_names = ([name for name, _ in each.calls] for each in (answer, key))
+    return (bool(key.text) and key.text == answer.text) or (bool(names) and names == other_names)
+
+
+def key_of(message: Message) -> MessageKey:
+    """Return the key of a message."""
+    texts, calls, others = [], [], []
+    for part in message.parts:
+        kind = part.get("type")
+        if kind == "text":
+            texts.append(_text(part.get("content")))
+        elif kind == "tool_call":
+            calls.append((str(part.get("name")), compact_text(part.get("arguments"))))
+        elif kind == "tool_call_response":
+            others.append(compact_text(result_in(part)))
+        elif kind != "reasoning":
+            others.append(_text(part))
+    return MessageKey(message.role, "".join(texts).strip(), tuple(calls), tuple(others))
+
+
+def compact_text(value: Any) -> str:
+    """Return a text without white space, or the JSON of another value likewise, to compare them."""
+    return "".join(_text(value).split())
+
+
+def _text(value: Any) -> str:
+    kept = value.kept if isinstance(value, Truncated) else value
+    return kept if isinstance(kept, str) else "" if kept is None else encode_text(kept).text

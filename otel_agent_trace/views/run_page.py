@@ -1,0 +1,172 @@
+"""Answer what a page about one run asks for; whatever serves the page, or writes it to a file, only passes it on."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.prices import Prices
+from otel_agent_trace.runs.explain import RunExplanation
+from otel_agent_trace.values import encode
+from otel_agent_trace.views.conversation import Conversation
+from otel_agent_trace.views.conversation_calls import has_messages
+from otel_agent_trace.views.details import messages_of, step_details, value_fields
+from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.json_values import JsonWriter, Media
+from otel_agent_trace.views.markdown import run_markdown
+from otel_agent_trace.views.outline import outline_of
+from otel_agent_trace.views.previews import preview_of
+from otel_agent_trace.views.sources import Sources
+from otel_agent_trace.views.value_paths import text_at
+
+_MOST_ROWS = 500
+_BUDGET_TOKENS = 8000
+Explain = Callable[[], RunExplanation | None]
+"""Function that reads the spans of a run again, and returns where its facts are; None where they are not there."""
+
+
+class RunPage:
+    """Hold one state of a run, and return what a page shows of it, as JSON-able data or text.
+
+    Each part is computed when it is first asked for.
+
+    Args:
+        run: the run.
+        prices: what model calls cost; without them no cost is known.
+        explain: returns where the facts of the run were read; it is called at most once.
+        revision: what distinguishes this state of a running run from later ones.
+        command: the command that replays the run.
+    """
+
+    def __init__(
+        self,
+        run: AgentRun,
+        prices: Prices | None = None,
+        explain: Explain | None = None,
+        *,
+        revision: str = "",
+        command: str = "",
+    ) -> None:
+        self.run, self.revision, self.command = run, revision, command
+        self._prices, self._explain = prices, explain
+        self._places_of_media: dict[str, int] = {}
+
+    def outline(self, step: str | None = None, *, ids: bool = False) -> dict[str, Any]:
+        """Return the outline of the run; `selected` in it is the number of the item that was read from the span `step`."""
+        outline = dict(self._outline)
+        if ids:
+            outline["columns"] = {**outline["columns"], "ids": [item.subject.span_id for item in self._items]}
+        return {**outline, "selected": None if step is None else self._items.number_of(step)}
+
+    def rows(self, begin: int, end: int) -> list[dict[str, Any]]:
+        """Return previews of the items from one number to before another, of which there are at most 500."""
+        end = min(end, begin + _MOST_ROWS, len(self._items))
+        previews = [{"number": at, "preview": preview_of(self._items[at])} for at in range(max(begin, 0), end)]
+        return list(encode(previews).data)
+
+    def step(self, number: int) -> dict[str, Any]:
+        """Return the details of an item.
+
+        Raises:
+            IndexError: the run has no such item.
+        """
+        item = self._item(number)
+        return step_details(
+            self._items,
+            number,
+            prices=self._prices,
+            new_from=self._new_from(item),
+            source=() if self._sources is None else self._sources.of(number),
+            writer=functools.partial(JsonWriter, keep_media=lambda digest, _: self._note_media(digest, number)),
+        )
+
+    def conversation(self, step: int | None = None, begin: int = 0) -> dict[str, Any]:
+        """Return blocks of the conversation of an item, from one number on, and the number of the next one.
+
+        Raises:
+            IndexError: the run has no such item.
+        """
+        return self._conversation.page(self._item(step or 0).number, begin)
+
+    def copy(self, form: str, step: int | None = None, budget: int = _BUDGET_TOKENS) -> str:
+        """Return the run, or an item of it, as text: ``json``, ``markdown`` within `budget` tokens, or the ``command``.
+
+        Raises:
+            IndexError: the run has no such item.
+            ValueError: there is no such form, or the run is nested too deeply to be written as JSON.
+        """
+        item = self._item(step or 0)
+        if form == "markdown":
+            return run_markdown(self._items, budget_tokens=budget, step=step, command=self.command)
+        if form == "command":
+            return self.command
+        if form != "json":
+            raise ValueError(f"format must be json, markdown or command, got {form!r}")
+        try:
+            return json.dumps(item.subject.to_dict(), ensure_ascii=False, indent=2)
+        except RecursionError as error:
+            raise ValueError("the run is nested too deeply to be written as JSON") from error
+
+    def value(self, step: int, path: str) -> str:
+        """Return a value of an item whole, as text: the path is that of a value which was cut in another answer.
+
+        Raises:
+            IndexError: the run has no such item.
+            KeyError: the item has no such value.
+        """
+        return text_at(self._items, self._item(step).number, path)
+
+    def media(self, digest: str) -> Media | None:
+        """Return the binary content of a digest in the values and messages of the run; None if there is none."""
+        noted = self._places_of_media.get(digest)
+        for number in range(len(self._items)) if noted is None else (noted,):
+            found = _media_in(self._items, number, digest)
+            if found is not None:
+                return found
+        return None
+
+    @functools.cached_property
+    def _items(self) -> RunItems:
+        return RunItems(self.run)
+
+    @functools.cached_property
+    def _outline(self) -> dict[str, Any]:
+        return outline_of(self._items, self._prices, revision=self.revision, command=self.command)
+
+    @functools.cached_property
+    def _conversation(self) -> Conversation:
+        return Conversation(self._items)
+
+    @functools.cached_property
+    def _sources(self) -> Sources | None:
+        explanation = None if self._explain is None else self._explain()
+        return None if explanation is None else Sources(self._items, explanation)
+
+    def _item(self, number: int) -> Item:
+        if number < 0:
+            raise IndexError(number)
+        return self._items[number]
+
+    def _new_from(self, item: Item) -> int:
+        """Return how many of the first messages of an item an earlier call of its agent had."""
+        if not has_messages(item):
+            return 0
+        new = self._conversation.calls.new_places[item.number]
+        return next((place for place in new), len(messages_of(item)))
+
+    def _note_media(self, digest: str, number: int) -> None:
+        self._places_of_media[digest] = number
+
+
+def _media_in(items: RunItems, number: int, digest: str) -> Media | None:
+    """Return the medium of a digest in the values and messages of an item."""
+    found: dict[str, Media] = {}
+    writer = JsonWriter(keep_media=found.setdefault)
+    for path, value in value_fields(items[number]).items():
+        writer.value(value, path)
+    for message in messages_of(items[number]):
+        writer.message(message, "messages")
+    return found.get(digest)
