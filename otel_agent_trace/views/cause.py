@@ -153,7 +153,7 @@ def _is_quoted(target: StepError, error: StepError) -> bool:
 
 
 _RELATIONS: tuple[_Relation, ...] = (_is_same, _is_raised_from, _is_in_stacktrace, _is_quoted)
-"""How the error of a run or a step may be related to that of a step in it, the closest first."""
+"""Relations that the error of a run or a step may have to that of a step in it, the closest first."""
 
 
 def _own_name(qualified: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from otel_agent_trace.model import AgentRun, RunStatus
@@ -11,11 +10,11 @@ from otel_agent_trace.query import INTERRUPTED
 from otel_agent_trace.values import encode
 from otel_agent_trace.views.conversation_calls import PartPlace, matched_calls
 from otel_agent_trace.views.conversation_plan import ConversationPlan, Entry, shown_parts
-from otel_agent_trace.views.details import messages_of, value_fields
+from otel_agent_trace.views.details import value_fields
 from otel_agent_trace.views.figures import UNKNOWN, duration_text
 from otel_agent_trace.views.item_facts import OK, is_live, name_of, status_of_item
-from otel_agent_trace.views.items import Item, RunItems
-from otel_agent_trace.views.json_values import JsonWriter, result_in
+from otel_agent_trace.views.items import Item, RunItems, messages_of
+from otel_agent_trace.views.json_values import JsonWriter, WriterOf, result_in, writer_of
 from otel_agent_trace.views.values_text import plain_text
 
 _VALUE_CHARS = 16_384
@@ -28,14 +27,14 @@ class Conversation:
 
     Args:
         run: the run, or its items.
-        writer: returns what converts values, each up to a number of characters.
+        writer: returns what converts the values of an item.
     """
 
-    def __init__(self, run: AgentRun | RunItems, writer: Callable[[int], JsonWriter] = JsonWriter) -> None:
+    def __init__(self, run: AgentRun | RunItems, writer: WriterOf = writer_of) -> None:
         self.items = RunItems.of(run)
         self.calls = matched_calls(self.items)
         self._plan = ConversationPlan(self.items, self.calls)
-        self._writer = writer(_VALUE_CHARS)
+        self._writer_of = writer
 
     def page(self, number: int = 0, begin: int = 0, count: int = _PAGE_BLOCKS) -> dict[str, Any]:
         """Return blocks of an item and of all below it as JSON-able data, and the number of the next one, or None.
@@ -80,14 +79,15 @@ class Conversation:
         """Return the parts of a message but calls and results that other blocks show."""
         parts = messages_of(item)[place].parts
         shown = shown_parts(self.calls, item.number, place, parts)
-        return [self._writer.part(parts[index], f"messages.{place}.parts.{index}") for index in shown]
+        writer = self._writer(item.number)
+        return [writer.part(parts[index], f"messages.{place}.parts.{index}") for index in shown]
 
     def _field_part(self, item: Item, field: str) -> dict[str, Any]:
         value = str(item.error) if field == "error" else value_fields(item)[field]
         text = plain_text(value)
         if isinstance(value, str) or not text.startswith(("{", "[")):
-            return {"type": "text", **self._writer.text(text, field)}
-        return {"type": "other", "value": self._writer.value(value, field)}
+            return {"type": "text", **self._writer(item.number).text(text, field)}
+        return {"type": "other", "value": self._writer(item.number).value(value, field)}
 
     def _step_tool(self, item: Item) -> dict[str, Any]:
         """Return what a step called, with its result, or where its span has none, with that of the call in messages."""
@@ -96,7 +96,8 @@ class Conversation:
         sent = {} if call is None else self._call_values(call)
         if item.run is not None:  # its conversation has them
             fields = {**fields, "input": None, "output": None}
-        arguments, result = self._writer.value(fields["input"], "input"), self._writer.value(fields["output"], "output")
+        writer = self._writer(item.number)
+        arguments, result = writer.value(fields["input"], "input"), writer.value(fields["output"], "output")
         error = item.error
         return {
             "name": name_of(item),
@@ -126,9 +127,12 @@ class Conversation:
         arguments = self._part(call).get("arguments")
         result = None if answer is None else result_in(self._part(answer))
         return {
-            "arguments": self._writer.value(arguments, path_of(call)),
-            "result": None if answer is None else self._writer.value(result, path_of(answer)),
+            "arguments": self._writer(call.number).value(arguments, path_of(call)),
+            "result": None if answer is None else self._writer(answer.number).value(result, path_of(answer)),
         }
+
+    def _writer(self, number: int) -> JsonWriter:
+        return self._writer_of(number, _VALUE_CHARS)
 
     def _part(self, place: PartPlace) -> dict[Any, Any]:
         return messages_of(self.items[place.number])[place.message].parts[place.part]

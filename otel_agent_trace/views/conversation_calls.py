@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from otel_agent_trace import semconv
@@ -12,8 +12,10 @@ from otel_agent_trace.model import AgentStep, Message, StepKind
 from otel_agent_trace.runs.calls import place_of_answer
 from otel_agent_trace.views.histories import History, compact_text
 from otel_agent_trace.views.item_facts import name_of
-from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.items import Item, RunItems, messages_of
 
+_MOST_EARLIER = 50
+"""Number of earlier calls of an agent with which one is compared alone."""
 _MOST_COMPARED = 200
 """Number of calls of one tool, the oldest, among which the one that a step executed is looked for."""
 
@@ -47,13 +49,13 @@ class MatchedCalls(NamedTuple):
 def matched_calls(items: RunItems) -> MatchedCalls:
     """Return the calls of a run matched with steps and results, and which messages are new in each model call."""
     found = MatchedCalls({}, {}, {}, {}, set())
-    agents: dict[int, _Agent] = {}
+    agents = defaultdict[int, _Agent](lambda: _Agent(found))
     for item in items:
         if item.step is None:
             continue
-        agent = agents.setdefault(id(item.part), _Agent(found))
+        agent = agents[id(item.part)]
         if has_messages(item):
-            agent.read(item.number, item.step.messages)
+            agent.read(item.number, messages_of(item))
         elif item.step.kind in (StepKind.TOOL, StepKind.AGENT):
             agent.execute(item, item.step)
     return found
@@ -62,6 +64,20 @@ def matched_calls(items: RunItems) -> MatchedCalls:
 def has_messages(item: Item) -> bool:
     """Return whether an item is a call of a model with messages; those of an agent are shown by its own calls."""
     return item.step is not None and item.run is None and bool(item.step.messages)
+
+
+def first_new(items: RunItems, number: int) -> int:
+    """Return how many of the first messages of a model call one of the latest calls of the same agent had."""
+    item = items[number]
+    if not has_messages(item):
+        return 0
+    before = (items[at] for at in range(number - 1, 0, -1))
+    earlier = (each for each in before if each.part is item.part and has_messages(each))
+    history = History()
+    for each in [*islice(earlier, _MOST_EARLIER)][::-1]:
+        history.new_places(messages_of(each))
+    messages = messages_of(item)
+    return next(iter(history.new_places(messages)), len(messages))
 
 
 class _Call(NamedTuple):

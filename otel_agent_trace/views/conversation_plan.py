@@ -9,9 +9,9 @@ from otel_agent_trace.model import StepKind
 from otel_agent_trace.query import PAUSED
 from otel_agent_trace.runs.calls import place_of_answer
 from otel_agent_trace.views.conversation_calls import MatchedCalls, PartPlace, has_messages
-from otel_agent_trace.views.details import messages_of, value_fields
+from otel_agent_trace.views.details import value_fields
 from otel_agent_trace.views.histories import MessageKey, compact_text, key_of
-from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.items import Item, RunItems, messages_of
 from otel_agent_trace.views.values_text import plain_text
 
 USER, ASSISTANT, TOOL, AGENT, ERROR = "user", "assistant", "tool", "agent", "error"

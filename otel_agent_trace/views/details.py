@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from otel_agent_trace.model import AgentRun, LogEntry, Message, Score
+from otel_agent_trace.model import AgentRun, LogEntry, Score
 from otel_agent_trace.prices import Prices
 from otel_agent_trace.values import encode
 from otel_agent_trace.views.call_figures import call_figures
@@ -13,8 +13,8 @@ from otel_agent_trace.views.explanation import FactRow
 from otel_agent_trace.views.figures import duration_text
 from otel_agent_trace.views.head import head_of, paths, score_data
 from otel_agent_trace.views.item_facts import kind_of, name_of, offset_of, offset_text, status_of_item
-from otel_agent_trace.views.items import Item, RunItems
-from otel_agent_trace.views.json_values import LIMIT_CHARS, JsonWriter
+from otel_agent_trace.views.items import Item, RunItems, messages_of
+from otel_agent_trace.views.json_values import LIMIT_CHARS, JsonWriter, WriterOf, writer_of
 from otel_agent_trace.views.rows import Row
 from otel_agent_trace.views.runs import named_fact_rows
 from otel_agent_trace.views.steps import step_fact_rows
@@ -40,7 +40,7 @@ def step_details(
     prices: Prices | None = None,
     new_from: int = 0,
     source: Iterable[FactRow] = (),
-    writer: Callable[[int], JsonWriter] = JsonWriter,
+    writer: WriterOf = writer_of,
 ) -> dict[str, Any]:
     """Return the details of an item of a run as JSON-able data.
 
@@ -50,7 +50,7 @@ def step_details(
         prices: what model calls cost.
         new_from: how many of its first messages repeat those of an earlier call.
         source: where each fact was read from.
-        writer: returns what converts its values, each up to a number of characters.
+        writer: returns what converts its values.
 
     Raises:
         IndexError: the run has no such item.
@@ -60,7 +60,7 @@ def step_details(
     details = {
         **_names(items, item),
         "error": _error_data(item),
-        **_values(item, writer(LIMIT_CHARS)),
+        **_values(item, writer(number, LIMIT_CHARS)),
         "messages": _messages(item, writer),
         "new_from": new_from,
         "facts": [row._asdict() for row in _fact_rows(items, item, prices)],
@@ -123,22 +123,17 @@ def value_fields(item: Item) -> dict[str, Any]:
     return fields
 
 
-def messages_of(item: Item) -> tuple[Message, ...]:
-    """Return the messages of an item; a run itself has none."""
-    return () if item.step is None else item.step.messages
-
-
 def _values(item: Item, writer: JsonWriter) -> dict[str, Any]:
     shown = ("attributes", "metadata", "config", "resource")
     fields = {name: None if name in shown and not value else value for name, value in value_fields(item).items()}
     return {name: writer.value(value, name) for name, value in fields.items()}
 
 
-def _messages(item: Item, writer: Callable[[int], JsonWriter]) -> list[dict[str, Any]]:
+def _messages(item: Item, writer: WriterOf) -> list[dict[str, Any]]:
     messages = messages_of(item)
     if not messages:
         return []
-    limited = writer(min(LIMIT_CHARS, max(_LEAST_CHARS, _MESSAGES_CHARS // len(messages))))
+    limited = writer(item.number, min(LIMIT_CHARS, max(_LEAST_CHARS, _MESSAGES_CHARS // len(messages))))
     return [limited.message(message, f"messages.{place}") for place, message in enumerate(messages)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from otel_agent_trace.views.json_values import result_in
 
 
 class MessageKey(NamedTuple):
-    """Hold what makes two messages the same, however a provider writes them: not ids, reasoning, or white space."""
+    """Hold what makes two messages the same, however a provider writes them: not reasoning, nor white space around."""
 
     role: str
     text: str
@@ -22,11 +23,19 @@ class MessageKey(NamedTuple):
     others: tuple[str, ...]
 
 
-class _Call(NamedTuple):
-    """Hold the messages of a model call, its answer last, and their places by key."""
+class _Call:
+    """Hold the messages of a model call, its answer last, as keys."""
 
-    keys: list[MessageKey]
-    places: Mapping[MessageKey, list[int]]
+    def __init__(self, keys: list[MessageKey]) -> None:
+        self.keys = keys
+
+    @functools.cached_property
+    def places(self) -> Mapping[MessageKey, list[int]]:
+        """Return the places of each key, in order."""
+        places = defaultdict[MessageKey, list[int]](list)
+        for place, key in enumerate(self.keys):
+            places[key].append(place)
+        return places
 
 
 class History:
@@ -46,18 +55,18 @@ class History:
         answer = place_of_answer(messages)
         beginning = tuple(keys[:2])
         known = self._by_beginning.get(beginning, self._last)
-        new = [*(range(answer) if known is None else _not_in(known, keys[:answer])), *range(answer, len(keys))]
-        places = defaultdict[MessageKey, list[int]](list)
-        for place, key in enumerate(keys):
-            places[key].append(place)
-        self._last = self._by_beginning[beginning] = _Call(keys, places)
-        return new
+        self._last = self._by_beginning[beginning] = _Call(keys)
+        sent = range(answer) if known is None else _not_in(known, keys[:answer])
+        return [*sent, *range(answer, len(keys))]
 
 
 def _not_in(known: _Call, keys: Sequence[MessageKey]) -> list[int]:
     """Return the places of keys that do not follow each other, with gaps or without, in an earlier call."""
-    new, at = [], 0
-    for place, key in enumerate(keys):
+    at = next((at for at, (one, other) in enumerate(zip(known.keys, keys, strict=False)) if one != other), None)
+    if at is None:
+        return [*range(min(len(known.keys), len(keys)), len(keys))]
+    new = []
+    for place, key in enumerate(keys[at:], at):
         found = known.places.get(key, ())
         index = bisect.bisect_left(found, at)
         if index < len(found):
@@ -78,16 +87,19 @@ def _is_answer_again(answer: MessageKey, key: MessageKey) -> bool:
 
 
 def key_of(message: Message) -> MessageKey:
-    """Return the key of a message."""
+    """Return the key of a message; of a tool call with an id, only that and its name."""
     texts, calls, others = [], [], []
     for part in message.parts:
         kind = part.get("type")
         if kind == "text":
             texts.append(_text(part.get("content")))
         elif kind == "tool_call":
-            calls.append((str(part.get("name")), compact_text(part.get("arguments"))))
+            call_id = part.get("id")
+            calls.append(
+                (str(part.get("name")), compact_text(part.get("arguments")) if call_id is None else str(call_id))
+            )
         elif kind == "tool_call_response":
-            others.append(compact_text(result_in(part)))
+            others.append(_text(result_in(part)).strip())
         elif kind != "reasoning":
             others.append(_text(part))
     return MessageKey(message.role, "".join(texts).strip(), tuple(calls), tuple(others))

@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from otel_agent_trace.model import AgentRun, AgentStep, StepError
+from otel_agent_trace.model import AgentRun, AgentStep, Message, StepError
 from otel_agent_trace.runs.conduct import error_of
 
 
 class Item(NamedTuple):
     """Hold a line of a run's tree: the run itself, or a step of it or of a sub-agent.
 
-    `number` is its place in the tree, `depth` and `parent` say below which one it stands (the run itself is below -1),
-    `part` is the run that has the step. `step` is None for the run itself.
+    `number` is its place in the tree, `parent` that of the item which it is below, -1 for the run itself; `part` is the
+    run that has the step, and `step` is None for the run itself.
     """
 
     number: int
@@ -37,6 +37,11 @@ class Item(NamedTuple):
     def error(self) -> StepError | None:
         """Return the error of the run or of the step, of which none counts if it was abandoned or paused."""
         return self.part.error if self.step is None else error_of(self.step)
+
+
+def messages_of(item: Item) -> tuple[Message, ...]:
+    """Return the messages of an item; a run itself has none."""
+    return () if item.step is None else item.step.messages
 
 
 class RunItems(Sequence[Item]):

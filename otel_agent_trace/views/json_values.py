@@ -131,6 +131,15 @@ class JsonWriter:
         return {"type": media.media_type, "bytes": len(media.content), "digest": digest}
 
 
+WriterOf = Callable[[int, int], JsonWriter]
+"""Function that returns what converts the values of an item, given its number, each up to a number of characters."""
+
+
+def writer_of(_number: int, limit_chars: int) -> JsonWriter:
+    """Return what converts the values of any item, each up to a number of characters."""
+    return JsonWriter(limit_chars)
+
+
 def text_of_data(data: Any) -> str:
     """Return data as text: a text as it is, anything else as JSON on several lines."""
     return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, indent=2)

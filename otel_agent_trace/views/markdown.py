@@ -9,11 +9,11 @@ from typing import Any
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import status_of
 from otel_agent_trace.views.cause import cause_of
-from otel_agent_trace.views.details import messages_of, value_fields
+from otel_agent_trace.views.details import value_fields
 from otel_agent_trace.views.escape import escaped, escaped_line
 from otel_agent_trace.views.figures import duration_text, plural, usage_text
 from otel_agent_trace.views.item_facts import OK, kind_of, name_of, offset_text, status_of_item
-from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.items import Item, RunItems, messages_of
 from otel_agent_trace.views.previews import preview_of
 from otel_agent_trace.views.values_text import WHOLE, message_text, value_text
 

@@ -12,9 +12,9 @@ from otel_agent_trace.prices import Prices
 from otel_agent_trace.runs.explain import RunExplanation
 from otel_agent_trace.values import encode
 from otel_agent_trace.views.conversation import Conversation
-from otel_agent_trace.views.conversation_calls import has_messages
-from otel_agent_trace.views.details import messages_of, step_details, value_fields
-from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.conversation_calls import first_new
+from otel_agent_trace.views.details import step_details, value_fields
+from otel_agent_trace.views.items import Item, RunItems, messages_of
 from otel_agent_trace.views.json_values import JsonWriter, Media
 from otel_agent_trace.views.markdown import run_markdown
 from otel_agent_trace.views.outline import outline_of
@@ -73,14 +73,13 @@ class RunPage:
         Raises:
             IndexError: the run has no such item.
         """
-        item = self._item(number)
         return step_details(
             self._items,
-            number,
+            self._item(number).number,
             prices=self._prices,
-            new_from=self._new_from(item),
+            new_from=first_new(self._items, number),
             source=() if self._sources is None else self._sources.of(number),
-            writer=functools.partial(JsonWriter, keep_media=lambda digest, _: self._note_media(digest, number)),
+            writer=self._writer,
         )
 
     def conversation(self, step: int | None = None, begin: int = 0) -> dict[str, Any]:
@@ -138,7 +137,7 @@ class RunPage:
 
     @functools.cached_property
     def _conversation(self) -> Conversation:
-        return Conversation(self._items)
+        return Conversation(self._items, self._writer)
 
     @functools.cached_property
     def _sources(self) -> Sources | None:
@@ -150,15 +149,9 @@ class RunPage:
             raise IndexError(number)
         return self._items[number]
 
-    def _new_from(self, item: Item) -> int:
-        """Return how many of the first messages of an item an earlier call of its agent had."""
-        if not has_messages(item):
-            return 0
-        new = self._conversation.calls.new_places[item.number]
-        return next((place for place in new), len(messages_of(item)))
-
-    def _note_media(self, digest: str, number: int) -> None:
-        self._places_of_media[digest] = number
+    def _writer(self, number: int, limit_chars: int) -> JsonWriter:
+        """Return what converts values of an item, and notes which media are there."""
+        return JsonWriter(limit_chars, lambda digest, _: self._places_of_media.__setitem__(digest, number))
 
 
 def _media_in(items: RunItems, number: int, digest: str) -> Media | None:

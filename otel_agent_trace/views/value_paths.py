@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from otel_agent_trace.views.details import messages_of, value_fields
-from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.details import value_fields
+from otel_agent_trace.views.items import Item, RunItems, messages_of
 from otel_agent_trace.views.json_values import result_in, whole_text
 
 _OF_ITEM = re.compile(r"@(\d{1,9})\.(.+)")
