@@ -127,11 +127,7 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     `walk` of it yields those of its sub-agents.
     """
     run = found.run
-    records = unique(as_one_trace(found.spans) if len(run.trace_ids) > 1 else found.spans)
-    runs = runs_with_nodes(records)
-    nodes = next(
-        (nodes for other, nodes in runs if other.run_id == run.run_id), runs[0][1]
-    )  # else the first of joined calls
+    records, runs, nodes = placed(found)
     others = {span_id for _, roots in runs if roots is not nodes for span_id in _ids_in(roots)}
     own = _ids_in(nodes)
     spans = sorted(
@@ -145,18 +141,33 @@ def explain_assembled(found: Assembled) -> RunExplanation:
     )
 
 
+def placed(found: Assembled) -> tuple[dict[str, SpanRecord], list[tuple[AgentRun, list[Node]]], list[Node]]:
+    """Return the spans of an outermost run by id, all runs in its traces with their nodes, and the nodes of the run."""
+    records = unique(as_one_trace(found.spans) if len(found.run.trace_ids) > 1 else found.spans)
+    runs = runs_with_nodes(records)
+    own = (nodes for other, nodes in runs if other.run_id == found.run.run_id)
+    return records, runs, next(own, runs[0][1])  # else the first of joined calls
+
+
 def _explained(run: AgentRun, nodes: list[Node], records: dict[str, SpanRecord]) -> RunExplanation:
-    """Return the explanation of an outermost run, whose probability may stand in the root span of its trace."""
-    explanation, span = _Explainer().run(run, nodes), nodes[0].span
+    """Return the explanation of an outermost run."""
+    explanation = Explainer().run(run, nodes)
+    return msgspec.structs.replace(explanation, facts=with_probability(explanation.facts, run, nodes, records))
+
+
+def with_probability(
+    facts: tuple[Fact, ...], run: AgentRun, nodes: list[Node], records: dict[str, SpanRecord]
+) -> tuple[Fact, ...]:
+    """Return the facts of an outermost run with that of its probability, which may stand in the root span of its trace."""
     if run.sampling_probability is None:
-        return explanation
+        return facts
+    span = nodes[0].span
     *_, root_id = ids_above(span, records)
     own = nodes[0].facts.sampling_probability if nodes[0].is_run else None
     origin, place = origin_of_probability(deciding_span(span, records.get(root_id, span)), span, own)
     sources = (Source(origin.span_id, origin.name, (place,)),) if origin.span_id else ()
     fact = Fact(_PROBABILITY, run.sampling_probability, sources, "" if origin is span else "from another span")
-    others = [each for each in explanation.facts if each.name != _PROBABILITY]
-    return msgspec.structs.replace(explanation, facts=(*others, fact))
+    return (*(each for each in facts if each.name != _PROBABILITY), fact)
 
 
 _PROBABILITY = "sampling_probability"
@@ -194,21 +205,28 @@ _BESIDE_ATTRIBUTES = {"label": ("span name",), "error": ("span status",)}
 _SUMMED_KINDS = (StepKind.MODEL, StepKind.AGENT)
 
 
-class _Explainer:
-    """Build the explanation of one run; the places in each span are found once."""
+class Explainer:
+    """Build the explanation of one run; the places in each span are found once.
 
-    def __init__(self) -> None:
+    Args:
+        most_summed: of how many calls places are named, where a fact is the sum of calls; by default of all.
+    """
+
+    def __init__(self, most_summed: int | None = None) -> None:
+        self._most_summed = most_summed
         self._places = functools.cache(lambda span_id: places_of(self._spans[span_id]))
         self._spans: dict[str, SpanRecord] = {}
 
     def run(self, run: AgentRun, nodes: list[Node]) -> RunExplanation:
         """Return the explanation of a run from its own node, or from those of its outermost steps."""
-        head = nodes[0] if nodes[0].is_run and len(nodes) == 1 else None
-        kept = {step.index for step in run.steps}  # without calls of the history that an earlier run made
-        placed = [node for node, _ in in_order(nodes if head is None else head.children) if node.facts.index in kept]
-        pairs = [*zip(run.steps, placed, strict=True)]
+        pairs = pairs_of(run, nodes)
+        return RunExplanation(run, self.facts_of_run(run, nodes, pairs), tuple(self.step(*pair) for pair in pairs))
+
+    def facts_of_run(self, run: AgentRun, nodes: list[Node], pairs: list[tuple[AgentStep, Node]]) -> tuple[Fact, ...]:
+        """Return the facts of a run alone, given its steps with their nodes."""
+        head = _head(nodes)
         facts = self.facts_from_steps(run, pairs) if head is None else self.run_facts(run, head, pairs)
-        return RunExplanation(run, (*facts, self.status(run, facts, head)), tuple(self.step(*pair) for pair in pairs))
+        return (*facts, self.status(run, facts, head))
 
     def run_facts(self, run: AgentRun, node: Node, pairs: list[tuple[AgentStep, Node]]) -> list[Fact]:
         """Return the facts of a run that has a span of its own."""
@@ -249,15 +267,19 @@ class _Explainer:
     def sum(self, run: AgentRun, pairs: list[tuple[AgentStep, Node]]) -> Fact:
         """Return the run's tokens as a fact, where they are the sum of its calls."""
         calls = [call for step, node in pairs if step.kind in _SUMMED_KINDS for call in _counted(node)]
-        sources = tuple(source for node in calls for source in self.sources(node.origins("usage")))
+        sources = tuple(source for node in calls[: self._most_summed] for source in self.sources(node.origins("usage")))
         return Fact("usage", run.usage, sources, f"the sum of {len(calls)}" if len(calls) > 1 else "from a step")
 
     def step(self, step: AgentStep, node: Node) -> StepExplanation:
         """Return the explanation of a step; the facts of a sub-agent belong to its run."""
+        return StepExplanation(
+            step, self.facts_of_step(step, node), None if step.run is None else self.run(step.run, [node])
+        )
+
+    def facts_of_step(self, step: AgentStep, node: Node) -> tuple[Fact, ...]:
+        """Return the facts of a step alone."""
         kind = Fact("kind", step.kind.value, self.sources(node.origins(EVIDENCE)), _note_if_inferred(node))
-        if step.run is not None:
-            return StepExplanation(step, (kind,), self.run(step.run, [node]))
-        return StepExplanation(step, (kind, *self.facts(step, node, STEP_FIELDS)))
+        return (kind,) if step.run is not None else (kind, *self.facts(step, node, STEP_FIELDS))
 
     def facts(self, item: AgentRun | AgentStep, node: Node, fields: dict[str, str]) -> list[Fact]:
         """Return the facts that are known, each with the spans that its field was read from."""
@@ -286,6 +308,18 @@ class _Explainer:
         self._spans.setdefault(span.span_id, span)
         places = self._places(span.span_id).get(origin.field, ())
         return Source(span.span_id, span.name, places or _BESIDE_ATTRIBUTES.get(origin.field, ()))
+
+
+def pairs_of(run: AgentRun, nodes: list[Node]) -> list[tuple[AgentStep, Node]]:
+    """Return the steps of a run, each with its node, given the run's own node or those of its outermost steps."""
+    head = _head(nodes)
+    kept = {step.index for step in run.steps}  # without calls of the history that an earlier run made
+    found = [node for node, _ in in_order(nodes if head is None else head.children) if node.facts.index in kept]
+    return [*zip(run.steps, found, strict=True)]
+
+
+def _head(nodes: list[Node]) -> Node | None:
+    return nodes[0] if nodes[0].is_run and len(nodes) == 1 else None
 
 
 _NOTHING: tuple[object, ...] = (None, "", (), {})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import Prices
-from otel_agent_trace.runs.explain import RunExplanation
+from otel_agent_trace.runs.facts_on_demand import facts_on_demand
+from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import encode
 from otel_agent_trace.views.conversation import Conversation
 from otel_agent_trace.views.conversation_calls import first_new
@@ -24,8 +25,8 @@ from otel_agent_trace.views.value_paths import text_at
 
 _MOST_ROWS = 500
 _BUDGET_TOKENS = 8000
-Explain = Callable[[], RunExplanation | None]
-"""Function that reads the spans of a run again, and returns where its facts are; None where they are not there."""
+Spans = Callable[[], Iterable[SpanRecord]]
+"""Function that returns the spans of a run's traces, from which it is explained where its facts were read."""
 
 
 class RunPage:
@@ -36,7 +37,7 @@ class RunPage:
     Args:
         run: the run.
         prices: what model calls cost; without them no cost is known.
-        explain: returns where the facts of the run were read; it is called at most once.
+        spans: returns the spans of the run's traces, to find where its facts were read; it is called at most once.
         revision: what distinguishes this state of a running run from later ones.
         command: the command that replays the run.
     """
@@ -45,13 +46,13 @@ class RunPage:
         self,
         run: AgentRun,
         prices: Prices | None = None,
-        explain: Explain | None = None,
+        spans: Spans | None = None,
         *,
         revision: str = "",
         command: str = "",
     ) -> None:
         self.run, self.revision, self.command = run, revision, command
-        self._prices, self._explain = prices, explain
+        self._prices, self._spans = prices, spans
         self._places_of_media: dict[str, int] = {}
 
     def outline(self, step: str | None = None, *, ids: bool = False) -> dict[str, Any]:
@@ -141,8 +142,8 @@ class RunPage:
 
     @functools.cached_property
     def _sources(self) -> Sources | None:
-        explanation = None if self._explain is None else self._explain()
-        return None if explanation is None else Sources(self._items, explanation)
+        found = None if self._spans is None else facts_on_demand(self._spans(), self.run.run_id)
+        return None if found is None else Sources(self._items, *found)
 
     def _item(self, number: int) -> Item:
         if number < 0:
