@@ -6,20 +6,21 @@ import json
 from typing import Any
 
 from otel_agent_trace.model import AgentRun, RunStatus
-from otel_agent_trace.query import INTERRUPTED
 from otel_agent_trace.values import encode
 from otel_agent_trace.views.conversation_calls import PartPlace, matched_calls
 from otel_agent_trace.views.conversation_plan import ConversationPlan, Entry, shown_parts
 from otel_agent_trace.views.details import value_fields
 from otel_agent_trace.views.figures import UNKNOWN, duration_text
+from otel_agent_trace.views.histories import INSTRUCTIONS
 from otel_agent_trace.views.item_facts import OK, is_live, name_of, status_of_item
 from otel_agent_trace.views.items import Item, RunItems, messages_of
 from otel_agent_trace.views.json_values import JsonWriter, WriterOf, result_in, writer_of
 from otel_agent_trace.views.values_text import plain_text
 
 _VALUE_CHARS = 16_384
+NO_RESULT = "no result"
+"""Status of a call of a run that is over, whose result was not recorded."""
 _PAGE_BLOCKS, _PAGE_CHARS = 100, 1 << 19
-_INSTRUCTIONS = ("system", "developer")
 
 
 class Conversation:
@@ -63,7 +64,7 @@ class Conversation:
             "step": entry.number,
             "depth": entry.depth,
             "parts": [],
-            "folded": entry.role in _INSTRUCTIONS,
+            "folded": entry.role in INSTRUCTIONS,
             "repeated": entry.repeated,
             "tool": None,
         }
@@ -112,7 +113,7 @@ class Conversation:
     def _call_tool(self, call: PartPlace) -> dict[str, Any]:
         """Return a call that no step executed, with its result."""
         values = self._call_values(call)
-        pending = RunStatus.RUNNING.value if is_live(self.items) else INTERRUPTED
+        pending = RunStatus.RUNNING.value if is_live(self.items) else NO_RESULT
         return {
             "name": str(self._part(call).get("name") or ""),
             **values,

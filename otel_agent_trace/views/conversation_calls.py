@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentStep, Message, StepKind
 from otel_agent_trace.runs.calls import place_of_answer
-from otel_agent_trace.views.histories import History, compact_text
+from otel_agent_trace.views.histories import History, compact_text, is_empty_call, key_of_call
 from otel_agent_trace.views.item_facts import name_of
 from otel_agent_trace.views.items import Item, RunItems, messages_of
 
@@ -37,6 +37,7 @@ class MatchedCalls(NamedTuple):
         call_of: the call that a step, by its number, executed.
         result_of: the result of a call.
         answered: the results that belong to calls.
+        known: the calls that were asked for earlier, or are none at all.
     """
 
     new_places: dict[int, list[int]]
@@ -44,11 +45,12 @@ class MatchedCalls(NamedTuple):
     call_of: dict[int, PartPlace]
     result_of: dict[PartPlace, PartPlace]
     answered: set[PartPlace]
+    known: set[PartPlace]
 
 
 def matched_calls(items: RunItems) -> MatchedCalls:
     """Return the calls of a run matched with steps and results, and which messages are new in each model call."""
-    found = MatchedCalls({}, {}, {}, {}, set())
+    found = MatchedCalls({}, {}, {}, {}, set(), set())
     agents = defaultdict[int, _Agent](lambda: _Agent(found))
     for item in items:
         if item.step is None:
@@ -93,6 +95,7 @@ class _Agent:
     def __init__(self, found: MatchedCalls) -> None:
         self._found = found
         self._history = History()
+        self._asked: set[tuple[str, str]] = set()
         self._unexecuted = defaultdict[str, list[_Call]](list)
         self._unanswered = defaultdict[str | None, deque[_Call]](deque)
         self._uncalled = defaultdict[str, list[Item]](list)
@@ -104,13 +107,23 @@ class _Agent:
         for place in new:
             for index, part in enumerate(messages[place].parts):
                 at, call_id = PartPlace(number, place, index), _id_in(part)
-                if part.get("type") == "tool_call":
+                if part.get("type") == "tool_call" and self._is_known(part, is_asked=place >= answer):
+                    self._found.known.add(at)
+                elif part.get("type") == "tool_call":
                     call = _Call(at, call_id, str(part.get("name") or ""), compact_text(part.get("arguments")))
                     self._unanswered[call_id].append(call)
                     self._find_step(call, is_asked=place >= answer)
                 elif part.get("type") == "tool_call_response" and self._unanswered[call_id]:
                     self._found.result_of[self._unanswered[call_id].popleft().place] = at
                     self._found.answered.add(at)
+
+    def _is_known(self, part: Mapping[Any, Any], *, is_asked: bool) -> bool:
+        """Return whether a call is one of an earlier answer, which a message repeats in another form."""
+        if is_empty_call(part):
+            return True
+        if is_asked:
+            self._asked.add(key_of_call(part))
+        return not is_asked and key_of_call(part) in self._asked
 
     def execute(self, item: Item, step: AgentStep) -> None:
         """Match a step with the call that asked for it, which may be read later."""

@@ -91,7 +91,7 @@ class ConversationPlan:
             yield from _fields(at, {"input": USER, "output": ASSISTANT})
             yield from _error(at)
         elif item.step is not None and (item.step.kind is not StepKind.OTHER or self._is_lone_call(item)):
-            at.agent.shown_error = str(item.error or "")
+            at.agent.shown_error = _message_of_error(item)
             yield Entry(item.number, at.depth, item.step.kind.value)
 
     def _is_lone_call(self, item: Item) -> bool:
@@ -121,7 +121,7 @@ class ConversationPlan:
 
     def _lone_calls(self, number: int, place: int, parts: Sequence[Mapping[Any, Any]]) -> Iterator[PartPlace]:
         found = (PartPlace(number, place, index) for index, part in enumerate(parts) if part.get("type") == "tool_call")
-        return (call for call in found if call not in self._calls.step_of)
+        return (call for call in found if call not in self._calls.step_of and call not in self._calls.known)
 
 
 def shown_parts(calls: MatchedCalls, number: int, place: int, parts: Sequence[Mapping[Any, Any]]) -> list[int]:
@@ -129,7 +129,9 @@ def shown_parts(calls: MatchedCalls, number: int, place: int, parts: Sequence[Ma
     return [
         index
         for index, part in enumerate(parts)
-        if part.get("type") != "tool_call" and PartPlace(number, place, index) not in calls.answered
+        if part.get("type") != "tool_call"
+        and not (part.get("type") == "text" and part.get("content") in (None, ""))
+        and PartPlace(number, place, index) not in calls.answered
     ]
 
 
@@ -162,7 +164,11 @@ def _fields(at: _Open, roles: Mapping[str, str]) -> Iterator[Entry]:
 
 def _error(at: _Open) -> Iterator[Entry]:
     """Yield an entry for the error of an item, unless it was shown last."""
-    text = str(at.item.error or "")
+    text = _message_of_error(at.item)
     if text and text != at.agent.shown_error:
         at.agent.shown_error = text
         yield Entry(at.item.number, at.depth, ERROR, field="error")
+
+
+def _message_of_error(item: Item) -> str:
+    return "" if item.error is None else item.error.message or item.error.type

@@ -13,6 +13,9 @@ from otel_agent_trace.runs.calls import place_of_answer
 from otel_agent_trace.values import Truncated, encode_text
 from otel_agent_trace.views.json_values import result_in
 
+INSTRUCTIONS = ("system", "developer")
+"""Roles of messages with the instructions of an agent."""
+
 
 class MessageKey(NamedTuple):
     """Hold what makes two messages the same, however a provider writes them: not reasoning, nor white space around."""
@@ -57,7 +60,12 @@ class History:
         known = self._by_beginning.get(beginning, self._last)
         self._last = self._by_beginning[beginning] = _Call(keys)
         sent = range(answer) if known is None else _not_in(known, keys[:answer])
-        return [*sent, *range(answer, len(keys))]
+        return [*(place for place in sent if not _is_recorded_twice(keys, place)), *range(answer, len(keys))]
+
+
+def _is_recorded_twice(keys: Sequence[MessageKey], place: int) -> bool:
+    """Return whether a message is the instructions that stand before it too, as an instrumentation may write them."""
+    return place > 0 and keys[place].role in INSTRUCTIONS and keys[place] == keys[place - 1]
 
 
 def _not_in(known: _Call, keys: Sequence[MessageKey]) -> list[int]:
@@ -103,6 +111,17 @@ def key_of(message: Message) -> MessageKey:
         elif kind != "reasoning":
             others.append(_text(part))
     return MessageKey(message.role, "".join(texts).strip(), tuple(calls), tuple(others))
+
+
+def key_of_call(part: Mapping[Any, Any]) -> tuple[str, str]:
+    """Return the name of a tool call with its id, or where it has none, with its arguments."""
+    call_id = part.get("id")
+    return str(part.get("name")), compact_text(part.get("arguments")) if call_id is None else str(call_id)
+
+
+def is_empty_call(part: Mapping[Any, Any]) -> bool:
+    """Return whether a tool call has no name, as instrumentations write them that fill lists up."""
+    return not part.get("name") and part.get("id") is None
 
 
 def compact_text(value: Any) -> str:

@@ -38,4 +38,5 @@ def _last_texts(step: AgentStep) -> tuple[str, str]:
     """Return the last message that a model was sent, and its answer."""
     place = place_of_answer(step.messages)
     sent, answered = step.messages[:place], step.messages[place:]
-    return message_text(sent[-1]) if sent else "", " ".join(map(message_text, answered))
+    answer = " ".join(message_text(message) for message in answered if message.parts)
+    return message_text(sent[-1]) if sent else "", answer.removeprefix(_ARROW.lstrip())
