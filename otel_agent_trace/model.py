@@ -415,10 +415,11 @@ class AgentRun(_Compared, Timed, RunFacts, frozen=True, kw_only=True, eq=False, 
 
     def walk(self) -> Iterator[AgentRun]:
         """Yield this run and all below it: the run itself first, then each sub-agent's in order of its step."""
-        yield self
-        for step in self.steps:
-            if step.run is not None:
-                yield from step.run.walk()
+        pending = [self]
+        while pending:
+            run = pending.pop()
+            yield run
+            pending += [step.run for step in reversed(run.steps) if step.run is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-serializable data, from which `from_dict` makes an equal run."""
