@@ -90,7 +90,7 @@ class _Page:
 
 def _inline(text: str, chars: int = _INLINE_CHARS) -> str:
     """Return a recorded text on one line as code, which it cannot end."""
-    line = escaped_line(text[: 8 * chars]).replace("`", "'")
+    line = escaped_line(text[: 8 * chars]).replace("`", "'") or "(unnamed)"
     return f"`{line if len(line) <= chars else line[: chars - 1] + '…'}`"
 
 
@@ -99,7 +99,7 @@ def _inline(text: str, chars: int = _INLINE_CHARS) -> str:
 
 def _write_run(page: _Page, items: RunItems, command: str) -> None:
     run, cause = items.run, cause_of(items)
-    page.add(f"# Run {_inline(run.run_id)} of the agent {_inline(run.agent_name or '(unnamed)')}: {status_of(run)}\n")
+    page.add(f"# Run {_inline(run.run_id)} of the agent {_inline(run.agent_name or '')}: {status_of(run)}\n")
     page.add(_NOTE)
     page.add(f"- {', '.join(_totals(items))}")
     if command:

@@ -55,7 +55,9 @@ def test_what_failed_last_is_the_cause_of_an_error_that_names_nothing() -> None:
         error("_OTHER", "no such city"),
         error("ValueError", "no such city"),
         error("ValueError", ""),
-        error("app.AgentError", "stop", stacktrace="ValueError: no such city\n\nThe above exception was the direct cause"),
+        error(
+            "app.AgentError", "stop", stacktrace="ValueError: no such city\n\nThe above exception was the direct cause"
+        ),
         error(
             "app.AgentError",
             "stop",
@@ -71,7 +73,8 @@ def test_what_failed_last_is_the_cause_of_an_error_that_names_nothing() -> None:
             "ExceptionGroup",
             "several (1 sub-exception)",
             exception=RecordedException(
-                classes=("ExceptionGroup",), members=(RecordedException(classes=("ValueError",), args=("no such city",)),)
+                classes=("ExceptionGroup",),
+                members=(RecordedException(classes=("ValueError",), args=("no such city",)),),
             ),
         ),
     ],

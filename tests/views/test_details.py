@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from otel_agent_trace import AgentStep, LogEntry, Message, RunStatus, Score, StepError, StepKind, Usage
-from otel_agent_trace import run_to_spans
+from otel_agent_trace import AgentStep, LogEntry, Message, RunStatus, Score, StepError, StepKind, Usage, run_to_spans
 from otel_agent_trace.runs.explain import explain
 from otel_agent_trace.values import Opaque, Truncated
 from otel_agent_trace.views.details import run_head, step_details
@@ -56,7 +55,12 @@ def test_the_details_of_a_step() -> None:
     )
     names = ("number", "span_id", "step_id", "kind", "name", "status", "model", "offset_text", "duration_text")
     assert [found[name] for name in names] == [1, f"{4:016x}", 4, "tool", "search", "error", "m", "+30ms", "5.0ms"]
-    assert found["error"] == {"type": "ValueError", "message": "no", "category": "validation", "stacktrace": "Traceback"}
+    assert found["error"] == {
+        "type": "ValueError",
+        "message": "no",
+        "category": "validation",
+        "stacktrace": "Traceback",
+    }
     assert (found["input"], found["output"], found["attributes"]) == ({"json": {"q": 1}}, None, {"json": {"a.b": 1}})
     assert found["logs"] == [{"offset_text": "+31ms", "severity": "WARN", "logger": "app", "text": '{"a": 1}'}]
     score = {"name": "good", "value": True, "label": None, "explanation": None, "source": "HUMAN"}
@@ -133,7 +137,9 @@ def test_special_values(value: Any, shown: Any) -> None:
 
 @given(values(20))
 def test_any_value_is_json_and_text(value: Any) -> None:
-    found = details(step(0, input=value, output=[value], messages=(Message(role="x", parts=({"type": "y", "z": value},)),)))
+    found = details(
+        step(0, input=value, output=[value], messages=(Message(role="x", parts=({"type": "y", "z": value},)),))
+    )
     if found["input"] is not None and "json" in found["input"] and isinstance(found["input"]["json"], str):
         assert whole_text(value) == found["input"]["json"] or isinstance(value, bytes | bytearray)
     RunPage(run_of((step(0, input=value),))).rows(0, 9)
@@ -211,7 +217,9 @@ def test_the_parts_of_messages() -> None:
         {"type": "server_tool_call", "name": "x"},
         {"type": "text", "content": Truncated("cut", 10, "bytes")},
     )
-    message = details(step(0, kind=StepKind.MODEL, messages=(Message(role="assistant", name="bob", parts=parts),)))["messages"]
+    message = details(step(0, kind=StepKind.MODEL, messages=(Message(role="assistant", name="bob", parts=parts),)))[
+        "messages"
+    ]
     assert message[0]["role"] == "assistant"
     assert message[0]["name"] == "bob"
     assert message[0]["parts"] == [

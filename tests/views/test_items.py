@@ -49,7 +49,14 @@ def test_a_parent_that_is_missing_or_later_or_the_step_itself_is_none() -> None:
 def test_an_item_is_found_by_its_span_or_its_number() -> None:
     items = RunItems(named(("a", None), ("b", None)))
     assert items.number_of(f"{2:016x}") == 2
-    assert [items.number_of(text) for text in ("1", "3", "-1", "", "²", "9" * 5000)] == [1, None, None, None, None, None]
+    assert [items.number_of(text) for text in ("1", "3", "-1", "", "²", "9" * 5000)] == [
+        1,
+        None,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 @given(agent_runs())
@@ -61,7 +68,9 @@ def test_every_step_has_one_number(run: AgentRun) -> None:
     for item in items:
         below = [*items.below(item.number)]
         assert all(child.parent == item.number and child.depth == item.depth + 1 for child in below)
-        assert sum(items.end(child.number) - child.number for child in below) + 1 == items.end(item.number) - item.number
+        assert (
+            sum(items.end(child.number) - child.number for child in below) + 1 == items.end(item.number) - item.number
+        )
 
 
 def test_depth_and_length_are_no_bound() -> None:

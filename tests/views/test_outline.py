@@ -11,8 +11,8 @@ from hypothesis import given
 
 from otel_agent_trace import AgentRun, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.prices import Prices, run_cost
-from otel_agent_trace.views.head import head_of
 from otel_agent_trace.views.call_figures import UNPRICED, call_figures
+from otel_agent_trace.views.head import head_of
 from otel_agent_trace.views.items import RunItems
 from otel_agent_trace.views.outline import KINDS, STATUSES, outline_of
 from tests.support.long_runs import BEGAN_NS, STEP_NS, failed, long_run, nested_run, run_of, step
