@@ -61,6 +61,7 @@ class Conversation:
         item = self.items[entry.number]
         block = {
             "role": entry.role,
+            "name": None if entry.message is None else messages_of(item)[entry.message].name,
             "step": entry.number,
             "depth": entry.depth,
             "parts": [],
@@ -91,7 +92,7 @@ class Conversation:
         return {"type": "other", "value": self._writer(item.number).value(value, field)}
 
     def _step_tool(self, item: Item) -> dict[str, Any]:
-        """Return what a step called, with its result, or where its span has none, with that of the call in messages."""
+        """Return what a step called, with its result or error, or where its span has none, with that in messages."""
         fields = value_fields(item)
         call = self.calls.call_of.get(item.number)
         sent = {} if call is None else self._call_values(call)
@@ -99,12 +100,12 @@ class Conversation:
             fields = {**fields, "input": None, "output": None}
         writer = self._writer(item.number)
         arguments, result = writer.value(fields["input"], "input"), writer.value(fields["output"], "output")
-        error = item.error
+        if result is None and item.run is None:
+            result = sent.get("result") if item.error is None else writer.value(str(item.error), "error")
         return {
             "name": name_of(item),
             "arguments": sent.get("arguments") if arguments is None else arguments,
-            "result": sent.get("result") if result is None and item.run is None and error is None else result,
-            "error": None if error is None else str(error)[:_VALUE_CHARS],
+            "result": result,
             "status": status_of_item(self.items, item),
             "duration_text": duration_text(item.subject.duration_s),
             "step": item.number,
@@ -117,7 +118,6 @@ class Conversation:
         return {
             "name": str(self._part(call).get("name") or ""),
             **values,
-            "error": None,
             "status": OK if call in self.calls.result_of else pending,
             "duration_text": UNKNOWN,
             "step": call.number,

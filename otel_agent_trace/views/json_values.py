@@ -123,7 +123,8 @@ class JsonWriter:
         if isinstance(content, str):
             return {**self._kept(Media(kind, _decoded(content))), **_name_of(part)}
         places = {key: str(part[key]) for key in ("uri", "file_id") if part.get(key) is not None}
-        return {"type": kind, "bytes": part.get("size"), **_name_of(part), **places}
+        size = {"bytes": part["size"]} if type(part.get("size")) is int else {}
+        return {"type": kind, **size, **_name_of(part), **places}
 
     def _kept(self, media: Media) -> dict[str, Any]:
         digest = sha256(media.content).hexdigest()

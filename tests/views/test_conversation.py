@@ -207,7 +207,7 @@ def test_errors_are_shown_once() -> None:
     )
     blocks = conversation_of(run_of(steps, status=RunStatus.ERROR, error=StepError(type="KeyError", message="x")))
     assert [(block["role"], block["step"]) for block in blocks] == [("user", 1), ("error", 1), ("tool", 2), ("tool", 3)]
-    assert blocks[3]["tool"]["error"] == "KeyError: x"
+    assert blocks[3]["tool"]["result"] == {"json": "KeyError: x"}
     own = conversation_of(run_of((step(0),), status=RunStatus.ERROR, error=NO))
     assert [block["role"] for block in own] == ["tool", "error"]
 

@@ -193,8 +193,8 @@ def test_a_picture_in_a_message() -> None:
     assert shown == [
         {"type": "text", "text": "look"},
         {"type": "media", "media": {**CHIP, "name": "shot.png"}},
-        {"type": "media", "media": {"type": "image", "bytes": None, "uri": "https://example.com/a.png"}},
-        {"type": "media", "media": {"type": "image/png", "bytes": None}},
+        {"type": "media", "media": {"type": "image", "uri": "https://example.com/a.png"}},
+        {"type": "media", "media": {"type": "image/png"}},
     ]
 
 
