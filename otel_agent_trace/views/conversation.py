@@ -59,7 +59,7 @@ class Conversation:
 
     def _block(self, entry: Entry) -> dict[str, Any]:
         item = self.items[entry.number]
-        block = {
+        block: dict[str, Any] = {
             "role": entry.role,
             "name": None if entry.message is None else messages_of(item)[entry.message].name,
             "step": entry.number,
