@@ -82,14 +82,14 @@ class Conversation:
         parts = messages_of(item)[place].parts
         shown = shown_parts(self.calls, item.number, place, parts)
         writer = self._writer(item.number)
-        return [writer.part(parts[index], f"messages.{place}.parts.{index}") for index in shown]
+        return [writer.part(parts[index], path_of(PartPlace(item.number, place, index))) for index in shown]
 
     def _field_part(self, item: Item, field: str) -> dict[str, Any]:
         value = str(item.error) if field == "error" else value_fields(item)[field]
-        text = plain_text(value)
+        text, path = plain_text(value), f"@{item.number}.{field}"
         if isinstance(value, str) or not text.startswith(("{", "[")):
-            return {"type": "text", **self._writer(item.number).text(text, field)}
-        return {"type": "other", "value": self._writer(item.number).value(value, field)}
+            return {"type": "text", **self._writer(item.number).text(text, path)}
+        return {"type": "other", "value": self._writer(item.number).value(value, path)}
 
     def _step_tool(self, item: Item) -> dict[str, Any]:
         """Return what a step called, with its result or error, or where its span has none, with that in messages."""
@@ -98,10 +98,11 @@ class Conversation:
         sent = {} if call is None else self._call_values(call)
         if item.run is not None:  # its conversation has them
             fields = {**fields, "input": None, "output": None}
-        writer = self._writer(item.number)
-        arguments, result = writer.value(fields["input"], "input"), writer.value(fields["output"], "output")
+        writer, at = self._writer(item.number), f"@{item.number}"
+        arguments = writer.value(fields["input"], f"{at}.input")
+        result = writer.value(fields["output"], f"{at}.output")
         if result is None and item.run is None:
-            result = sent.get("result") if item.error is None else writer.value(str(item.error), "error")
+            result = sent.get("result") if item.error is None else writer.value(str(item.error), f"{at}.error")
         return {
             "name": name_of(item),
             "arguments": sent.get("arguments") if arguments is None else arguments,

@@ -284,6 +284,30 @@ def test_a_page_is_bounded() -> None:
     assert Conversation(run_of(steps)).page(begin=10_000) == {"blocks": [], "next": None}
 
 
+def test_what_was_cut_can_be_had_from_any_item() -> None:
+    """A conversation of the run shows values of all its steps."""
+    long = "x" * 50_000
+    error = StepError(type="ValueError", message=long)
+    steps = (
+        model(0, text("user", long), error=error),
+        tool(1, [long, 1], long),
+        step(2, kind=StepKind.MODEL, input=long),
+    )
+    page = RunPage(run_of((*steps, failed(3, error)), final_output=[long, long]))
+    found = list(cut_values(page.conversation()["blocks"]))
+    assert len(found) == 7
+    assert all(len(page.value(0, cut["path"])) == cut["chars"] > len(cut["text"]) for cut in found)
+
+
+def cut_values(data: Any) -> Any:
+    """All texts and values in the blocks that are not whole."""
+    if isinstance(data, dict) and "chars" in data:
+        yield data
+    elif isinstance(data, dict | list):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from cut_values(item)
+
+
 def test_what_is_not_there() -> None:
     with pytest.raises(IndexError):
         Conversation(run_of(())).page(1)
