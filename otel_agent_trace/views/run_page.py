@@ -16,7 +16,7 @@ from otel_agent_trace.views.conversation import Conversation
 from otel_agent_trace.views.conversation_calls import first_new
 from otel_agent_trace.views.details import step_details, value_fields
 from otel_agent_trace.views.items import Item, RunItems, messages_of
-from otel_agent_trace.views.json_values import JsonWriter, Media
+from otel_agent_trace.views.json_values import LIMIT_CHARS, JsonWriter, Media
 from otel_agent_trace.views.markdown import run_markdown
 from otel_agent_trace.views.outline import outline_of
 from otel_agent_trace.views.previews import preview_of
@@ -121,12 +121,14 @@ class RunPage:
 
     def media(self, digest: str) -> Media | None:
         """Return the binary content of a digest in the values and messages of the run; None if there is none."""
-        noted = self._places_of_media.get(digest)
-        for number in range(len(self._items)) if noted is None else (noted,):
-            found = _media_in(self._items, number, digest)
-            if found is not None:
-                return found
-        return None
+        if digest not in self._places_of_media:
+            _ = self._all_media_noted
+        number = self._places_of_media.get(digest)
+        if number is None:
+            return None
+        found: dict[str, Media] = {}
+        _write(self._items[number], JsonWriter(keep_media=found.setdefault))
+        return found.get(digest)
 
     @functools.cached_property
     def _items(self) -> RunItems:
@@ -145,6 +147,13 @@ class RunPage:
         found = None if self._spans is None else facts_on_demand(self._spans(), self.run.run_id)
         return None if found is None else Sources(self._items, *found)
 
+    @functools.cached_property
+    def _all_media_noted(self) -> bool:
+        """Note the places of all media of the run, once."""
+        for item in self._items:
+            _write(item, self._writer(item.number, LIMIT_CHARS))
+        return True
+
     def _item(self, number: int) -> Item:
         if number < 0:
             raise IndexError(number)
@@ -155,12 +164,9 @@ class RunPage:
         return JsonWriter(limit_chars, lambda digest, _: self._places_of_media.__setitem__(digest, number))
 
 
-def _media_in(items: RunItems, number: int, digest: str) -> Media | None:
-    """Return the medium of a digest in the values and messages of an item."""
-    found: dict[str, Media] = {}
-    writer = JsonWriter(keep_media=found.setdefault)
-    for path, value in value_fields(items[number]).items():
+def _write(item: Item, writer: JsonWriter) -> None:
+    """Convert all values and messages of an item, for the media in them."""
+    for path, value in value_fields(item).items():
         writer.value(value, path)
-    for message in messages_of(items[number]):
+    for message in messages_of(item):
         writer.message(message, "messages")
-    return found.get(digest)

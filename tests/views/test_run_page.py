@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from otel_agent_trace import AgentRun, AgentStep, StepError, StepKind, run_to_spans
 from otel_agent_trace.views.items import RunItems
+from otel_agent_trace.views.json_values import JsonWriter
 from otel_agent_trace.views.outline import outline_of
 from otel_agent_trace.views.previews import preview_of
 from otel_agent_trace.views.run_page import RunPage
@@ -126,6 +127,13 @@ def test_the_spans_are_read_once_and_only_for_details() -> None:
     assert page.step(1)["source"]
     assert page.step(2)["source"]
     assert calls == [1]
+
+
+def test_media_that_are_not_there_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = RunPage(long_run(10))
+    assert page.media("0" * 64) is None
+    monkeypatch.delattr(JsonWriter, "value")
+    assert page.media("1" * 64) is None
 
 
 def test_everything_is_there_for_runs_of_any_depth() -> None:
