@@ -6,6 +6,7 @@ A filter is a field of it, a row of `_FILTERS`, and an option of the commands.
 from __future__ import annotations
 
 import functools
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -329,6 +330,32 @@ def _checked_facts(given: Any) -> dict[str, Any]:
         msg = f'where must be a mapping like {{"metadata.tenant": "acme"}}, got {shown(given)}'
         raise ConfigurationError(msg)
     return dict(given)
+
+
+def facts_of(words: Iterable[str]) -> dict[str, Any]:
+    """Return the condition `where` of words like ``metadata.tenant=acme``, whose values are JSON, else texts.
+
+    Raises:
+        ConfigurationError: a word has no name or no sign, or a name has two values.
+    """
+    facts: dict[str, Any] = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        if not (name and sign):
+            raise ConfigurationError(f"{word!r} must be like metadata.tenant=acme")
+        value = _json_or_text(text)
+        if name in facts and not same(facts[name], value):
+            raise ConfigurationError(f"{name} is given twice with different values")
+        facts[name] = value
+    return facts
+
+
+def _json_or_text(text: str) -> Any:
+    """Return the value of a JSON text, or a text that is no JSON itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _has_facts(run: AgentRun, _: Any, facts: dict[str, Any]) -> bool:

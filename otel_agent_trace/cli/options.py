@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
-from otel_agent_trace.query import SORTS, STATUSES
-from otel_agent_trace.values import same
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.query import SORTS, STATUSES, facts_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,26 +22,10 @@ def _texts(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> Seque
 
 def _conditions(_: click.Context, parameter: click.Parameter, words: Sequence[str]) -> dict[str, Any] | None:
     """Return the conditions of ``--where`` by name, or None where the option was not given."""
-    conditions: dict[str, Any] = {}
-    for word in words:
-        name, sign, text = word.partition("=")
-        if not (name and sign):
-            msg = f"{word!r} must be like metadata.tenant=acme"
-            raise click.BadParameter(msg, param=parameter)
-        value = _json_or_text(text)
-        if name in conditions and not same(conditions[name], value):
-            msg = f"{name} is given twice with different values"
-            raise click.BadParameter(msg, param=parameter)
-        conditions[name] = value
-    return conditions or None
-
-
-def _json_or_text(text: str) -> Any:
-    """Return the value of a JSON text, or a text that is no JSON itself."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+        return facts_of(words) or None
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
 
 
 FILTERS: dict[str, dict[str, Any]] = {

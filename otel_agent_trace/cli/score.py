@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 
 import click
 
-from otel_agent_trace.backends import FileBackend
-from otel_agent_trace.backends.file import LOGS_KEPT
 from otel_agent_trace.cli.options import json_option
 from otel_agent_trace.cli.sources import local_source, run_of, target_of
 from otel_agent_trace.cli.streams import write_json
-from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources.files import FilesSource
-from otel_agent_trace.sources.index.choice import store_at
-from otel_agent_trace.tracing import AgentTracer
+from otel_agent_trace.tracing.file_scores import score_in_file, scored_file
 from otel_agent_trace.views.escape import escaped_line
 
 _MOST_WORDS = 3
 _WORDS = {"true": True, "false": False}
-_OTLP_LINE = re.compile(rb'\{[ \t]*"resource(?:Spans|Logs|Metrics)"')
-_HEAD_BYTES = 4096
 
 
 @click.command("score")
@@ -58,13 +49,10 @@ def command(
         raise click.UsageError(msg, click.get_current_context())
     label, value = (value, None) if isinstance(value, str) else (label, value)
     first, second, *_ = (*names, None, None)
-    path = _file_of(target_of(first, second).source)
+    path = scored_file(local_source(target_of(first, second).source))
     run = run_of(first, second, None)
-    backend = FileBackend(path)
-    with AgentTracer(backend=backend) as tracer:
-        tracer.score(run.run_id, name, value, label=label, explanation=explanation, step_id=step_id, source=given_by)
-    if not backend.stats().get(LOGS_KEPT):
-        raise SourceError(f"{path}: the score could not be written")
+    about = {"label": label, "explanation": explanation, "step_id": step_id, "source": given_by}
+    score_in_file(path, run.run_id, name, value, **about)
     if as_json:
         given = {"name": name, "value": value, "label": label, "explanation": explanation, "source": given_by}
         write_json({"run_id": run.run_id, "step_id": step_id, **given})
@@ -83,27 +71,3 @@ def _value_of(text: str) -> float | str:
         except ValueError:
             continue
     return text
-
-
-def _file_of(source: str) -> str:
-    """Return the live file of the store at a path.
-
-    Raises:
-        SourceError: the source is a server, or not one store of OTLP JSON Lines.
-    """
-    path = local_source(source)
-    store = store_at(path, FilesSource([path]).files())
-    is_elsewhere = store is not None and os.path.lexists(path) and not store.files()
-    if store is None or is_elsewhere or not _takes_lines(store.path):
-        raise SourceError(f"{path}: not a file to which a score can be appended; name a file of OTLP JSON Lines")
-    return store.path
-
-
-def _takes_lines(path: str) -> bool:
-    """Return whether a file holds OTLP JSON Lines, or does not exist yet, as after its rotation."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES).lstrip()
-    except FileNotFoundError:
-        return True
-    return not head or _OTLP_LINE.match(head) is not None

@@ -83,7 +83,7 @@ def ending_difference_rows(diff: RunDiff, *, full: bool) -> Iterator[Row]:
 
 def step_pairs(diff: RunDiff, *, full: bool) -> Iterator[SideBySide]:
     """Yield the steps of both runs side by side; without `full` few of those that are the same, and 200 at most."""
-    placed = list(_placed(diff, 0))
+    placed = list(placed_steps(diff))
     shown = 0
     for is_same, group in groupby(placed, key=lambda each: not each.diff):
         steps = list(group)
@@ -112,23 +112,25 @@ def summary_rows(diff: RunDiff) -> Iterator[Row]:
         yield Row("runs", "the same, ids and times aside", "success")
 
 
-class _Placed(NamedTuple):
+class Placed(NamedTuple):
+    """Hold the difference of a step, and how many steps are around it, those of the agents above included."""
+
     diff: StepDiff
     depth: int
 
 
-def _placed(diff: RunDiff, above: int) -> Iterator[_Placed]:
+def placed_steps(diff: RunDiff, above: int = 0) -> Iterator[Placed]:
     """Yield the differences of all steps with their depths, those of sub-agents one deeper than the step."""
     for step in diff.steps:
-        yield _Placed(step, above + step.depth)
+        yield Placed(step, above + step.depth)
         if step.run is not None:
-            yield from _placed(step.run, above + step.depth + 1)
+            yield from placed_steps(step.run, above + step.depth + 1)
 
 
-def _step_pair(placed: _Placed, *, full: bool) -> SideBySide:
+def _step_pair(placed: Placed, *, full: bool) -> SideBySide:
     diff = placed.diff
     left, right = (() if step is None else _step_line(step) for step in (diff.a, diff.b))
-    return SideBySide(left, _MARKS[diff.what], right, list(_step_rows(diff, full=full)), placed.depth)
+    return SideBySide(left, _MARKS[diff.what], right, list(step_difference_rows(diff, full=full)), placed.depth)
 
 
 def _step_line(step: AgentStep) -> Line:
@@ -138,7 +140,13 @@ def _step_line(step: AgentStep) -> Line:
     return *title, Cell(f"  {plural(len(step.run.steps), 'step')}", "faint")
 
 
-def _step_rows(diff: StepDiff, *, full: bool) -> Iterator[Row]:
+def run_difference_rows(diff: RunDiff, *, full: bool) -> Iterator[Row]:
+    """Yield rows for all that differs in the runs themselves."""
+    return _rows_of(diff.differences, full=full)
+
+
+def step_difference_rows(diff: StepDiff, *, full: bool) -> Iterator[Row]:
+    """Yield rows for what differs in a step, or for what one was called with that only one run has."""
     if diff.a is None or diff.b is None:
         yield from _only_rows(diff, full=full)
         return
