@@ -89,6 +89,16 @@ class FilesSource:
         """
         return [*self._listed()]
 
+    def check(self) -> None:
+        """Check that there are files, and that those which were named themselves begin as a known format does.
+
+        Raises:
+            SourceError: a path does not exist, or a file that was named itself cannot be read.
+        """
+        for file, named in self._listed().items():
+            if file == named:
+                _check_format(file)
+
     def dropped(self) -> list[DroppedTraces]:
         """Return how many traces sampling has dropped from the stores of the files, by agent, status and hour."""
         stores = dict.fromkeys(names.store_of(os.path.realpath(file)) for file in self._listed())

@@ -55,6 +55,8 @@ _MOST_RECENT = 131_072
 _SWEEP_LINES = 4096
 _RECENT_LINES = 256
 _MOST_LISTINGS = 10
+_SKIPPED_BYTES = 1 << 20
+"""Bytes at the end of a file whose lines are known again in a copy of it, where the rest is not read."""
 _MARK_BYTES = 4096
 """Bytes at the beginning and before the place reached by which it is seen that a file was emptied and written anew: more
 than most lines have before and after the ids of a span."""
@@ -110,10 +112,12 @@ class Tail:
 
     Args:
         source: the path of a live file, a directory or a glob; it need not exist yet.
+        only_new: whether what the files have at the first look is left out; what is open in journals is not.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, only_new: bool = False) -> None:
         self._source = FilesSource([source])
+        self._only_new = only_new
         self._opened: dict[_Identity, _Followed | _Journal] = {}
         self._settled: set[str] = set()
         self._traces = _Traces()
@@ -129,7 +133,10 @@ class Tail:
         traces, followed = self._traces, [*self._opened.values()]
         files = [file for file in followed if isinstance(file, _Followed)]
         journals = [file for file in followed if isinstance(file, _Journal)]
-        if not self._has_looked:
+        if self._only_new and not self._has_looked:
+            for file in files:
+                file.skip_all()
+        elif not self._has_looked:
             for file in files:
                 for spans in file.new_spans(is_last=is_last):
                     traces.add(spans)
@@ -175,6 +182,9 @@ class Tail:
                 continue
             with contextlib.suppress(OSError, SourceError):  # renamed or removed meanwhile, or no regular file
                 status = os.stat(path)
+                if self._only_new and not self._has_looked and _is_settled(path, status.st_mtime):
+                    self._settled.add(path.removesuffix(COMPRESSED))
+                    continue
                 file = self._opened.pop((status.st_dev, status.st_ino), None) or self._new(path)
                 file.path = path
                 in_order[file.identity] = file
@@ -265,9 +275,8 @@ class _Followed(_Opened):
     @property
     def is_settled(self) -> bool:
         """Return whether it is a closed segment to which nobody has written for a while."""
-        if store_of_segment(self.path) is None:
-            return False
-        return self._is_read or time.time() - os.fstat(self._file.fileno()).st_mtime > _SETTLED_S
+        changed_s = 0.0 if self._is_read else os.fstat(self._file.fileno()).st_mtime
+        return _is_settled(self.path, changed_s)
 
     def skip_known(self, known: Container[int]) -> None:
         """Skip the lines up to the last one that was read before, here or in another file."""
@@ -277,6 +286,23 @@ class _Followed(_Opened):
                 if hash(piece) in known:
                     last = number
         self._skipped = last
+
+    def skip_all(self) -> None:
+        """Skip what the file has now, but for a last line that is incomplete; its last lines are known if they come again."""
+        size = os.fstat(self._file.fileno()).st_size
+        if not size:
+            return
+        content = self._content()
+        self._is_read = content.packing != "file"
+        if not (content.is_plain and type(content.file_format) is JsonLines):
+            self._skipped = 0 if self._is_read else sum(1 for _ in self._all())
+            return
+        begin = max(0, size - _SKIPPED_BYTES)
+        self._file.seek(begin)
+        *lines, rest = self._file.read(size - begin).split(b"\n")
+        self.recent.extend(map(hash, filter(None, lines)))
+        self._lines, self._offset = JsonLines(), size - len(rest) if lines else size
+        self._head, self._end = self._marks(min(self._offset, _MARK_BYTES))
 
     def new_spans(self, *, is_last: bool) -> Iterator[Sequence[SpanRecord]]:
         """Yield the spans of each new line; those of an incomplete last line only if nothing follows."""
@@ -340,6 +366,11 @@ class _Followed(_Opened):
         head = self._file.read(head_bytes)
         self._file.seek(max(0, self._offset - _MARK_BYTES))
         return head, self._file.read(min(self._offset, _MARK_BYTES))
+
+
+def _is_settled(path: str, changed_s: float) -> bool:
+    """Return whether a file is a closed segment that was changed so long ago that nobody writes to it any more."""
+    return store_of_segment(path) is not None and time.time() - changed_s > _SETTLED_S
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
