@@ -34,6 +34,7 @@ COMMANDS = {
         "otel_agent_trace.cli.metrics",
         "Measure success rate, tools, errors, latency and tokens of many runs.",
     ),
+    "view": ("otel_agent_trace.cli.view", "Show the runs of a source on a local page, as they go on."),
     "export": (
         "otel_agent_trace.cli.export",
         "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them to a file.",

@@ -1,0 +1,121 @@
+"""Keep what rows of runs show: of each run its row as JSON, and the few facts by which runs are counted."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.prices import RunCost
+from otel_agent_trace.query import status_of
+from otel_agent_trace.runs.assemble import Assembled
+from otel_agent_trace.viewer.replies import encoded
+from otel_agent_trace.views.figures import cost_text, count_text, duration_text, when_text
+from otel_agent_trace.views.summaries import RunSummary, summary_of
+
+_MOST_ENTRIES = 60_000
+
+
+class Entry(NamedTuple):
+    """Hold a run as lists need it: `row` is the JSON of its row, but for when it began, which depends on the day."""
+
+    run_id: str
+    started_at_ns: int
+    row: bytes
+    status: str
+    agent: str | None
+    tools: tuple[str, ...]
+    model: str | None
+    error: str | None
+
+    def json(self, now: datetime) -> bytes:
+        """Return the row as JSON."""
+        when = encoded({"when_text": when_text(self.started_at_ns, now)})
+        return when[:-1] + b"," + self.row[1:]
+
+
+def entry_of(found: Assembled, cost: RunCost) -> Entry:
+    """Return the entry of a run that was read."""
+    run = found.run
+    summary = summary_of(run, cost)
+    return Entry(
+        run_id=run.run_id,
+        started_at_ns=run.started_at_ns,
+        row=encoded(row_of(summary)),
+        status=status_of(run),
+        agent=_shared(run.agent_name),
+        tools=tuple(map(sys.intern, summary.tools)),
+        model=_shared(_model_of(run)),
+        error=None if run.error is None else _shared(run.error.category),
+    )
+
+
+def row_of(summary: RunSummary) -> dict[str, Any]:
+    """Return the row of a run but for when it began: its summary, and figures as people read them.
+
+    `status` is that of the filters, one of `query.STATUSES`.
+    """
+    run, usage = summary.run, summary.run.usage
+    return {
+        **summary.to_dict(),
+        "status": status_of(run),
+        "started_at_ns": str(run.started_at_ns),
+        "duration_text": duration_text(run.duration_s),
+        "tokens_text": count_text(usage.total_tokens if usage else None),
+        "cost_text": cost_text(summary.cost),
+    }
+
+
+def _model_of(run: AgentRun) -> str | None:
+    """Return the model of a run, else the first that a step of it called."""
+    return run.model or next((step.model for part in run.walk() for step in part.steps if step.model), None)
+
+
+def _shared(text: str | None) -> str | None:
+    return None if text is None else sys.intern(str(text))
+
+
+class Entries:
+    """Hold entries of runs by their ids: those that were used last, and which of them are not as the source has them."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._stale: set[str] = set()
+        self._lock = threading.Lock()
+
+    def keep(self, entry: Entry) -> None:
+        """Keep the entry of a run that was just read."""
+        with self._lock:
+            self._stale.discard(entry.run_id)
+            self._entries[entry.run_id] = entry
+            self._entries.move_to_end(entry.run_id)
+            if len(self._entries) > _MOST_ENTRIES:
+                self._stale.discard(self._entries.popitem(last=False)[0])
+
+    def note_change(self, run_id: str) -> None:
+        """Note that a run is not any more as it was read."""
+        with self._lock:
+            if run_id in self._entries:
+                self._stale.add(run_id)
+
+    def settle(self, run_ids: Iterable[str]) -> None:
+        """Note that the source does not have some runs any more; what was read of them is kept."""
+        with self._lock:
+            self._stale.difference_update(run_ids)
+
+    def known(self, run_ids: Iterable[str]) -> dict[str, Entry]:
+        """Return the entries that are held, also those that are not as the source has them."""
+        with self._lock:
+            found = {run_id: entry for run_id in run_ids if (entry := self._entries.get(run_id)) is not None}
+            for run_id in found:
+                self._entries.move_to_end(run_id)
+        return found
+
+    def outdated(self, run_ids: Iterable[str]) -> set[str]:
+        """Return the runs whose entries are not held, or not as the source has them."""
+        with self._lock:
+            return {run_id for run_id in run_ids if run_id not in self._entries or run_id in self._stale}
