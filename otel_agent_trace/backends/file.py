@@ -204,12 +204,14 @@ class FileBackend(ExportingSink):
         if self._outside is not None:
             self._release_media()
         if not self._has_begun:
-            self._has_begun = True
-            if (
-                self.settings.maintains or len(self._files.journals()) > 1 or self._files.counts()
-            ):  # of processes that are gone
-                self._maintenance.soon()
+            self._begin()
         return is_kept
+
+    def _begin(self) -> None:
+        """Compact the store, at the first span, if there is anything to do."""
+        self._has_begun = True
+        if self.settings.maintains or len(self._files.journals()) > 1 or self._files.counts():  # of processes that are gone
+            self._maintenance.soon()
 
     def _miss_in_journal(self, what: str, error: OSError) -> None:
         self._unjournaled = reason = error.strerror or str(error)
@@ -224,6 +226,30 @@ class FileBackend(ExportingSink):
             self._files.journal_folder,
             reason,
         )
+
+    def encode(self, spans: Sequence[PipelineSpan], logs: Sequence[LogRecord]) -> tuple[bytes, int, int]:
+        """Return the lines of ended spans and log records for `append`, and how many of these and of those are in them.
+
+        What readers would refuse, or cannot be written, is left out and counted.
+        """
+        lines, number = self._lines.batch(spans)
+        of_logs = [line for line in map(_log_line, logs) if len(line) <= MAX_LINE_BYTES]
+        return b"".join((lines, *of_logs)), number, len(of_logs)
+
+    def append(self, lines: bytes, spans: int, logs: int) -> None:
+        """Append what `encode` has returned, perhaps several times, in one write, and sync it unless durability is none.
+
+        Raises:
+            OSError: that failed, and nothing of it is in the file.
+        """
+        try:
+            self._file.append(lines, spans, self._needs_sync is not None)
+        finally:
+            self._release_media()
+        if not self._has_begun:
+            self._begin()
+        if logs:
+            self._diagnostics.count(LOGS_KEPT, logs)
 
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Append spans in one write, and return whether that succeeded."""

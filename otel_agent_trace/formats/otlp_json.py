@@ -26,6 +26,7 @@ from otel_agent_trace.json_repair import closed, repaired
 from otel_agent_trace.span import Event, Link, LogRecord, Resource, Scope, SpanRecord, id_or_empty
 
 __all__ = [
+    "BAD_SPAN",
     "Decoder",
     "OtlpJsonError",
     "decode",
@@ -203,6 +204,8 @@ _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _BEFORE_SPANS, _AFTER_SPANS = b'{"resourceSpans":[{"resource":%b,"scopeSpans":[{"scope":%b,"spans":', b"}]}]}"
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+BAD_SPAN = "a span: "
+"""Beginning of the reason why `decode_each` leaves out a whole span."""
 
 
 class OtlpJsonError(ValueError):
@@ -516,7 +519,7 @@ def _valid_records(group: _ResourceParts, on_bad: Callable[[str], None]) -> Iter
                     span.parent_span_id = ""
                 yield _record(span, resource, scope)
             except _REFUSALS as error:
-                on_bad(f"a span: {error}")
+                on_bad(f"{BAD_SPAN}{error}")
 
 
 def _valid_resource(data: msgspec.Raw, schema_url: str, on_bad: Callable[[str], None]) -> Resource:

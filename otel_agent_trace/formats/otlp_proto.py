@@ -368,6 +368,19 @@ def decode(data: bytes | memoryview, on_loss: Callable[[str], object] | None = N
     return [span for group in groups for span in _group(group)]
 
 
+def decode_each(data: bytes | memoryview, on_bad: Callable[[str], object]) -> list[SpanRecord]:
+    """Return the spans of one message but for those with invalid ids; `on_bad` is called with the reason for each of these.
+
+    Raises:
+        OtlpProtoError: it is not a ``TracesData``.
+    """
+    try:
+        groups = _parsed("TracesData", data).resource_spans
+    except OtlpProtoError:
+        return decode(data)
+    return [span for group in groups for span in _group(group, on_bad)]
+
+
 def salvage(data: bytes | memoryview) -> list[SpanRecord]:
     """Return the intact spans of a message that `decode` refuses, as one that is incomplete."""
     return list(_walked_spans(data, suppress(ValueError), torn=True))
@@ -427,6 +440,13 @@ def decode_response(data: bytes) -> PartialSuccess:
     return PartialSuccess(max(partial.rejected_spans, 0), partial.error_message)
 
 
+def encode_response(rejected: int, message: str) -> bytes:
+    """Encode an ``ExportTraceServiceResponse`` or an ``ExportLogsServiceResponse``, whose fields have the same numbers."""
+    count = b"\x08" + _varint(rejected) if rejected else b""
+    partial = count + _text_field(b"\x12", message)
+    return _field(b"\x0a", partial) if partial else b""
+
+
 class Status(NamedTuple):
     """Hold the message of a receiver that refused a request, and after how many seconds to retry, if it is given."""
 
@@ -446,15 +466,27 @@ def decode_status(data: bytes) -> Status:
     return Status(status.message, delays[0] if delays else None)
 
 
+def encode_status(code: int, message: str) -> bytes:
+    """Encode a ``google.rpc.Status``."""
+    return b"\x08" + _varint(code) + _text_field(b"\x12", message)
+
+
 # ── generated messages → records ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _group(group: Any) -> Iterator[SpanRecord]:
+def _group(group: Any, on_bad: Callable[[str], object] | None = None) -> Iterator[SpanRecord]:
     resource = _resource(group.resource.SerializeToString(), group.schema_url)
     for part in group.scope_spans:
         scope = _scope(part.scope.SerializeToString(), part.schema_url)
         for span in part.spans:
-            yield _span(span, resource, scope)
+            try:
+                record = _span(span, resource, scope)
+            except OtlpProtoError as error:
+                if on_bad is None:
+                    raise
+                on_bad(str(error))
+            else:
+                yield record
 
 
 def _span(span: Any, resource: Resource, scope: Scope) -> SpanRecord:
