@@ -29,7 +29,9 @@ THREADS = 4
 BEGINNING = """
 import asyncio, contextlib, sys, threading, time
 """
-OURS = BEGINNING + """
+OURS = (
+    BEGINNING
+    + """
 from otel_agent_trace import receiver
 async def main():
     sink = receiver.StoreSink(sys.argv[1], redact=sys.argv[2] == "redacted")
@@ -39,7 +41,10 @@ async def main():
             print(time.process_time(), flush=True)
 asyncio.run(main())
 """
-BARE = BEGINNING + """
+)
+BARE = (
+    BEGINNING
+    + """
 import gzip, json, socket, uvicorn
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from starlette.applications import Starlette
@@ -62,6 +67,7 @@ async def main():
     server.should_exit = True
 asyncio.run(main())
 """
+)
 
 
 class Body(NamedTuple):
@@ -192,7 +198,9 @@ def main() -> None:
             medians = {name: statistics.median(each) for name, each in costs.items()}
             print(f"{what}: {len(given[0].data) / options.spans:.0f} bytes a span")
             for name, cost_us in medians.items():
-                print(f"  {name:24}{cost_us:7.1f} us a span {1e6 / cost_us:8.0f} spans/s {cost_us / medians['bare']:6.1f}")
+                print(
+                    f"  {name:24}{cost_us:7.1f} us a span {1e6 / cost_us:8.0f} spans/s {cost_us / medians['bare']:6.1f}"
+                )
 
 
 if __name__ == "__main__":

@@ -210,7 +210,9 @@ class FileBackend(ExportingSink):
     def _begin(self) -> None:
         """Compact the store, at the first span, if there is anything to do."""
         self._has_begun = True
-        if self.settings.maintains or len(self._files.journals()) > 1 or self._files.counts():  # of processes that are gone
+        if (
+            self.settings.maintains or len(self._files.journals()) > 1 or self._files.counts()
+        ):  # of processes that are gone
             self._maintenance.soon()
 
     def _miss_in_journal(self, what: str, error: OSError) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -87,5 +87,3 @@ async def _not_here(request: Request, error: Any) -> Response:
         served = " and ".join(PATHS.values())
         refused, headers = RefusedError(Reason.NOT_FOUND, f"only {served} are served here"), {}
     return Refusal(refused, as_json=_media_type(request) != PROTOBUF, headers=headers)
-
-

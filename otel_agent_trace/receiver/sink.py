@@ -15,6 +15,7 @@ from otel_agent_trace.keywords import fields_among, takes_fields
 from otel_agent_trace.pipeline import (
     DROPPED_BY_A_POLICY,
     DataOptions,
+    Gate,
     PipelineSpan,
     Policies,
     Policy,
@@ -93,8 +94,8 @@ class StoreSink:
     ) -> None:
         self.limits = limits or Limits()
         self._diagnostics = Diagnostics()
-        given = policies_without_gate(policies)
-        self._policies = Policies(data_policies(**fields_among(options, DataOptions)).in_order(given), self._diagnostics)
+        in_order = data_policies(**fields_among(options, DataOptions)).in_order(policies_without_gate(policies))
+        self._policies = Policies((policy for policy in in_order if not isinstance(policy, Gate)), self._diagnostics)
         self._backend = FileBackend(path, **fields_among(options, StoreOptions))
         self._waiting: deque[_Waiting] = deque()
         self._news = threading.Condition()
@@ -170,9 +171,10 @@ class StoreSink:
             return error
 
     def _encoded(self, content: Content) -> _Taken:
-        records = [record for span in content.spans if (record := self._policies.of_record(span)) is not None]
-        logs = [record for log in content.logs if (record := self._policies.of_record(log)) is not None]
-        spans = [PipelineSpan(self._policies, None, None, record) for record in records]
+        admit, policies = self._policies.of_record, self._policies
+        records = [record for span in content.spans if (record := admit(span)) is not None]
+        logs = [log for given in content.logs if (log := admit(given)) is not None]
+        spans = [PipelineSpan(policies, None, None, record) for record in records]
         lines, kept_spans, kept_logs = self._backend.encode(spans, logs)
         content.rejected.extend([_TOO_LONG] * (len(spans) - kept_spans + len(logs) - kept_logs))
         self._count(DROPPED_BY_A_POLICY, len(content.spans) + len(content.logs) - len(spans) - len(logs))
