@@ -57,6 +57,7 @@ COMMANDS = {
         "otel_agent_trace.cli.sampling_config",
         "Print a policy of tail sampling as configuration of the OpenTelemetry Collector.",
     ),
+    "run": ("otel_agent_trace.cli.run", "Run any program of Python, and record what it does in a local file."),
     "demo": ("otel_agent_trace.cli.demo", "Trace an example agent, then list, show and measure its runs."),
 }
 """Name of a command → the module that defines its `command`, and its summary in the help."""

@@ -6,14 +6,21 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import FrameType
 from typing import Any, NamedTuple
 
 from otel_agent_trace.cli.streams import write_message
 
-NOT_STARTED = 127
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _KILLED = 128
+USUAL_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ALL_SIGNALS = (
+    *USUAL_SIGNALS,
+    *(getattr(signal, name) for name in ("SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)),
+)
+"""Signals that are passed on to a program that this command stands for: all that a person or a service manager sends."""
+_OF_TERMINAL = (signal.SIGINT, getattr(signal, "SIGQUIT", None))
 _GRACE_S = 1.0
 """Seconds after which a signal is passed on: whoever sends it may have sent it to all processes of a group."""
 
@@ -22,46 +29,58 @@ class Ended(NamedTuple):
     """Hold how a program ended.
 
     Attributes:
-        code: its exit code; 128 and the number of the signal if a signal has killed it; `NOT_STARTED`.
+        code: its exit code; 128 and the number of the signal if a signal has killed it; if it was not started, as of a
+            shell, 127 where there is no such program, else 126.
+        is_started: whether it was started.
         is_killed: whether a signal has killed it.
         is_stopped: whether this command was asked to end meanwhile, by Ctrl-C or SIGTERM.
     """
 
     code: int
+    is_started: bool = True
     is_killed: bool = False
     is_stopped: bool = False
 
 
-def run_program(words: Sequence[str], environment: Mapping[str, str], **streams: Any) -> Ended:
+def run_program(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    passed_signals: Iterable[signal.Signals] = USUAL_SIGNALS,
+    **streams: Any,
+) -> Ended:
     """Run a program and wait for its end; write a message if it cannot be started.
 
     Args:
         words: the program and its arguments.
         environment: variables beside those of this process.
+        passed_signals: the signals that are passed on to it.
         **streams: the streams of `subprocess.Popen` that are not those of this process.
     """
-    with _PassedSignals() as signals:
+    with _PassedSignals(passed_signals) as signals:
         try:
             child = subprocess.Popen(words, env=os.environ | environment, **streams)  # noqa: S603 - the user's own
         except (OSError, ValueError) as error:  # a ValueError is a NUL in an argument
             write_message(f"error: {words[0]} cannot be started: {getattr(error, 'strerror', None) or error}")
-            return Ended(NOT_STARTED)
-        signals.child = child
+            is_missing = isinstance(error, FileNotFoundError)
+            return Ended(_NOT_FOUND if is_missing else _NOT_EXECUTABLE, is_started=False)
+        signals.begin(child)
         code = child.wait()
     is_killed = code < 0
-    return Ended(_KILLED - code if is_killed else code, is_killed, signals.is_received)
+    return Ended(_KILLED - code if is_killed else code, True, is_killed, signals.is_received)
 
 
 class _PassedSignals:
     """Pass signals on to a child process for the time of a block, instead of ending with them."""
 
-    def __init__(self) -> None:
-        self.child: subprocess.Popen[bytes] | None = None
+    def __init__(self, numbers: Iterable[signal.Signals]) -> None:
+        self._numbers = tuple(numbers)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
         self.is_received = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _PassedSignals:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._numbers:
             before = signal.getsignal(number)
             if before is not signal.SIG_IGN:  # as with nohup, which is meant for the program too
                 self._before[number] = before
@@ -72,13 +91,20 @@ class _PassedSignals:
         for number, before in self._before.items():
             signal.signal(number, before)
 
+    def begin(self, child: subprocess.Popen[bytes]) -> None:
+        """Pass signals on to a child, also those that came before it was there."""
+        self._child = child
+        for number in self._early:
+            child.send_signal(number)
+
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.is_received = True
-        if self.child is None or (number == signal.SIGINT and _terminal_is_ours()):
-            return
-        timer = threading.Timer(_GRACE_S, self.child.send_signal, (number,))
-        timer.daemon = True
-        timer.start()
+        if self._child is None:
+            self._early.append(number)
+        elif number not in _OF_TERMINAL or not _terminal_is_ours():
+            timer = threading.Timer(_GRACE_S, self._child.send_signal, (number,))
+            timer.daemon = True
+            timer.start()
 
 
 def _terminal_is_ours() -> bool:
