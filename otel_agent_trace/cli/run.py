@@ -22,7 +22,9 @@ _LOOK_S = 0.05
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
-@click.option("--file", metavar="FILE", help="The file to record into; default: $OTEL_AGENT_TRACE_FILE, else traces.jsonl.")
+@click.option(
+    "--file", metavar="FILE", help="The file to record into; default: $OTEL_AGENT_TRACE_FILE, else traces.jsonl."
+)
 @click.option("--view", is_flag=True, help="Serve the page of the file meanwhile; its address is on standard error.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(file: str | None, program: Sequence[str], *, view: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import os
 from collections.abc import Callable, Iterator
@@ -64,10 +65,10 @@ class Instrumentors:
     def _give_way(self) -> None:
         """Let the program activate an instrumentation itself, with its own options, instead of being refused."""
         try:
-            from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # noqa: PLC0415 - may be missing
-        except ImportError:
+            module: Any = importlib.import_module("opentelemetry.instrumentation.instrumentor")
+        except ImportError:  # there are no instrumentations
             return
-        instrument = BaseInstrumentor.instrument
+        instrument = module.BaseInstrumentor.instrument
 
         @functools.wraps(instrument)
         def of_program(instrumentor: Any, **keywords: Any) -> Any:
@@ -78,7 +79,7 @@ class Instrumentors:
                 self._adopt(keywords["tracer_provider"])
             return instrument(instrumentor, **keywords)
 
-        BaseInstrumentor.instrument = of_program
+        module.BaseInstrumentor.instrument = of_program
 
 
 def _installed() -> Iterator[metadata.EntryPoint]:

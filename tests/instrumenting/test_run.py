@@ -94,7 +94,10 @@ def test_streams_are_those_of_the_command(place: Place) -> None:
 
 
 def test_the_file_is_that_of_the_environment_else_the_usual_one(tmp_path: Path, place: Place) -> None:
-    for variables, name in ((place.variables(), "traces.jsonl"), (place.variables(OTEL_AGENT_TRACE_FILE="a.jsonl"), "a.jsonl")):
+    for variables, name in (
+        (place.variables(), "traces.jsonl"),
+        (place.variables(OTEL_AGENT_TRACE_FILE="a.jsonl"), "a.jsonl"),
+    ):
         command = [*COMMAND, sys.executable, "-c", SPAN]
         done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True)
         assert f"recording into {tmp_path / name}" in done.stderr

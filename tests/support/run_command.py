@@ -63,7 +63,9 @@ class Place:
         """Add a module."""
         (self.modules / f"{name}.py").write_text(textwrap.dedent(code))
 
-    def instrumentation(self, name: str, *, package: str = "", begins: str = "pass", needs: tuple[str, ...] = ()) -> None:
+    def instrumentation(
+        self, name: str, *, package: str = "", begins: str = "pass", needs: tuple[str, ...] = ()
+    ) -> None:
         """Add an installed instrumentation of `client`; `begins` is what it does first."""
         module = f"instrumentation_of_{name.replace('-', '_')}"
         self.module(module, INSTRUMENTOR.format(name=name, begins=begins, needs=needs))
@@ -80,11 +82,9 @@ class Place:
         """Start the command in a session of its own, so that signals of tests reach nobody else."""
         usual: dict[str, Any] = {"env": self.variables(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [*COMMAND, "--file", str(self.file), *words]
-        return subprocess.Popen(
-            command, cwd=self.folder, text=True, start_new_session=True, **{**usual, **options}
-        )
+        return subprocess.Popen(command, cwd=self.folder, text=True, start_new_session=True, **{**usual, **options})
 
-    def run(self, *words: str, given: str = "", **variables: str | None) -> Done:
+    def run(self, *words: str, given: str = "", **variables: Any) -> Done:
         """Run the command to its end."""
         with self.start(*words, stdin=subprocess.PIPE, env=self.variables(**variables)) as process:
             try:
@@ -94,6 +94,6 @@ class Place:
                 pytest.fail("it hung")
         return Done(process.returncode, out, err)
 
-    def run_code(self, code: str, **variables: str | None) -> Done:
+    def run_code(self, code: str, **variables: Any) -> Done:
         """Run a program of Python under the command."""
         return self.run("--", sys.executable, "-c", textwrap.dedent(code), **variables)

@@ -7,7 +7,7 @@ import os
 import sys
 
 
-def _import_hidden():
+def _import_hidden() -> None:
     """Import the module of the same name that is further down the path, if there is one."""
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [place for place in sys.path if os.path.abspath(place) != here]
@@ -21,7 +21,7 @@ def _import_hidden():
         sys.modules.setdefault(__name__, own)
 
 
-def _start():
+def _start() -> None:
     """Start recording, or write into the report why that cannot be done."""
     try:
         from otel_agent_trace.instrumenting.bootstrap import start  # noqa: PLC0415 - after the hidden module
@@ -31,10 +31,10 @@ def _start():
         start()
 
 
-def _report(error):
+def _report(error: Exception) -> None:
     import json  # noqa: PLC0415 - only here
 
-    line = json.dumps({"python": sys.executable, "error": "%s: %s" % (type(error).__name__, error)})  # noqa: UP031
+    line = json.dumps({"python": sys.executable, "error": f"{type(error).__name__}: {error}"})
     try:
         descriptor = os.open(os.environ["OTEL_AGENT_TRACE_RUN"], os.O_WRONLY | os.O_APPEND)
     except OSError:  # the command is over
