@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import anyio
 from starlette.requests import ClientDisconnect, Request
 
 from otel_agent_trace.receiver.refusals import Reason, RefusedError
@@ -30,14 +30,17 @@ class Bodies:
         """
         body = _Body(self, _announced_bytes(request))
         try:
-            with anyio.move_on_after(self._limits.body_timeout_s) as time:
-                await body.receive(request)
-            if time.cancelled_caught:
-                limit_s = self._limits.body_timeout_s
-                raise RefusedError(Reason.SLOW, f"the body did not arrive within {limit_s:g} s")
+            await self._receive(body, request)
             yield body.taken()
         finally:
             self._held_bytes -= body.held_bytes
+
+    async def _receive(self, body: _Body, request: Request) -> None:
+        limit_s = self._limits.body_timeout_s
+        try:
+            await asyncio.wait_for(body.receive(request), limit_s)
+        except asyncio.TimeoutError as error:
+            raise RefusedError(Reason.SLOW, f"the body did not arrive within {limit_s:g} s") from error
 
     def hold(self, size: int, more: int) -> None:
         """Count `more` bytes of a body that has `size` with them.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import anyio
+import asyncio
+import contextlib
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -40,8 +42,8 @@ class Refusal(Response):
         """Send the answer, then receive what is left of the body, for some time."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        with anyio.move_on_after(_MOST_UNREAD_S):
-            await _drop_body(receive)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_drop_body(receive), _MOST_UNREAD_S)
         await send({"type": "http.response.body", "body": b""})
 
 
