@@ -1,54 +1,34 @@
-"""Serve the page of a file in a process of its own, while a program runs, for ``otel-agent-trace run --view``."""
+"""Serve the page of a file while a program runs, for ``otel-agent-trace run --view``."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
+import signal
 import sys
 from collections.abc import Iterator
 
 from otel_agent_trace.cli.streams import write_message
-from otel_agent_trace.errors import AgentTraceError
-
-_END_S = 5.0
+from otel_agent_trace.errors import ConfigurationError
 
 
 @contextlib.contextmanager
 def viewer_beside(path: str) -> Iterator[None]:
-    """Serve a page for the time of a block, and write its address to standard error.
+    """Serve the page of a file, which need not exist yet, for the time of a block; write its address to standard error.
 
     Where that is a terminal, the page is there after the block as well, until Ctrl-C.
 
     Raises:
-        AgentTraceError: it cannot be served.
+        ConfigurationError: the packages of the extra are missing.
     """
-    words = [sys.executable, "-m", "otel_agent_trace.cli", "view", path, "--no-open", "--port", "0"]
-    process = subprocess.Popen(  # noqa: S603 - this command
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True, text=True
-    )
-    with process:
-        try:
-            write_message(f"view: {_address(process)}")
-            yield
-            _wait_for_reader(process)
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_END_S)
-            process.kill()
-
-
-def _address(process: subprocess.Popen[str]) -> str:
-    """Return the address of the page, which is the first line of the command."""
-    assert process.stdout is not None  # noqa: S101 - for type checkers
-    address = process.stdout.readline().strip()
-    if not address:
-        raise AgentTraceError("the page cannot be served, see above")
-    return address
-
-
-def _wait_for_reader(process: subprocess.Popen[str]) -> None:
-    if sys.stderr.isatty() and process.poll() is None:
-        write_message("the page stays open until Ctrl-C")
-        with contextlib.suppress(KeyboardInterrupt):
-            process.wait()
+    try:
+        from otel_agent_trace.viewer.library import Library  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415, I001 - an extra
+        from otel_agent_trace.viewer.server import Options, serving  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(f"--view needs packages: pip install 'otel-agent-trace[view]' ({error})") from error
+    with serving(Library(path, None, is_new=True), Options()) as address:
+        write_message(f"view: {address}")
+        yield
+        if sys.stderr.isatty():
+            write_message("the page stays open until Ctrl-C")
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
