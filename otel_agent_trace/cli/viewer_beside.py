@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 from otel_agent_trace.cli.streams import write_message
@@ -21,7 +21,7 @@ def viewer_beside(path: str) -> Iterator[None]:
         ConfigurationError: the packages of the extra are missing.
     """
     try:
-        from otel_agent_trace.viewer.library import Library  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415, I001 - an extra
+        from otel_agent_trace.viewer.library import Library  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - an extra
         from otel_agent_trace.viewer.server import Options, serving  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(f"--view needs packages: pip install 'otel-agent-trace[view]' ({error})") from error
@@ -31,4 +31,4 @@ def viewer_beside(path: str) -> Iterator[None]:
         if sys.stderr.isatty():
             write_message("the page stays open until Ctrl-C")
             with contextlib.suppress(KeyboardInterrupt):
-                signal.pause()
+                threading.Event().wait()

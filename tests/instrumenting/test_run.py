@@ -8,6 +8,8 @@ import select
 import signal
 import subprocess
 import sys
+import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,29 @@ def test_the_file_is_that_of_the_environment_else_the_usual_one(tmp_path: Path, 
         done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True)
         assert f"recording into {tmp_path / name}" in done.stderr
         assert len(stored_spans(tmp_path / name)) == 2
+
+
+@pytest.mark.skipif(find_spec("otel_agent_trace.viewer") is None, reason="there is no page yet")
+def test_the_page_shows_the_run_while_it_runs_and_its_address_is_on_standard_error(place: Place) -> None:
+    code = """
+        import pathlib, sys, urllib.request
+        from otel_agent_trace import AgentTracer
+        tracer = AgentTracer()
+        @tracer.agent
+        def support(question):
+            return "there"
+        support("where?")
+        address = sys.stdin.readline().split()[-1]
+        while b"support" not in urllib.request.urlopen(address + "api/runs").read():
+            pass
+        print("seen")
+        """
+    with place.start("--view", sys.executable, "-c", textwrap.dedent(code), stdin=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        address = process.stderr.readline()
+        assert address.startswith("view: http://127.0.0.1:")
+        out, _ = process.communicate(address, timeout=DEADLOCK_S)
+    assert (process.returncode, out) == (0, "seen\n")
 
 
 # ── signals ──────────────────────────────────────────────────────────────────────────────────────────────────────────
