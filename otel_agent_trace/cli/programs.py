@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.cli.streams import write_message
 
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+NOT_STARTED = 127
 _KILLED = 128
 USUAL_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ALL_SIGNALS = (
@@ -29,17 +29,16 @@ class Ended(NamedTuple):
     """Hold how a program ended.
 
     Attributes:
-        code: its exit code; 128 and the number of the signal if a signal has killed it; if it was not started, as of a
-            shell, 127 where there is no such program, else 126.
-        is_started: whether it was started.
+        code: its exit code; 128 and the number of the signal if a signal has killed it; `NOT_STARTED`.
         is_killed: whether a signal has killed it.
         is_stopped: whether this command was asked to end meanwhile, by Ctrl-C or SIGTERM.
+        failure: why it was not started; None if it was.
     """
 
     code: int
-    is_started: bool = True
     is_killed: bool = False
     is_stopped: bool = False
+    failure: Exception | None = None
 
 
 def run_program(
@@ -61,12 +60,11 @@ def run_program(
             child = subprocess.Popen(words, env=os.environ | environment, **streams)  # noqa: S603 - the user's own
         except (OSError, ValueError) as error:  # a ValueError is a NUL in an argument
             write_message(f"error: {words[0]} cannot be started: {getattr(error, 'strerror', None) or error}")
-            is_missing = isinstance(error, FileNotFoundError)
-            return Ended(_NOT_FOUND if is_missing else _NOT_EXECUTABLE, is_started=False)
+            return Ended(NOT_STARTED, failure=error)
         signals.begin(child)
         code = child.wait()
     is_killed = code < 0
-    return Ended(_KILLED - code if is_killed else code, True, is_killed, signals.is_received)
+    return Ended(_KILLED - code if is_killed else code, is_killed, signals.is_received)
 
 
 class _PassedSignals:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from otel_agent_trace import reading
+from otel_agent_trace.cli.programs import NOT_STARTED
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.replay_program import DIVERGED, ReplayedProgram, is_failed, replayed
 from otel_agent_trace.cli.sources import hints_on_error
@@ -44,7 +45,7 @@ def replay_many(
     for run in runs:
         with tempfile.TemporaryFile() as output:
             done = _replayed(run, words, options, output)
-            if not done.ended.is_started or done.ended.is_stopped:
+            if done.ended.code == NOT_STARTED or done.ended.is_stopped:
                 return done.ended.code or INTERRUPTED
             difference = _difference(run, done, options)
             _write_result(run, difference, done, as_json=as_json)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from otel_agent_trace.cli.programs import Ended, run_program
+from otel_agent_trace.cli.programs import NOT_STARTED, Ended, run_program
 from otel_agent_trace.cli.streams import write_lines, write_message
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.replay.divergences import ReplayDivergence
@@ -44,7 +44,7 @@ def replayed(run: AgentRun, words: Sequence[str], options: Mapping[str, Any], **
     folder = ReplayFolder.make([run], checked)
     try:
         ended = run_program(words, folder.environment(), **streams)
-        missing = [] if ended.is_killed or not ended.is_started else folder.missing()
+        missing = [] if ended.is_killed or ended.code == NOT_STARTED else folder.missing()
         return ReplayedProgram(ended, [*folder.divergences(), *missing], folder.answered(), folder.live())
     finally:
         folder.close()
@@ -54,7 +54,7 @@ def replay_program(run: AgentRun, words: Sequence[str], options: Mapping[str, An
     """Run a program under a replay, write a summary to standard error, and return the exit code of the command."""
     done = replayed(run, words, options)
     code = done.ended.code
-    if not done.ended.is_started:
+    if code == NOT_STARTED:
         return code
     write_message(f"replay of run {run.run_id}: {_counts_text(done)}")
     if done.divergences:

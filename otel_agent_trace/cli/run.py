@@ -19,6 +19,7 @@ from otel_agent_trace.store.lines import LineFile
 
 _SITE = os.path.join(os.path.dirname(otel_agent_trace.__file__), "instrumenting", "site")
 _LOOK_S = 0.05
+_NOT_EXECUTABLE = 126
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -32,15 +33,16 @@ def command(file: str | None, program: Sequence[str], *, view: bool) -> int:
 
     All instrumentations of OpenTelemetry that are installed are active in it, and in the processes of Python that it
     starts; their spans and its own are in the file as they end, whatever ends the program. Signals are passed on, and
-    the exit code is that of PROGRAM (128 and the number of the signal that killed it, 127 if there is no such program).
+    the exit code is that of PROGRAM (128 and the number of the signal that killed it, 127 if there is no such program, 126 if it cannot be executed).
     """
     path = os.path.abspath(local_source(file))
     LineFile(path).check()
     with Report.made() as report, viewer_beside(path) if view else contextlib.nullcontext():
         with _announced(report, path):
             ended = run_program(program, _environment(path, report), ALL_SIGNALS)
-        if ended.is_started:
-            _write_findings(report.entries())
+        if ended.failure is not None:
+            return ended.code if isinstance(ended.failure, FileNotFoundError) else _NOT_EXECUTABLE
+        _write_findings(report.entries())
     return ended.code
 
 

@@ -74,6 +74,11 @@ def test_a_file_that_is_not_executable_is_126(place: Place) -> None:
     assert place.run("./app.py").code == 126
 
 
+def test_a_program_may_end_with_the_code_of_one_that_is_missing(place: Place) -> None:
+    assert place.run("sh", "-c", "exit 127").code == 127
+    assert place.run("sh", "-c", "exit 126").code == 126
+
+
 def test_wrong_usage_is_2(place: Place) -> None:
     assert place.run().code == 2
     assert place.run("--unknown", "true").code == 2
