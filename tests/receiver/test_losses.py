@@ -178,6 +178,29 @@ def test_several_requests_are_one_write(tmp_path: Path, monkeypatch: pytest.Monk
     sink.close()
 
 
+def test_a_slow_write_keeps_nobody_else_from_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are received, and refused, while the disk takes its time."""
+    is_writing, may_go_on, append = threading.Event(), threading.Event(), LineFile.append
+
+    def slow(file: LineFile, *arguments: Any) -> None:
+        is_writing.set()
+        may_go_on.wait(DEADLOCK_S)
+        append(file, *arguments)
+
+    monkeypatch.setattr(LineFile, "append", slow)
+    with receiving(tmp_path / "t.jsonl") as running:
+        statuses = list[int]()
+        waiting = threading.Thread(target=lambda: statuses.append(running.post(json_of(a_span(1)), JSON).status))
+        waiting.start()
+        assert is_writing.wait(DEADLOCK_S)
+        assert running.post(b"", {}, "/").status == 404
+        assert running.post(b"", {"content-type": "text/plain"}).status == 415
+        assert statuses == []
+        may_go_on.set()
+        waiting.join()
+        assert statuses == [200]
+
+
 def test_one_bad_request_costs_no_other_of_the_same_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from otel_agent_trace.receiver import sink as module
 
