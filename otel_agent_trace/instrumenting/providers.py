@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.util._once import Once
 
 from otel_agent_trace.backends.file import FileBackend
-from otel_agent_trace.guard import Diagnostics, guarded
+from otel_agent_trace.guard import Diagnostics, attempt, guarded
 from otel_agent_trace.pipeline import Gate
 from otel_agent_trace.tracing.processor import AgentSpanProcessor
 from otel_agent_trace.tracing.provider_registry import settings_of, span_processors_of
@@ -51,7 +51,7 @@ class RunProcessor(AgentSpanProcessor):
     def _is_doubled(self) -> bool:
         processors = span_processors_of(self._provider())
         if processors is not self._others[0]:  # it has got another one
-            is_doubled = any(self._writes_here(processor) for processor in processors or ())
+            is_doubled = any(attempt(self._writes_here, processor) for processor in processors or ())
             self._others = processors, is_doubled
         return self._others[1]
 
