@@ -77,7 +77,7 @@ def _write_first(entries: list[Entry], path: str) -> bool:
     first = next((entry for entry in entries if entry.instrumented is not None), None)
     if first is None or first.instrumented is None:
         return False
-    found = ", ".join(first.instrumented) or "none are installed"
+    found = ", ".join(dict.fromkeys(first.instrumented)) or "none are installed"
     write_message(f"recording into {path}; instrumentations: {found}")
     return True
 
