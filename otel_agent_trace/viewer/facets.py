@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_agent_trace.viewer.entries import Entry
 
-_SHOWN = 50
+SHOWN = 50
 _BUCKETS = 60
-_FAILED = frozenset({"error", "timeout"})
+FAILED = frozenset({"error", "timeout"})
 _S = 10**9
 _WIDTHS_NS = [
     s * _S for s in (1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)
@@ -25,12 +25,12 @@ def facets_of(entries: Sequence[Entry]) -> dict[str, Any]:
         "tool": _counts(tool for entry in entries for tool in entry.tools),
         "model": _counts(entry.model for entry in entries),
         "error": _counts(entry.error for entry in entries),
-        "histogram": histogram([(entry.started_at_ns, entry.status in _FAILED) for entry in entries]),
+        "histogram": histogram([(entry.started_at_ns, entry.status in FAILED) for entry in entries]),
     }
 
 
 def _counts(values: Iterable[str | None]) -> dict[str, int]:
-    return dict(Counter(value for value in values if value is not None).most_common(_SHOWN))
+    return dict(Counter(value for value in values if value is not None).most_common(SHOWN))
 
 
 def histogram(starts: Sequence[tuple[int, bool]]) -> list[dict[str, Any]]:
@@ -45,14 +45,19 @@ def histogram(starts: Sequence[tuple[int, bool]]) -> list[dict[str, Any]]:
     width_ns = width_for(max(times) - min(times))
     runs = Counter(start_ns // width_ns for start_ns in times)
     errors = Counter(start_ns // width_ns for start_ns, is_failed in starts if start_ns and is_failed)
+    return buckets_of(runs, errors, width_ns)
+
+
+def buckets_of(runs: Mapping[int, int], errors: Mapping[int, int], width_ns: int) -> list[dict[str, Any]]:
+    """Return the buckets of a histogram, from the first number that has runs to the last, empty ones included."""
     return [
         {
             "start_ns": str(number * width_ns),
             "end_ns": str((number + 1) * width_ns),
-            "runs": runs[number],
-            "errors": errors[number],
+            "runs": runs.get(number, 0),
+            "errors": errors.get(number, 0),
         }
-        for number in range(min(runs), max(runs) + 1)
+        for number in (range(min(runs), max(runs) + 1) if runs else ())
     ]
 
 

@@ -21,8 +21,9 @@ from otel_agent_trace.sources.search import Found, find
 from otel_agent_trace.tracing.file_scores import scored_file
 from otel_agent_trace.viewer.cache import Cache
 from otel_agent_trace.viewer.entries import Entries
+from otel_agent_trace.viewer.indexed import result_of
 from otel_agent_trace.viewer.live import Changes, Follower
-from otel_agent_trace.viewer.results import Reading, Result, ScannedResult, ignore_problem
+from otel_agent_trace.viewer.results import Reading, Result, ignore_problem
 from otel_agent_trace.viewer.work import Stop
 
 T = TypeVar("T")
@@ -133,7 +134,7 @@ class Library:
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def result(self, result_id: str | None, query: RunQuery) -> Kept:
+    def result(self, result_id: str | None, query: RunQuery, stop: Stop) -> Kept:
         """Return the result with an id; without one, or where it is not held any more, the result of a query."""
         with self._lock:
             kept = self._results.get(result_id or "")
@@ -142,8 +143,12 @@ class Library:
                 return kept
         state = self.state()
         with self._lock:
-            same = next((each for each in self._results.values() if self._is_same(each, query, state)), None)
-            kept = same or self._kept(query, state)
+            kept = next((each for each in self._results.values() if self._is_same(each, query, state)), None)
+        if kept is None:  # made without the lock, since an index may have to be made first
+            started, made_s = self.changes.started, time.time()
+            made = result_of(self.reading(), query, stop)
+            kept = Kept(secrets.token_hex(6), query, made, state, started, made_s)
+        with self._lock:
             self._results[kept.result_id] = kept
             self._results.move_to_end(kept.result_id)
             while len(self._results) > _MOST_RESULTS:
@@ -168,10 +173,6 @@ class Library:
     def _is_same(self, kept: Kept, query: RunQuery, state: object) -> bool:
         is_recent = time.time() - kept.made_s < _REUSED_S
         return is_recent and kept.state == state and kept.query == query
-
-    def _kept(self, query: RunQuery, state: object) -> Kept:
-        result = ScannedResult(self.reading(), query)
-        return Kept(secrets.token_hex(6), query, result, state, self.changes.started, time.time())
 
     def reading(self) -> Reading:
         """Return what results read."""

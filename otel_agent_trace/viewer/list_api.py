@@ -63,7 +63,7 @@ class ListApi:
         count = number_in(request.query_params, "count", _COUNT, _MOST_ROWS)
 
         def read(stop: Stop) -> bytes:
-            kept = self._library.result(request.query_params.get("result"), query)
+            kept = self._library.result(request.query_params.get("result"), query, stop)
             rows = rows_json(kept.result.page(begin, count, stop))
             facts = {
                 "result": kept.result_id,
@@ -81,7 +81,7 @@ class ListApi:
         query = query_in(request, self._library, "result")
 
         def read(stop: Stop) -> dict[str, Any]:
-            kept = self._library.result(request.query_params.get("result"), query)
+            kept = self._library.result(request.query_params.get("result"), query, stop)
             return self._library.answer(f"facets {kept.result_id}", lambda: kept.result.facets(stop))
 
         return data_reply(request, await self._work.run(request, read, is_slow=True))

@@ -257,6 +257,11 @@ class Index:
         rows = (self.connection.execute(select, (number,)).fetchone() for number in numbers)
         return {bytes(row[0]).hex() for row in rows if row is not None and type(row[0]) is bytes}
 
+    def last_trace(self) -> int:
+        """Return the number of the trace that was added last."""
+        (number,) = self.connection.execute("SELECT coalesce(max(id), 0) FROM trace").fetchone()
+        return int(number)
+
     def counts(self) -> tuple[int, int]:
         """Return the number of runs, or 1 for any if counting takes longer, and that of lines with damage."""
         has_runs = self.connection.execute("SELECT 1 FROM run LIMIT 1").fetchone() is not None

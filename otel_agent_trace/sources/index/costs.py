@@ -141,6 +141,15 @@ def _text_of(cost: RunCost) -> str | None:
     return text if len(text) <= _MOST_UNPRICED_CHARS else _TOO_LONG
 
 
+def kept_cost(columns: Sequence[Any]) -> RunCost | None:
+    """Return the cost in the columns of a row: cost, priced_calls, unpriced; None where it is computed each time.
+
+    Raises:
+        WrongIndexError: it is not as it was written.
+    """
+    return None if columns[-1] == _TOO_LONG else _cost_in(columns)
+
+
 def _cost_in(columns: Sequence[Any]) -> RunCost:
     pico_usd, priced_calls, text = columns
     if not (type(pico_usd) is type(priced_calls) is int and (text is None or type(text) is str)):

@@ -24,6 +24,8 @@ _ORDERS = {
     COST: "CASE WHEN priced_calls>0 THEN cost ELSE -1 END",
 }
 """`RunQuery.sort` → the value of a row that it goes by; of other orders, such as by a score, all rows are read."""
+_EXACT = INDEXED - {"run_id", "user_id"}
+"""Fields of `RunQuery` by which rows are left out that do not match, and no others."""
 _LARGEST = (1 << 63) - 1
 _TRACE_ID_DIGITS = 32
 _HEX = frozenset("0123456789abcdef")
@@ -71,6 +73,34 @@ def selection_of(query: RunQuery, connection: sqlite3.Connection) -> Selection:
 
 
 _Condition = tuple[str, tuple[Any, ...]]
+
+
+def is_exact(query: RunQuery) -> bool:
+    """Return whether the rows of the index that the conditions of a query leave are those of the runs that it selects, in an order that rows have."""
+    given = query.given().keys() - {"sort", "newest_first", "limit", "prices"}
+    names = (
+        query.agent,
+        query.tool_error,
+        query.tool,
+        query.model,
+        query.service,
+        *(name for _, each in _sets(query) for name in each),
+    )
+    is_known = all(not isinstance(name, str) or within(name) is not None for name in names)
+    return given <= _EXACT and is_known and query.order_name in ("time", "duration", "steps", "tokens", None)
+
+
+def exact_conditions(query: RunQuery) -> Iterator[_Condition]:
+    """Yield the conditions of a query that `is_exact`."""
+    yield from _conditions(query.but(until=None))
+    if query.until_ns is not None:
+        yield "start_ns<?", (_in_64_bits(query.until_ns),)
+
+
+def order_of(query: RunQuery) -> tuple[str, str]:
+    """Return the value by which the runs of a query that `is_exact` are in order, and the order; by default the newest comes first."""
+    value = _ORDERS[query.order_name or "time"]
+    return value, f"{value} DESC" if value == "start_ns" else f"{value} DESC, start_ns DESC"
 
 
 def _conditions(query: RunQuery) -> Iterator[_Condition]:

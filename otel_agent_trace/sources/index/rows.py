@@ -58,7 +58,10 @@ _texts_decoder = msgspec.json.Decoder(list[str])
 
 
 class RunRow(NamedTuple):
-    """Hold what the index has of a run; names are texts, or several of them `joined`."""
+    """Hold what the index has of a run; names are texts, or several of them `joined`.
+
+    `run_id` is None where it is the id of the trace.
+    """
 
     run_ids: tuple[str, ...]
     start_ns: int
@@ -78,6 +81,7 @@ class RunRow(NamedTuple):
     probability: float | None
     question: str | None
     answer: str | None
+    run_id: str | None
 
 
 def status_numbers(status: str) -> list[int]:
@@ -160,7 +164,7 @@ class OwnRun:
         elif self._root is not None:
             raise _UnusualError
         else:
-            self._root = _root_of(span, shape, used)
+            self._root = _root_of(span, shape, used, run_id)
 
     def _add_step(self, span: OwnSpan, operation: str | None, used: int | None, shape: _Shape) -> None:
         has_error = (span.status is not None or semconv.ERROR_TYPE in shape.places) and _has_error(span, shape)
@@ -213,6 +217,7 @@ class OwnRun:
             root.probability,
             root.question,
             root.answer,
+            None if root.run_id == self._trace_id else root.run_id,
         )
         return row, Link.WITH_LINKED if may_resume else Link.NONE
 
@@ -231,10 +236,11 @@ class _Root(NamedTuple):
     probability: float | None
     question: str | None
     answer: str | None
+    run_id: str | None
     has_output: bool
 
 
-def _root_of(span: OwnSpan, shape: _Shape, used: int | None) -> _Root:
+def _root_of(span: OwnSpan, shape: _Shape, used: int | None, run_id: str | None) -> _Root:
     tags = _text_in(span, shape, semconv.TAGS)
     return _Root(
         span.start_time_unix_nano,
@@ -248,6 +254,7 @@ def _root_of(span: OwnSpan, shape: _Shape, used: int | None) -> _Root:
         probability_in(span.trace_state, _number_in(span, shape, semconv.SAMPLING_PROBABILITY)),
         _preview_of_messages(span, shape, semconv.INPUT_MESSAGES, _QUESTION_CHARS),
         _preview_of_messages(span, shape, semconv.OUTPUT_MESSAGES, _ANSWER_CHARS),
+        run_id,
         semconv.OUTPUT_MESSAGES in shape.places,
     )
 
@@ -440,6 +447,7 @@ def _row_of(run: AgentRun, spans: Sequence[SpanRecord]) -> RunRow:
         run.sampling_probability if type(run.sampling_probability) is float else None,
         _beginning(_as_text(run.user_input), _QUESTION_CHARS),
         _beginning(_as_text(run.final_output), _ANSWER_CHARS),
+        None if run.run_id == trace_id else run.run_id,
     )
 
 

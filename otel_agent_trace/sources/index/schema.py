@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 from otel_agent_trace.sources.index.choice import remove_database
 
-VERSION = 3
+VERSION = 4
 UNKNOWN = ""
 """Name that stands for any: of what is too long, or no text of SQLite."""
 
@@ -36,7 +36,7 @@ _TABLES = (
     """CREATE TABLE run(trace INTEGER, number INTEGER, start_ns INTEGER NOT NULL, end_ns INTEGER, status INTEGER NOT NULL,
     agent INTEGER, user INTEGER, session INTEGER, services INTEGER, tools INTEGER, failed_tools INTEGER, models INTEGER,
     tags INTEGER, steps INTEGER NOT NULL, errors INTEGER NOT NULL, tokens INTEGER NOT NULL, probability REAL,
-    question TEXT, answer TEXT, prices INTEGER, cost INTEGER, priced_calls INTEGER, unpriced TEXT,
+    question TEXT, answer TEXT, id TEXT, prices INTEGER, cost INTEGER, priced_calls INTEGER, unpriced TEXT,
     PRIMARY KEY(trace, number)) WITHOUT ROWID""",
     "CREATE INDEX trace_link ON trace(link) WHERE link > 0",
     "CREATE INDEX run_start ON run(start_ns)",
@@ -144,6 +144,11 @@ def joined(names: Iterable[str]) -> str | None:
     """Return several names as one, in which `within` finds each; None for no names."""
     found = sorted(set(names))
     return f"{_SEPARATOR}{_SEPARATOR.join(found)}{_SEPARATOR}" if found else None
+
+
+def names_in(name: str | None) -> tuple[str, ...]:
+    """Return the names that were `joined`; none for None, or where they are not known."""
+    return tuple(name[1:-1].split(_SEPARATOR)) if name else ()
 
 
 def within(name: str) -> str | None:

@@ -14,7 +14,7 @@ from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import COST, RunQuery
 from otel_agent_trace.runs.assemble import assemble
 from otel_agent_trace.sources.files import FilesSource, ScannedJournal, read_journals, traces_in_lines
-from otel_agent_trace.sources.index.build import MOST_DAMAGED, Index
+from otel_agent_trace.sources.index.build import MOST_DAMAGED, Index, Tail
 from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, remove_database, store_at
 from otel_agent_trace.sources.index.costs import KeptCosts
 from otel_agent_trace.sources.index.query import is_narrowed, selection_of
@@ -47,6 +47,15 @@ def opened_index(store: StoreFiles) -> Iterator[tuple[Index, str]]:
         yield Index(connection), path
 
 
+class AlwaysRead(NamedTuple):
+    """Hold what is read with every query: the numbers of traces that others may belong to, and what is not indexed yet."""
+
+    numbers: set[int]
+    open_ids: set[str]
+    tails: Sequence[Tail]
+    journals: Sequence[ScannedJournal]
+
+
 class IndexedSource(FilesSource):
     """Read a store with its index; without it, where the index cannot answer, or cannot be made.
 
@@ -68,7 +77,7 @@ class IndexedSource(FilesSource):
         media: bool = True,
     ) -> None:
         super().__init__([path], on_progress=on_progress, media=media)
-        self._store = store
+        self.store = store
 
     def narrowed(self, query: RunQuery) -> SpanSource:
         """Return a source of the traces that a query may select."""
@@ -80,7 +89,7 @@ class IndexedSource(FilesSource):
         yielded: set[str] = set()
         wrong: str | None = None
         try:
-            with opened_index(self._store) as (index, path):
+            with opened_index(self.store) as (index, path):
                 try:
                     for spans in self._by_index(index, query, report):
                         yielded.add(spans[0].trace_id)
@@ -99,12 +108,31 @@ class IndexedSource(FilesSource):
     def _by_index(
         self, index: Index, query: RunQuery, on_problem: Callable[[Problem], None]
     ) -> Iterator[list[SpanRecord]]:
-        files = self.files()
-        journals = read_journals(file for file in files if is_journal(file))
-        index.refresh([file for file in files if not is_journal(file)], self._on_progress)
+        journals = self.refreshed(index)
         kept = KeptCosts(index, query.costs) if query.needs_costs and query.costs.prices.version else None
         if kept is not None and query.order_name == COST:
             kept.fill()
+        always = self.begun(index, journals)
+        yield from self.always_read(index, always, on_problem)
+        yield from self._candidates(index, query, always.numbers, on_problem, kept)
+        if kept is not None:
+            index.connection.execute("COMMIT")
+            kept.write()
+
+    def refreshed(self, index: Index) -> Sequence[ScannedJournal]:
+        """Bring the index up to date, and return the journals as they were before."""
+        files = self.files()
+        journals = read_journals(file for file in files if is_journal(file))
+        index.refresh([file for file in files if not is_journal(file)], self._on_progress)
+        return journals
+
+    def begun(self, index: Index, journals: Sequence[ScannedJournal]) -> AlwaysRead:
+        """Begin a transaction of one state of the index, and return what is read with every query.
+
+        Raises:
+            StaleError: the index cannot answer.
+            WrongIndexError: it is not as it was written.
+        """
         index.connection.execute("BEGIN")  # one state of it for all that follows
         tails = [*index.tails()]
         open_ids = {trace_id for tail in tails for trace_id in tail.trace_ids()} | _trace_ids_in(journals)
@@ -114,13 +142,16 @@ class IndexedSource(FilesSource):
         if not (has_runs and is_usual) or damaged > MOST_DAMAGED or len(always) > _MOST_ALWAYS_READ:
             raise StaleError
         index.find_named([NO_TRACE, *always], tails, journals)
-        wanted = index.trace_ids(always) | open_ids
-        read = index.read([NO_TRACE, *always], on_problem, tails, journals, has_media=self._has_media)
+        return AlwaysRead(always, open_ids, tails, journals)
+
+    def always_read(
+        self, index: Index, always: AlwaysRead, on_problem: Callable[[Problem], None]
+    ) -> Iterator[list[SpanRecord]]:
+        """Yield the traces that are read with every query."""
+        wanted = index.trace_ids(always.numbers) | always.open_ids
+        numbers = [NO_TRACE, *always.numbers]
+        read = index.read(numbers, on_problem, always.tails, always.journals, has_media=self._has_media)
         yield from (spans for spans in read if spans[0].trace_id in wanted)
-        yield from self._candidates(index, query, always, on_problem, kept)
-        if kept is not None:
-            index.connection.execute("COMMIT")
-            kept.write()
 
     def _candidates(
         self,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.sources.index.rows import OwnRun, RunRow
 from otel_agent_trace.sources.index.scan import LineScanner
-from otel_agent_trace.sources.index.schema import Link, Names, is_storable, session_number
+from otel_agent_trace.sources.index.schema import UNKNOWN, Link, Names, is_storable, session_number
 from otel_agent_trace.sources.index.segments import Chunk
 
 NO_TRACE = 0
@@ -17,7 +17,7 @@ ANY_TRACE = -1
 """Number of a trace that stands for any: its places are lines with scores that name only a run."""
 
 _MOST_OPEN_SPANS = 50_000
-_RUN_COLUMNS = 19
+_RUN_COLUMNS = 20
 _INSERT_RUN = f"INSERT OR REPLACE INTO run VALUES({'?,' * _RUN_COLUMNS}NULL,NULL,NULL,NULL)"
 
 
@@ -167,7 +167,8 @@ class TraceWriter:
             names[row.failed_tools],
             names[row.models],
             names[row.tags],
-            *row[12:],
+            *row[12:-1],
+            row.run_id if row.run_id is None or is_storable(row.run_id) else UNKNOWN,
         )
 
     def _add_run_ids(self, trace: int, row: RunRow) -> None:

@@ -1,0 +1,256 @@
+"""Hold the result of a query of a store with an index: a list of any length, of which runs are read only where they have to be."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from otel_agent_trace.model import at_time
+from otel_agent_trace.prices import NO_COST
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.runs.assemble import Assembled, assemble
+from otel_agent_trace.sources.index.build import Index
+from otel_agent_trace.sources.index.choice import remove_database
+from otel_agent_trace.sources.index.costs import KeptCosts
+from otel_agent_trace.sources.index.listing import Keys, ListedRun, Listing
+from otel_agent_trace.sources.index.query import is_exact
+from otel_agent_trace.sources.index.schema import UnusableIndexError
+from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
+from otel_agent_trace.sources.index.source import AlwaysRead, IndexedSource, opened_index
+from otel_agent_trace.sources.search import search
+from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.viewer.entries import Entry, entry_of
+from otel_agent_trace.viewer.facets import FAILED, SHOWN, buckets_of, width_for
+from otel_agent_trace.viewer.replies import encoded
+from otel_agent_trace.viewer.results import Reading, Result, ScannedResult, ignore_problem
+from otel_agent_trace.viewer.work import Stop
+from otel_agent_trace.views.figures import cost_text, count_text, duration_text
+from otel_agent_trace.views.summaries import cost_data
+
+T = TypeVar("T")
+_FIRST = 1000
+"""Runs that are listed before all are."""
+_UNREADABLE = (UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error)
+_GONE = "gone"
+
+
+def result_of(reading: Reading, query: RunQuery, stop: Stop) -> Result:
+    """Return the result of a query: by the index of a store where there is one that can answer, else by a search."""
+    if is_exact(query) and isinstance(reading.opened(stop), IndexedSource):
+        with contextlib.suppress(*_UNREADABLE):
+            return IndexedResult(reading, query, stop)
+    return ScannedResult(reading, query)
+
+
+class _Apart(NamedTuple):
+    """Hold a run that was read, as it goes on or may be joined with others: the value it is in order by, and its id."""
+
+    value: int
+    run_id: str
+
+
+class IndexedResult:
+    """Hold which runs the index had, in order, and the few among them that had to be read.
+
+    The first thousand are listed at once, all of them in a thread.
+
+    Args:
+        reading: what is read.
+        query: the filters and the order, of which the index `is_exact`.
+        stop: stops the reading of the first ones.
+
+    Raises:
+        UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error: the index cannot answer.
+    """
+
+    def __init__(self, reading: Reading, query: RunQuery, stop: Stop) -> None:
+        self._reading = reading
+        self._query = query if query.order is not None else query.but(newest_first=True)
+        with self._index(stop) as (index, source, always):
+            self._apart_traces = set(always.numbers)
+            self._last_trace = index.last_trace()
+            found = _apart_runs(source, index, always, self._query, reading)
+            self._apart = sorted(found, reverse=True)
+            self._keys = self._listing(index).keys(self._query, _FIRST)
+        self._places = self._places_in(self._keys)
+        self._is_whole = len(self._keys) < _FIRST
+        self._thread = threading.Thread(target=self._list_all, name="otel-agent-trace-list", daemon=True)
+        if not self._is_whole:
+            self._thread.start()
+
+    @property
+    def total(self) -> int | None:
+        """Return how many there are; None as long as that is not known."""
+        return self.at_least if self._is_whole else None
+
+    @property
+    def at_least(self) -> int:
+        """Return how many are known."""
+        return len(self._keys) + len(self._apart)
+
+    def page(self, begin: int, count: int, stop: Stop) -> Sequence[Entry]:
+        """Return the entries of some runs, as `Result` has it; a run that is gone has an entry without an id."""
+        if begin + count > len(self._keys) and not self._is_whole:
+            self._thread.join()
+        wanted = [*self._items(begin, min(begin + count, self.at_least))]
+        apart = self._read_apart({item for item in wanted if isinstance(item, str)}, stop)
+        with self._index(stop) as (index, _, _):
+            rows = [item for item in wanted if not isinstance(item, str)]
+            listed = _Rows(index, self._listing(index), self._reading, self._query).entries(rows)
+        return [(apart if isinstance(item, str) else listed).get(item) or _gone() for item in wanted]
+
+    def facets(self, stop: Stop) -> dict[str, Any]:
+        """Return the counts of what runs have, as `Result` has it; categories of errors are not in the index."""
+        with self._index(stop) as (index, _, _):
+            counts = self._listing(index).counts(self._query, width_for)
+        for entry in self._read_apart({each.run_id for each in self._apart}, stop).values():
+            counts.status[entry.status] += 1
+            counts.agent.update(filter(None, [entry.agent]))
+            counts.tool.update(entry.tools)
+            counts.model.update(filter(None, [entry.model]))
+            counts.runs[entry.started_at_ns // counts.width_ns] += 1
+            counts.errors[entry.started_at_ns // counts.width_ns] += entry.status in FAILED
+        named = {"status": counts.status, "agent": counts.agent, "tool": counts.tool, "model": counts.model}
+        facets = {name: dict(counter.most_common(SHOWN)) for name, counter in named.items()}
+        buckets = buckets_of(counts.runs, counts.errors, counts.width_ns)
+        return {**facets, "error": None, "histogram": buckets, "is_exact": True}
+
+    @contextlib.contextmanager
+    def _index(self, stop: Stop) -> Iterator[tuple[Index, IndexedSource, AlwaysRead]]:
+        """Yield the index, which is up to date and in a transaction; it is removed if it is not as it was written."""
+        source: Any = self._reading.opened(stop)
+        with opened_index(source.store) as (index, path):
+            try:
+                yield index, source, source.begun(index, source.refreshed(index))
+            except WrongIndexError:
+                remove_database(path)
+                raise
+
+    def _listing(self, index: Index) -> Listing:
+        return Listing(index, self._apart_traces, self._last_trace)
+
+    def _list_all(self) -> None:
+        """List all runs, in a thread of its own; where that fails, the first ones remain."""
+        with contextlib.suppress(*_UNREADABLE), self._index(Stop()) as (index, _, _):
+            keys = self._listing(index).keys(self._query)
+            self._places, self._keys = self._places_in(keys), keys
+        self._is_whole = True
+
+    def _places_in(self, keys: Keys) -> list[int]:
+        """Return the places of the runs apart among those with keys, which fall in the order."""
+        places = [bisect.bisect_left(keys.values, -run.value, key=int.__neg__) for run in self._apart]
+        return [place + number for number, place in enumerate(places)]
+
+    def _items(self, begin: int, end: int) -> Iterator[str | tuple[int, int]]:
+        """Yield the id of each run apart, and the numbers of the trace and of the run of each other."""
+        for place in range(begin, end):
+            before = bisect.bisect_left(self._places, place)
+            if before < len(self._places) and self._places[before] == place:
+                yield self._apart[before].run_id
+            else:
+                yield self._keys.traces[place - before], self._keys.numbers[place - before]
+
+    def _read_apart(self, run_ids: set[str], stop: Stop) -> dict[Any, Entry]:
+        """Return the entries of runs apart, which are read again where they have changed."""
+        outdated = self._reading.entries.outdated(run_ids)
+        if outdated:
+            known = self._reading.entries.known(outdated)
+            self._reading.refresh([known.get(run_id) for run_id in outdated], outdated, self._query, stop)
+        return {**self._reading.entries.known(run_ids)}
+
+
+def _apart_runs(
+    source: IndexedSource, index: Index, always: AlwaysRead, query: RunQuery, reading: Reading
+) -> Iterator[_Apart]:
+    """Yield the runs that match among those that are read with every query, and keep their entries."""
+    order = query.order
+    if order is None:
+        raise ValueError("the query has no order")
+
+    class AlwaysReadSource:
+        """Read these traces only; a `SpanSource`."""
+
+        def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
+            return source.always_read(index, always, on_problem)
+
+    def kept(found: Assembled) -> _Apart:
+        entry = entry_of(found, query.costs.of(found.run))
+        reading.entries.keep(entry)
+        return _Apart(int(order(found.run)[0]), entry.run_id)
+
+    return search(AlwaysReadSource(), query.but(limit=None), ignore_problem, kept)
+
+
+class _Rows:
+    """Make the entries of runs of their rows; runs that failed are read for their errors, others where the cost is not known."""
+
+    def __init__(self, index: Index, listing: Listing, reading: Reading, query: RunQuery) -> None:
+        self._index, self._listing, self._reading, self._query = index, listing, reading, query
+        self._version = query.costs.prices.version
+
+    def entries(self, rows: Sequence[tuple[int, int]]) -> dict[Any, Entry]:
+        """Return the entries by the numbers of trace and run; of those that are gone there are none."""
+        listed = {row: run for row in rows if (run := self._listing.run(*row, self._version)) is not None}
+        unread = {row: run for row, run in listed.items() if self._has_to_be_read(run)}
+        ids = [run.run_id for run in unread.values()]
+        missing = self._reading.entries.outdated(ids)
+        self._read({trace for (trace, _), run in unread.items() if run.run_id in missing})
+        known = self._reading.entries.known(ids)
+        return {row: known.get(run.run_id) or _entry(run) for row, run in listed.items()}
+
+    def _has_to_be_read(self, run: ListedRun) -> bool:
+        return run.status in FAILED or bool(self._version and run.cost is None)
+
+    def _read(self, traces: Iterable[int]) -> None:
+        """Read the runs of some traces, and keep their entries, and their costs in the index."""
+        kept = KeptCosts(self._index, self._query.costs)
+        numbers = (
+            kept.note(traces)
+            if self._version
+            else {trace_id: number for number in traces for trace_id in self._index.trace_ids([number])}
+        )
+        for spans in self._index.read([*traces], ignore_problem) if traces else ():
+            number = numbers.get(spans[0].trace_id)
+            runs = assemble(spans)
+            if number is not None and self._version:
+                kept.compute(number, runs)
+            for run in runs:
+                self._reading.entries.keep(entry_of(Assembled(run, ()), self._query.costs.of(run)))
+        if self._version:
+            self._index.connection.execute("COMMIT")
+            kept.write()
+
+
+def _entry(run: ListedRun) -> Entry:
+    """Return the entry of a run by what the index has of it: parts of tokens, and its session, are not among that."""
+    duration_s = None if run.ended_at_ns is None else (run.ended_at_ns - run.started_at_ns) / 1e9
+    cost = run.cost or NO_COST
+    row = {
+        "run_id": run.run_id,
+        "agent_name": run.agent,
+        "status": run.status,
+        "started_at": at_time(run.started_at_ns).isoformat(),
+        "started_at_ns": str(run.started_at_ns),
+        "duration_s": duration_s,
+        "duration_text": duration_text(duration_s),
+        "steps": run.steps,
+        "errors": run.errors,
+        "tokens_text": count_text(run.tokens or None),
+        "cost_text": cost_text(cost),
+        **cost_data(cost),
+        "error": None,
+        "user_input": run.question or "",
+        "user_id": run.user,
+        "tags": run.tags,
+    }
+    model = run.models[0] if run.models else None
+    return Entry(run.run_id, run.started_at_ns, encoded(row), run.status, run.agent, run.tools, model, None)
+
+
+def _gone() -> Entry:
+    """Return the entry in the place of a run that was removed."""
+    return Entry("", 0, encoded({"run_id": None, "status": _GONE}), _GONE, None, (), None, None)
