@@ -88,6 +88,7 @@ class Viewer:
             Route("/api/runs/{id}", runs.outline),
             Route("/api/runs/{id}/rows", runs.rows),
             Route("/api/runs/{id}/steps/{number}", runs.step),
+            Route("/api/runs/{id}/find", runs.find),
             Route("/api/runs/{id}/conversation", runs.conversation),
             Route("/api/runs/{id}/copy", runs.copy),
             Route("/api/runs/{id}/value", runs.value),

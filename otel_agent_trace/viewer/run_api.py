@@ -85,6 +85,11 @@ class RunApi:
         begin = number_in(request.query_params, "from", 0)
         return await self._reply(request, lambda page: data_reply(request, page.conversation(step, begin)))
 
+    async def find(self, request: Request) -> Response:
+        """Return the number of the next item in which a text occurs, from one on."""
+        text, begin = request.query_params.get("text", ""), number_in(request.query_params, "from", 0)
+        return await self._reply(request, lambda page: data_reply(request, {"number": page.find(text, begin)}))
+
     async def copy(self, request: Request) -> Response:
         """Return the run, or an item of it, as text: JSON, Markdown, or the command that replays it."""
         query = request.query_params

@@ -21,7 +21,7 @@ from otel_agent_trace.views.markdown import run_markdown
 from otel_agent_trace.views.outline import outline_of
 from otel_agent_trace.views.previews import preview_of
 from otel_agent_trace.views.sources import Sources
-from otel_agent_trace.views.value_paths import text_at
+from otel_agent_trace.views.value_paths import text_at, text_of
 
 _MOST_ROWS = 500
 _BUDGET_TOKENS = 8000
@@ -61,6 +61,20 @@ class RunPage:
         if ids:
             outline["columns"] = {**outline["columns"], "ids": [item.subject.span_id for item in self._items]}
         return {**outline, "selected": None if step is None else self._items.number_of(step)}
+
+    @property
+    def count(self) -> int:
+        """Return how many items the run has."""
+        return len(self._items)
+
+    def find(self, text: str, begin: int = 0) -> int | None:
+        """Return the number of the next item, from one on and then from the first, in which a text occurs; None without any.
+
+        Upper and lower case are the same. It is looked for in names, errors, values and messages.
+        """
+        wanted, count = text.casefold(), len(self._items)
+        numbers = (number % count for number in range(begin, begin + count))
+        return next((number for number in numbers if wanted in text_of(self._items[number]).casefold()), None)
 
     def rows(self, begin: int, end: int) -> list[dict[str, Any]]:
         """Return previews of the items from one number to before another, of which there are at most 500."""

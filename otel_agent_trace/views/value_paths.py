@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from otel_agent_trace.views.details import value_fields
+from otel_agent_trace.views.item_facts import name_of
 from otel_agent_trace.views.items import Item, RunItems, messages_of
 from otel_agent_trace.views.json_values import result_in, whole_text
 
@@ -30,6 +31,14 @@ def text_at(items: RunItems, number: int, path: str) -> str:
     if value is None:
         raise KeyError(path)
     return whole_text(value)
+
+
+def text_of(item: Item) -> str:
+    """Return all texts of an item: its name, error, values and messages."""
+    error = item.subject.error or item.error
+    values = [value for value in value_fields(item).values() if value is not None]
+    parts = [part for message in messages_of(item) for part in message.parts]
+    return "\n".join([name_of(item), str(error or ""), *map(whole_text, [*values, *parts])])
 
 
 def _value_at(item: Item, path: str) -> Any:
