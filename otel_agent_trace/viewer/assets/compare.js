@@ -1,0 +1,69 @@
+// Two runs beside each other, aligned: the first difference in view, equal stretches folded.
+
+import { button, fill, h, plural, statusMark } from "./h.js";
+
+/** Show two runs, `a` and `b` of the query, with their differences. */
+export async function comparePage(root, route, app) {
+  const { a, b } = Object.fromEntries(route.query);
+  if (!a || !b) throw new Error("Name two runs: /compare?a=RUN_ID&b=RUN_ID, or mark two in the list with x and choose Compare.");
+  const page = new ComparePage(root, app, [a, b], await app.api.compare(a, b));
+  page.showDifference(Math.max(page.firstDifference, 0));
+  return page;
+}
+
+class ComparePage {
+  constructor(root, app, ids, data) {
+    Object.assign(this, { app, ids, differing: [], current: -1, firstDifference: 0 });
+    document.title = "Compare";
+    const head = (run, id) => h("div", {}, h("h1", {}, statusMark(run.status, true), " ", h("a", { href: app.href(`runs/${encodeURIComponent(id)}`) }, run.agent ?? id), " ", h("span", { class: "faint" }, [run.duration_text, plural(run.steps, "step")].join(" · "))), h("p", { class: "clamp" }, run.question ?? ""), run.error && h("p", { class: "clamp error-text" }, run.error));
+    const deltas = h("table", { class: "deltas" }, h("tbody", {}, (data.deltas ?? []).map((delta) => h("tr", {}, h("th", { scope: "row" }, delta.label), h("td", {}, delta.a), h("td", {}, delta.b), h("td", {}, delta.delta_text)))));
+    this.body = h("div", { class: "rows", tabindex: "0", role: "region", "aria-label": "Steps of both runs" }, data.rows.map((row, index) => this.#row(row, index === data.first)));
+    this.place = h("span", { role: "status" });
+    const none = !this.differing.length;
+    fill(root, h("header", { class: "run-head pair" }, head(data.a, ids[0]), head(data.b, ids[1])), h("div", { class: "tools" }, deltas, h("span", { class: "space" }), this.place,
+      button("Previous difference", () => this.showDifference(this.current - 1), { key: "p", disabled: none }), button("Next difference", () => this.showDifference(this.current + 1), { key: "n", disabled: none })), this.body);
+    if (none) this.place.textContent = "The runs do not differ";
+  }
+
+  close() {}
+
+  key(event) {
+    if (event.key === "n" || event.key === "j" || event.key === "ArrowDown") this.showDifference(this.current + 1);
+    else if (event.key === "p" || event.key === "k" || event.key === "ArrowUp") this.showDifference(this.current - 1);
+    else if (event.key === "Home") this.showDifference(0);
+    else if (event.key === "End") this.showDifference(this.differing.length - 1);
+    else return false;
+    return true;
+  }
+
+  /** Bring a difference into view. */
+  showDifference(index) {
+    const row = this.differing[index];
+    if (!row) return;
+    this.differing[this.current]?.removeAttribute("aria-current");
+    this.current = index;
+    row.setAttribute("aria-current", "true");
+    row.scrollIntoView({ block: "center" });
+    this.place.textContent = `Difference ${index + 1} of ${this.differing.length}`;
+  }
+
+  #row(row, isFirst) {
+    if (row.equal_steps) return this.#equal(row);
+    const step = (number, title, id) => h("div", { class: "cell" }, title && h("a", { href: this.app.href(`runs/${encodeURIComponent(id)}?item=${number ?? 0}`) }, title));
+    const element = h("div", { class: `pair-row ${row.mark} level-${Math.min(row.depth ?? 0, 6)}${isFirst ? " first-difference" : ""}` },
+      isFirst && h("p", { class: "first" }, "First difference"), h("div", { class: "cells" }, step(row.a, row.title_a, this.ids[0]), step(row.b, row.title_b, this.ids[1])), (row.differences ?? []).map(differenceView));
+    if (isFirst) this.firstDifference = this.differing.length;
+    if (row.mark !== "equal") this.differing.push(element);
+    return element;
+  }
+
+  #equal(row) {
+    const inside = h("div", {});
+    return h("details", { class: "equal-steps", ontoggle: () => inside.childElementCount || fill(inside, (row.titles ?? []).map((title) => h("p", { class: "faint" }, title))) }, h("summary", {}, `${row.equal_steps} equal step${row.equal_steps === 1 ? "" : "s"}`), inside);
+  }
+}
+
+function differenceView(difference) {
+  const lines = difference.lines.map(([sign, text]) => h("div", { class: { "-": "less", "+": "more" }[sign] ?? "same" }, h("span", { "aria-hidden": "true" }, `${sign} `), h("span", { class: "unseen" }, { "-": "removed ", "+": "added " }[sign] ?? ""), text));
+  return h("div", { class: "difference" }, h("p", { class: "faint" }, difference.label), h("pre", {}, lines));
+}

@@ -1,0 +1,96 @@
+// Make elements, and format figures as `views/figures.py` does. Contents of traces are only ever text nodes.
+
+export const KINDS = ["agent", "model", "tool", "retrieval", "other"];
+const KIND_GLYPHS = { agent: "◆", model: "●", tool: "■", retrieval: "▤", other: "·" };
+const STATUS_GLYPHS = {
+  success: "✓", ok: "✓", error: "✕", timeout: "◷", running: "◌", interrupted: "⚡", paused: "‖",
+};
+
+/** Return an element: `on…` are listeners, `css` is set property by property, other properties are attributes. */
+export function h(tag, properties, ...children) {
+  return filled(document.createElement(tag), properties, children);
+}
+
+/** Return an element of SVG, made as by `h`. */
+export function svg(tag, properties, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), properties, children);
+}
+
+function filled(element, properties, children) {
+  for (const [name, value] of Object.entries(properties ?? {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "css") setStyle(element, value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+  return element;
+}
+
+/** Set properties of a style one by one, as the policy of the page allows; `style` attributes are refused. */
+export function setStyle(element, properties) {
+  for (const [name, value] of Object.entries(properties)) element.style.setProperty(name, value);
+}
+
+/** Replace all children of an element. */
+export function fill(element, ...children) {
+  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+}
+
+/** Return the mark of a kind of step: a shape and a colour, named for readers of screens. */
+export function kindMark(kind) {
+  return h("span", { class: `kind ${kind}`, role: "img", "aria-label": kind, title: kind }, KIND_GLYPHS[kind] ?? "·");
+}
+
+/** Return the mark of a status: a shape, and its word where `word` asks for it. */
+export function statusMark(status, word = false) {
+  const mark = h("span", { class: `status ${status}`, role: "img", "aria-label": status, title: status }, STATUS_GLYPHS[status] ?? "·");
+  return word ? [mark, " ", h("span", {}, status)] : mark;
+}
+
+/** Return a duration in about four characters: `0.7ms`, `1.50s`, `2m05s`. */
+export function durationText(seconds) {
+  if (seconds === null || seconds === undefined) return "-";
+  if (seconds < 0) return `-${durationText(-seconds)}`;
+  if (seconds < 0.9995) {
+    const millis = seconds * 1000;
+    return millis >= 9.95 || millis === 0 ? `${millis.toFixed(0)}ms` : `${millis.toFixed(1)}ms`;
+  }
+  if (seconds < 59.95) return `${seconds.toFixed(seconds < 9.995 ? 2 : 1)}s`;
+  const whole = Math.round(seconds), minutes = Math.floor(whole / 60), hours = Math.floor(minutes / 60);
+  if (minutes < 60) return `${minutes}m${String(whole % 60).padStart(2, "0")}s`;
+  if (hours < 48) return `${hours}h${String(minutes % 60).padStart(2, "0")}m`;
+  return `${Math.floor(hours / 24)}d${String(hours % 24).padStart(2, "0")}h`;
+}
+
+/** Return a count in at most five characters: `9999`, `12.3k`. */
+export function countText(count) {
+  if (count === null || count === undefined) return "-";
+  for (const [least, size, unit] of [[1e9, 1e9, "G"], [1e6, 1e6, "M"], [1e4, 1e3, "k"]]) {
+    if (count >= least) return `${(count / size).toFixed(count / size < 99.95 ? 1 : 0)}${unit}`;
+  }
+  return String(Math.round(count));
+}
+
+/** Return dollars to four decimals, or to two digits that count. */
+export function dollarsText(usd) {
+  if (usd === null || usd === undefined) return "-";
+  return `$${usd >= 0.001 || usd === 0 ? usd.toFixed(4) : usd.toPrecision(2)}`;
+}
+
+/** Return a number with its noun: `1 step`, `3 steps`. */
+export function plural(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** Return the local time of a moment in ISO 8601, short: without the date today. */
+export function whenText(iso) {
+  const moment = new Date(iso), time = moment.toTimeString().slice(0, 8);
+  return moment.toDateString() === new Date().toDateString() ? time : `${iso.slice(0, 10)} ${time.slice(0, 5)}`;
+}
+
+/** Return a button with a word on it; `key` is the key that does the same. */
+export function button(word, onclick, { key, ...properties } = {}) {
+  const title = key ? `${word} (${key})` : undefined;
+  return h("button", { type: "button", onclick, title, "aria-keyshortcuts": key, ...properties }, word);
+}
