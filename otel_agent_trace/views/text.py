@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.views.escape import escaped
-from otel_agent_trace.views.rows import Branch, Line, Row
+from otel_agent_trace.views.rows import Branch, Cell, Line, Row, Table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title
 from otel_agent_trace.views.tree import steps_tree
 
@@ -25,10 +25,10 @@ def run_text(run: AgentRun, *, full: bool = False) -> str:
         full: whether to show every step and every value whole; otherwise long ones end with how much is left out.
     """
     sections = (
-        [line_text(run_title(run)), *_row_lines(fact_rows(run, full=full), LABEL_WIDTH)],
-        _row_lines(question_rows(run, full=full), LABEL_WIDTH),
+        [line_text(run_title(run)), *row_lines(fact_rows(run, full=full), LABEL_WIDTH)],
+        row_lines(question_rows(run, full=full), LABEL_WIDTH),
         _branch_lines(steps_tree(run, full=full)),
-        _row_lines(ending_rows(run, full=full), LABEL_WIDTH),
+        row_lines(ending_rows(run, full=full), LABEL_WIDTH),
     )
     texts = ("\n".join(line.rstrip() for line in lines) for lines in sections)
     return "\n\n".join(text for text in texts if text)
@@ -58,7 +58,21 @@ def _shortened_label(label: str) -> str:
     return label if len(label) <= _WIDEST_LABEL else f"{label[: _WIDEST_LABEL - 1]}…"
 
 
-def _row_lines(rows: Iterable[Row], least_label_width: int = 0) -> list[str]:
+def table_lines(table: Table) -> Iterator[str]:
+    """Yield a table as lines: its titles, and each row, with two blanks between the columns."""
+    texts = [[column.title, *(_cell_text(cell) for cell in column.cells)] for column in table.columns]
+    widths = [max(map(len, column)) for column in texts]
+    for line in zip(*texts, strict=True):
+        yield "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+    if table.left_out:
+        yield f"… {table.left_out:,} more"
+
+
+def _cell_text(cell: Cell | Line) -> str:
+    return line_text((cell,) if isinstance(cell, Cell) else cell)
+
+
+def row_lines(rows: Iterable[Row], least_label_width: int = 0) -> list[str]:
     """Return rows as lines: a column of labels, and a column of texts, which may have several lines each."""
     shown = escaped_rows(rows)
     width = label_width(shown, least_label_width)
@@ -79,7 +93,7 @@ def _child_lines(children: Sequence[Branch]) -> Iterator[str]:
     for child in children:
         is_last = child is children[-1]
         first, rest = ("└── ", "    ") if is_last else ("├── ", "│   ")
-        lines = [*line_text(child.title).split("\n"), *_row_lines(child.rows)]
+        lines = [*line_text(child.title).split("\n"), *row_lines(child.rows)]
         yield first + lines[0]
         yield from (rest + line for line in lines[1:])
         yield from (rest + line for line in _child_lines(child.children))

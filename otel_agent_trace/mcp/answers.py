@@ -1,0 +1,109 @@
+"""Answer the tools of the server: each answer is lines of text, of which the most important come first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from otel_agent_trace import reading
+from otel_agent_trace.metrics.engines import source_metrics
+from otel_agent_trace.prices import Prices, run_cost
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.replay.diff import diff_runs
+from otel_agent_trace.span import Problem
+from otel_agent_trace.views.diff import beginning_difference_rows, ending_difference_rows, step_pairs, summary_rows
+from otel_agent_trace.views.explanation import fact_sections, left_out_lines, unread_lines
+from otel_agent_trace.views.items import RunItems
+from otel_agent_trace.views.markdown import run_markdown
+from otel_agent_trace.views.report import report_rows, report_title
+from otel_agent_trace.views.report_tables import report_tables
+from otel_agent_trace.views.run_list import runs_table
+from otel_agent_trace.views.summaries import RunSummary, summary_of
+from otel_agent_trace.views.text import line_text, row_lines, table_lines
+from otel_agent_trace.views.values_text import shortened
+
+_WHOLE_TOKENS = 1_000_000
+_MOST_FOUND = 200
+_ERROR_CHARS = 240
+
+
+class Answers(NamedTuple):
+    """Answer questions about the runs of a source, which is read anew for each.
+
+    Each method returns lines, and raises an `AgentTraceError` where it cannot answer.
+    """
+
+    source: Any
+    prices: Prices
+
+    def runs(self, status: str | None, agent: str | None, limit: int, cursor: int) -> Iterator[str]:
+        """Yield a table of the newest runs, from a position in their list on, and how to see more."""
+        query = RunQuery(status=status, agent=agent, sort="time", limit=cursor + limit + 1, prices=self.prices)
+        found = [*itertools.islice(self._summaries(query), cursor, None)]
+        yield from self._table(found[:limit])
+        if len(found) > limit:
+            yield f'There are more runs: ask again with cursor="{cursor + limit}".'
+
+    def search(self, text: str) -> Iterator[str]:
+        """Yield a table of the newest runs in which a text occurs."""
+        found = [*self._summaries(RunQuery(text=text, sort="time", limit=_MOST_FOUND + 1, prices=self.prices))]
+        yield from self._table(found[:_MOST_FOUND])
+        if len(found) > _MOST_FOUND:
+            yield f"These are the newest {_MOST_FOUND}; a longer text finds fewer."
+
+    def run(self, run_id: str) -> Iterator[str]:
+        """Yield a run as Markdown, with what failed first."""
+        run = reading.load_run(self.source, run_id, on_problem=_ignore)
+        yield from run_markdown(RunItems(run), budget_tokens=_WHOLE_TOKENS).split("\n")
+
+    def explanation(self, run_id: str) -> Iterator[str]:
+        """Yield where each fact of a run was read, and what was not understood."""
+        explanation = reading.explain_run(self.source, run_id, on_problem=_ignore)
+        for part in explanation.walk():
+            for section in fact_sections(part):
+                yield from map(line_text, section.lines)
+                yield from table_lines(section.facts)
+                yield ""
+        yield from map(line_text, (*unread_lines(explanation.unread), *left_out_lines(explanation.left_out)))
+
+    def difference(self, a: str, b: str) -> Iterator[str]:
+        """Yield how two runs differ: how much first, then step by step."""
+        diff = diff_runs(*(reading.load_run(self.source, run_id, on_problem=_ignore) for run_id in (a, b)))
+        yield from row_lines(summary_rows(diff))
+        yield from row_lines(beginning_difference_rows(diff, full=True))
+        for pair in step_pairs(diff, full=False):
+            yield f"{'  ' * pair.depth}{line_text(pair.left)} {line_text((pair.mark,))} {line_text(pair.right)}"
+            yield from row_lines(pair.rows)
+        yield from row_lines(ending_difference_rows(diff, full=True))
+
+    def measures(self, agent: str | None, since: str | None) -> Iterator[str]:
+        """Yield the report of all runs, or those of an agent or since a time."""
+        query = RunQuery(agent=agent, since=since)
+        report = source_metrics(self.source, query, prices=self.prices, on_problem=_ignore)
+        yield line_text(report_title(report))
+        yield from row_lines(report_rows(report))
+        for table in report_tables(report):
+            yield table.title and f"\n{table.title}"
+            yield from table_lines(table)
+
+    def _summaries(self, query: RunQuery) -> Iterator[RunSummary]:
+        runs = reading.iter_runs(self.source, query, on_problem=_ignore)
+        return (summary_of(run, run_cost(run, self.prices)) for run in runs)
+
+    def _table(self, summaries: list[RunSummary]) -> Iterator[str]:
+        if not summaries:
+            yield "No runs match."
+            return
+        yield from table_lines(runs_table(summaries, datetime.now().astimezone(), is_wide=True, whole_ids=True))
+        errors = [
+            shortened(f"{each.run.run_id}: {each.run.error}", _ERROR_CHARS)
+            for each in summaries
+            if each.run.error is not None
+        ]
+        yield from ("", "Errors:", *errors) if errors else ()
+
+
+def _ignore(problem: Problem) -> None:
+    """Do nothing: records that cannot be read are left out."""
