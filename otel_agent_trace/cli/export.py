@@ -19,19 +19,20 @@ from otel_agent_trace.cli.export_file import (
 )
 from otel_agent_trace.cli.options import filter_options, json_option, prices_option, run_argument, source_argument
 from otel_agent_trace.cli.progress import reporting_progress
-from otel_agent_trace.cli.sources import hints_on_error, redacted, target_of
+from otel_agent_trace.cli.sources import Target, hints_on_error, redacted, target_of
 from otel_agent_trace.cli.streams import write_json, write_message
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.export import ExportState, ExportSummary, export_spans, state_path
 from otel_agent_trace.export.canonical import write_runs
 from otel_agent_trace.otlp import Settings, settings_of
+from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.scores import score_condition
 from otel_agent_trace.sources import name_of
 from otel_agent_trace.sources.search import nothing_found_text
 from otel_agent_trace.views.escape import escaped_line
 
-OTLP_JSON, CASES, PARQUET = "otlp-json", "cases", "parquet"
+OTLP_JSON, CASES, PARQUET, HTML = "otlp-json", "cases", "parquet", "html"
 _OK, _REFUSED = 0, 1
 _SHOWN_REASONS = 5
 _MB = 1e6
@@ -54,14 +55,14 @@ def _conditions(_: click.Context, parameter: click.Parameter, words: Sequence[st
     "--to",
     "endpoint",
     required=True,
-    metavar="URL|otlp-json|cases|parquet",
-    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://); otlp-json, cases or parquet: write the runs instead.",
+    metavar="URL|otlp-json|cases|parquet|html",
+    help="http(s)://host:4318, or grpc://host:4317 (with TLS grpcs://); otlp-json, cases, parquet or html: write the runs instead.",
 )
 @click.option(
     "--output",
     "path",
     metavar="FILE",
-    help="With otlp-json or cases: the file to write, by default (or -) standard output; with parquet: the folder.",
+    help="With otlp-json, cases, or html and RUN: the file to write, by default (or -) standard output; with parquet, or html without RUN: the folder.",
 )
 @click.option(
     "--expected",
@@ -95,6 +96,7 @@ def _conditions(_: click.Context, parameter: click.Parameter, words: Sequence[st
     metavar="S",
     help="Give up on a request that cannot be delivered after this many seconds, by default 60.",
 )
+@click.option("--no-content", is_flag=True, help="With html: only names, times, tokens and classes of errors.")
 @click.option("--redact", is_flag=True, help="Mask secrets on the way, as tracers do.")
 @click.option("--again", is_flag=True, help="Send everything, also what an interrupted export has delivered.")
 @prices_option
@@ -111,6 +113,7 @@ def command(
     headers: Sequence[str],
     timeout_s: float | None,
     retry_timeout_s: float,
+    no_content: bool,
     redact: bool,
     again: bool,
     prices: str | None,
@@ -142,22 +145,25 @@ def command(
     if expected and endpoint != CASES:
         raise _usage_error("--expected needs --to cases")
     writers: dict[str, WriteRuns] = {OTLP_JSON: write_runs, CASES: functools.partial(write_cases, expected=expected)}
-    if (endpoint in writers or endpoint == PARQUET) and (protocol or headers or timeout_s or again):
+    if (endpoint in writers or endpoint in (PARQUET, HTML)) and (protocol or headers or timeout_s or again):
         raise _usage_error(f"--protocol, --header, --timeout and --again cannot be combined with --to {endpoint}")
     if endpoint == PARQUET:
         if path in (None, STANDARD_OUTPUT):
             raise _usage_error("--to parquet needs --output, the folder to write")
         export_to_folder(target, str(path), query, prices=prices, redact=redact, as_json=as_json)
         return _OK
-    if prices is not None:
-        raise _usage_error("--prices needs --to parquet")
+    if endpoint == HTML:
+        _export_html(target, path, query, prices=prices, has_content=not no_content, redact=redact, as_json=as_json)
+        return _OK
+    if prices is not None or no_content:
+        raise _usage_error("--prices needs --to parquet or html" if prices else "--no-content needs --to html")
     if endpoint in writers:
         export_to_file(target, path or STANDARD_OUTPUT, query, writers[endpoint], redact=redact, as_json=as_json)
         if endpoint == OTLP_JSON:
             warn_of_dropped(target, query, "what was written")
         return _OK
     if path is not None:
-        raise _usage_error("--output needs --to otlp-json, cases or parquet")
+        raise _usage_error("--output needs --to otlp-json, cases, parquet or html")
     settings = settings_of(endpoint, protocol=protocol, headers=_headers(headers), timeout_s=timeout_s)
     query = query.but(run_id=target.run)
     state = ExportState(state_path(target.source, settings, query.given()))
@@ -184,6 +190,27 @@ def command(
         write_message(nothing_found_text(query, name_of(target.source)))
     warn_of_dropped(target, query, "what was sent")
     return _OK if summary.is_complete else _REFUSED
+
+
+def _export_html(
+    target: Target,
+    path: str | None,
+    query: RunQuery,
+    *,
+    prices: str | None,
+    has_content: bool,
+    redact: bool,
+    as_json: bool,
+) -> None:
+    from otel_agent_trace.cli.export_html import HtmlExport  # noqa: PLC0415 - rarely needed
+
+    export = HtmlExport(Prices.of(prices), has_content)
+    if target.run is not None:
+        export.to_file(target, path or STANDARD_OUTPUT, query, redact=redact, as_json=as_json)
+    elif path in (None, STANDARD_OUTPUT):
+        raise _usage_error("--to html without RUN needs --output, the folder to write")
+    else:
+        export.to_folder(target, str(path), query, redact=redact, as_json=as_json)
 
 
 def _headers(words: Sequence[str]) -> dict[str, str]:

@@ -41,10 +41,10 @@ def export_to_file(
         redact: whether to mask secrets on the way.
         as_json: whether to print the count as JSON.
     """
-    with _opened(path) as write:
-        number = _written(target, query, lambda runs, _: write_runs(runs, write), redact=redact)
+    with opened_output(path) as write:
+        number = written(target, query, lambda runs, _: write_runs(runs, write), redact=redact)
     if path != STANDARD_OUTPUT:
-        _report(path, number, as_json=as_json)
+        report_written(path, number, as_json=as_json)
 
 
 def export_to_folder(
@@ -67,8 +67,8 @@ def export_to_folder(
             runs, folder, prices=prices_for(target.source, prices), dropped=_counts_of(source, target, query)
         )
 
-    number = _written(target, query, write, redact=redact)
-    _report(folder, number, as_json=as_json)
+    number = written(target, query, write, redact=redact)
+    report_written(folder, number, as_json=as_json)
 
 
 def warn_of_dropped(target: Target, query: RunQuery, place: str) -> None:
@@ -88,7 +88,7 @@ def _counts_of(source: Any, target: Target, query: RunQuery) -> Sequence[Dropped
     return *found.counted, *(count._replace(is_certain=False) for count in found.possible)
 
 
-def _written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun], Any], int], *, redact: bool) -> int:
+def written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun], Any], int], *, redact: bool) -> int:
     """Return the number of runs that were written, after a message if there are none.
 
     `write` is called with them, and with their source.
@@ -108,7 +108,8 @@ def _written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun
     return number
 
 
-def _report(path: str, number: int, *, as_json: bool) -> None:
+def report_written(path: str, number: int, *, as_json: bool) -> None:
+    """Print how many runs were written where."""
     if as_json:
         write_json({"file": path, "runs": number})
     else:
@@ -116,7 +117,7 @@ def _report(path: str, number: int, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Write]:
+def opened_output(path: str) -> Iterator[Write]:
     """Yield the function that writes to a path; a file is replaced at the end, so that it may be the source as well."""
     if path == STANDARD_OUTPUT:
         yield _to_standard_output

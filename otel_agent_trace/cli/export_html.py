@@ -1,0 +1,83 @@
+"""Write runs for ``otel-agent-trace export --to html``: one run as a document, or a folder of documents and a list of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import click
+
+from otel_agent_trace.cli.export_file import STANDARD_OUTPUT, opened_output, report_written, written
+from otel_agent_trace.cli.sources import Target
+from otel_agent_trace.cli.streams import write_message
+from otel_agent_trace.errors import AgentTraceError
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.prices import Prices, run_cost
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.viewer.html_file import document_of, index_document
+from otel_agent_trace.views.bare import without_content
+from otel_agent_trace.views.summaries import RunSummary, summary_of
+
+_INDEX = "index.html"
+_LARGE_BYTES, _MB = 20_000_000, 1_000_000
+_USUAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
+
+
+class HtmlExport(NamedTuple):
+    """Write runs as documents, with what model calls cost, and without what they say unless they have content."""
+
+    prices: Prices
+    has_content: bool
+
+    def to_file(self, target: Target, path: str, query: RunQuery, *, redact: bool, as_json: bool) -> None:
+        """Write the run of `target` as a document, as `export_to_file` writes others."""
+        if path == STANDARD_OUTPUT and sys.stdout.isatty():
+            raise click.UsageError("--to html writes a page, which is not for a terminal: name a file with --output")
+        with opened_output(path) as write:
+            number = written(
+                target, query, lambda runs, _: sum(self._write(run, path, write) for run in runs), redact=redact
+            )
+        if path != STANDARD_OUTPUT:
+            report_written(path, number, as_json=as_json)
+
+    def to_folder(self, target: Target, folder: str, query: RunQuery, *, redact: bool, as_json: bool) -> None:
+        """Write each run that a query selects into a folder, and a page that lists them."""
+        try:
+            os.makedirs(folder, exist_ok=True)
+            number = written(target, query, lambda runs, _: self._write_all(runs, folder), redact=redact)
+        except OSError as error:
+            raise AgentTraceError(f"{folder}: {error.strerror}") from error
+        report_written(folder, number, as_json=as_json)
+
+    def _write_all(self, runs: Iterable[AgentRun], folder: str) -> int:
+        listed: list[tuple[RunSummary, str]] = []
+        for run in runs:
+            shown = run if self.has_content else without_content(run)
+            name = _name_of(run.run_id)
+            with opened_output(os.path.join(folder, name)) as write:
+                self._write(run, name, write)
+            listed.append((summary_of(shown, run_cost(shown, self.prices)), name))
+        if listed:
+            newest_first = sorted(listed, key=lambda each: -each[0].run.started_at_ns)
+            with opened_output(os.path.join(folder, _INDEX)) as write:
+                write(index_document(newest_first).encode("utf-8", "replace"))
+        return len(listed)
+
+    def _write(self, run: AgentRun, path: str, write: Any) -> int:
+        document = document_of(run, self.prices, has_content=self.has_content).encode("utf-8", "replace")
+        if len(document) > _LARGE_BYTES:
+            write_message(
+                f"warning: {path} has {len(document) / _MB:.0f} MB, which browsers open slowly; --no-content makes it smaller"
+            )
+        write(document)
+        return 1
+
+
+def _name_of(run_id: str) -> str:
+    """Return the name of a run's document: its id, or a digest of one that is no name of a file."""
+    usual = _USUAL_NAME.fullmatch(run_id) and f"{run_id}.html" != _INDEX
+    return f"{run_id if usual else hashlib.sha256(run_id.encode('utf-8', 'replace')).hexdigest()[:32]}.html"
