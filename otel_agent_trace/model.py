@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.notebooks import Framed, ShownInNotebooks, framed
 from otel_agent_trace.values import Truncated, encode, register_type, restore, same
 
 T = TypeVar("T", bound="_Compared")
@@ -274,7 +275,7 @@ class Timed:
         return None if self.ended_at_ns is None else (self.ended_at_ns - self.started_at_ns) / _NS_PER_S
 
 
-class AgentStep(_Compared, Timed, Facts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
+class AgentStep(_Compared, ShownInNotebooks, Timed, Facts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
     """Represent a step of a run: a call of a tool or of a model, a sub-agent, a retrieval, or something else.
 
     `input` and `output` are arguments and return value of every kind of step. `messages` are those that a model was
@@ -343,7 +344,7 @@ class AgentStep(_Compared, Timed, Facts, frozen=True, kw_only=True, eq=False, gc
         return _from_dict(cls, data)
 
 
-class AgentRun(_Compared, Timed, RunFacts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
+class AgentRun(_Compared, ShownInNotebooks, Timed, RunFacts, frozen=True, kw_only=True, eq=False, gc=False):  # type: ignore[misc]
     """Represent a run of an agent.
 
     `steps` is flat and in order; a sub-agent is one step of kind agent whose `run` holds its own steps. `usage` is as
@@ -420,6 +421,14 @@ class AgentRun(_Compared, Timed, RunFacts, frozen=True, kw_only=True, eq=False, 
             run = pending.pop()
             yield run
             pending += [step.run for step in reversed(run.steps) if step.run is not None]
+
+    def view(self, *, height_px: int = 600) -> Framed:
+        """Return the run as a page that a notebook shows in a frame; it needs no server and reaches no network.
+
+        Args:
+            height_px: the height of the frame in pixels.
+        """
+        return framed(self, height_px)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-serializable data, from which `from_dict` makes an equal run."""

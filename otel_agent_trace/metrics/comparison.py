@@ -33,6 +33,7 @@ from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY, Distribution
 from otel_agent_trace.metrics.strata import Sample
 from otel_agent_trace.metrics.table import Table, Tally
 from otel_agent_trace.metrics.tally import CallTally, RunTally, ScoreTally
+from otel_agent_trace.notebooks import ShownInNotebooks
 from otel_agent_trace.prices import PICO_USD_PER_USD
 
 V = TypeVar("V", bound=Tally)
@@ -43,7 +44,7 @@ Differences = Mapping[str, MetricsDifference]
 
 
 @dataclass(frozen=True, repr=False)
-class MetricsComparison:
+class MetricsComparison(ShownInNotebooks):
     """Hold two reports, their names, and the differences between them, as `compare_metrics` returns them.
 
     Intervals are of the agent's own figures, in as many runs as one likes, and suppose that runs and calls are

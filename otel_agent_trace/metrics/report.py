@@ -14,6 +14,7 @@ from otel_agent_trace.metrics import frames
 from otel_agent_trace.metrics.report_figures import ReportFigures
 from otel_agent_trace.metrics.sketch import RELATIVE_ACCURACY
 from otel_agent_trace.metrics.strata import Strata
+from otel_agent_trace.notebooks import ShownInNotebooks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ _LISTED_MESSAGES = 20
 
 
 @dataclass(frozen=True, repr=False)
-class MetricsReport(ReportFigures):
+class MetricsReport(ShownInNotebooks, ReportFigures):
     """Hold the figures of any number of runs, as `compute_metrics` returns them; ``MetricsReport()`` is that of
     none.
 

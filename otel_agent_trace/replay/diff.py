@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.notebooks import ShownInNotebooks
 from otel_agent_trace.replay.alignment import Interval, Pair, gaps, in_order, out_of_order, turned_around
 from otel_agent_trace.replay.comparison import (
     Difference,
@@ -81,7 +82,7 @@ class StepDiff(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class RunDiff(msgspec.Struct, frozen=True, kw_only=True):
+class RunDiff(ShownInNotebooks, msgspec.Struct, frozen=True, kw_only=True):
     """Represent how two runs differ; true if they do, in anything but ids and times.
 
     `differences` are those of the runs themselves, `steps` those of their steps, same ones included: each behind the

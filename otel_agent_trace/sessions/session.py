@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace.model import AgentRun, RunStatus, Score, Timed, Usage
+from otel_agent_trace.notebooks import ShownInNotebooks
 from otel_agent_trace.prices import RunCost
 from otel_agent_trace.scores import current_scores, mean_of
 from otel_agent_trace.sessions.turn import SessionTurn
 
 
-class AgentSession(Timed, msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
+class AgentSession(ShownInNotebooks, Timed, msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """Represent a session: the runs with one `session_id`, as far as a query selected them.
 
     `runs` are the outermost runs, oldest first: a sequence that reads a run from the source when it is asked for, and

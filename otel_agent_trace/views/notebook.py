@@ -1,0 +1,247 @@
+"""Show runs, steps, sessions, reports and differences as HTML for notebooks.
+
+JupyterLab 4.6 removes styles, scripts, SVG and frames from a notebook that is not trusted, and every value of an inline
+style that is not plain. So this HTML consists of details, tables and positioned bars, with inline styles, in the colours of
+the notebook, and is bounded, since a notebook keeps what it shows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from html import escape
+from typing import Any
+
+from otel_agent_trace.metrics import MetricsComparison, MetricsReport
+from otel_agent_trace.model import AgentRun, AgentStep, StepKind
+from otel_agent_trace.prices import NO_COST
+from otel_agent_trace.replay.diff import RunDiff
+from otel_agent_trace.sessions import AgentSession
+from otel_agent_trace.views.comparison import comparison_tables, comparison_title
+from otel_agent_trace.views.diff import (
+    SideBySide,
+    beginning_difference_rows,
+    ending_difference_rows,
+    step_pairs,
+    summary_rows,
+    title_pairs,
+)
+from otel_agent_trace.views.escape import escaped
+from otel_agent_trace.views.figures import plural
+from otel_agent_trace.views.report import report_rows, report_title
+from otel_agent_trace.views.report_tables import report_tables
+from otel_agent_trace.views.rows import Cell, Line, Row, Table
+from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title
+from otel_agent_trace.views.sessions import session_rows, session_title, totals_rows, turn_rows, turn_title
+from otel_agent_trace.views.steps import step_rows, step_title
+from otel_agent_trace.views.text import line_text, run_text
+
+_MOST_STEPS, _MOST_TURNS, _MOST_TABLE_ROWS = 100, 30, 30
+_MOST_CHARS = 200_000
+_MOST_TEXT_CHARS = 2_000
+_MARKS = {StepKind.AGENT: "◆", StepKind.MODEL: "●", StepKind.TOOL: "■", StepKind.RETRIEVAL: "▤"}
+_COLOURS = {
+    StepKind.AGENT: "#9964f5",
+    StepKind.MODEL: "#2f5cab",
+    StepKind.TOOL: "#05a29b",
+    StepKind.RETRIEVAL: "#c08813",
+}
+_OTHER_MARK, _OTHER_COLOUR = "·", "#808890"
+_BOX = "font-family:system-ui,sans-serif;font-size:13px;line-height:18px;text-align:left"
+_PRE = "margin:0;padding:0;white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;line-height:17px;background:transparent"
+_CELL = "text-align:left;vertical-align:top;padding:0 8px 0 0;border:0;background:transparent"
+_TONES = {"failed": "color:#c8461a", "error": "color:#c8461a", "faint": "opacity:0.7", "strong": "font-weight:600"}
+
+
+@functools.singledispatch
+def parts_of(item: Any) -> Iterator[str]:
+    """Yield the parts of the HTML of a thing that can be shown; the first is its title, and later ones may be left out.
+
+    Raises:
+        TypeError: there is no HTML of it.
+    """
+    raise TypeError(f"{type(item).__name__} cannot be shown as HTML")
+
+
+@functools.singledispatch
+def text_of(item: Any) -> str:
+    """Return a thing as a few lines of text."""
+    return _title_text(item)
+
+
+def html_of(item: Any) -> str:
+    """Return the HTML of a run, step, session, report, comparison or difference: at most 200,000 characters."""
+    title, *parts = _within(parts_of(item), _MOST_CHARS)
+    return f'<div style="{_BOX}"><details open><summary>{title}</summary>{"".join(parts)}</details></div>'
+
+
+def _within(parts: Iterable[str], most_chars: int) -> Iterator[str]:
+    """Yield parts as long as there is room for them, and then a note that there are more."""
+    for part in parts:
+        most_chars -= len(part)
+        if most_chars < 0:
+            yield '<div style="opacity:0.7">… more is left out here</div>'
+            return
+        yield part
+
+
+@parts_of.register
+def _(run: AgentRun) -> Iterator[str]:
+    yield _line(run_title(run))
+    yield _rows([*fact_rows(run, full=False), *question_rows(run, full=False), *ending_rows(run, full=False)])
+    steps = [(step, depth) for step, depth in _steps(run)]
+    for step, depth in steps[:_MOST_STEPS]:
+        yield _step(step, depth, run)
+    if len(steps) > _MOST_STEPS:
+        yield f'<div style="opacity:0.7">… {plural(len(steps) - _MOST_STEPS, "more step")}</div>'
+
+
+@parts_of.register
+def _(step: AgentStep) -> Iterator[str]:
+    yield _line(step_title(step, step.started_at_ns))
+    yield _rows(step_rows(step, full=False))
+
+
+@parts_of.register
+def _(session: AgentSession) -> Iterator[str]:
+    yield _line(session_title(session))
+    yield _rows([*session_rows(session), *totals_rows(session)])
+    number_of = {turn.run_id: number for number, turn in enumerate(session.turns, 1)}
+    for number, run in enumerate(session.runs, 1):
+        if number > _MOST_TURNS:
+            yield f'<div style="opacity:0.7">… {plural(len(session.turns) - _MOST_TURNS, "more turn")}</div>'
+            return
+        yield _folded(_line(turn_title(run, number)), _rows(turn_rows(run, number_of, full=False)), is_open=number <= 3)
+
+
+@parts_of.register
+def _(report: MetricsReport) -> Iterator[str]:
+    yield _line(report_title(report))
+    yield _rows(report_rows(report))
+    yield from map(_table, report_tables(report))
+
+
+@parts_of.register
+def _(comparison: MetricsComparison) -> Iterator[str]:
+    yield _line(comparison_title(comparison))
+    yield from map(_table, comparison_tables(comparison))
+
+
+@parts_of.register
+def _(diff: RunDiff) -> Iterator[str]:
+    titles = [*title_pairs(diff, (NO_COST, NO_COST))]
+    yield _line((*titles[0].left, Cell(" ↔ "), *titles[0].right))
+    yield _rows(summary_rows(diff))
+    yield _rows(beginning_difference_rows(diff, full=False))
+    yield from map(_pair, step_pairs(diff, full=False))
+    yield _rows(ending_difference_rows(diff, full=False))
+
+
+@text_of.register
+def _(run: AgentRun) -> str:
+    return run_text(run)
+
+
+def _title_text(item: Any) -> str:
+    titles: dict[type, Callable[[Any], Line]] = {
+        AgentStep: lambda step: step_title(step, step.started_at_ns),
+        AgentSession: session_title,
+        MetricsReport: report_title,
+        MetricsComparison: comparison_title,
+    }
+    title = titles.get(type(item))
+    if title is not None:
+        return line_text(title(item))
+    return "\n".join(f"{row.label}  {escaped(row.text)}".strip() for row in summary_rows(item)) or repr(type(item))
+
+
+def _steps(run: AgentRun) -> Iterator[tuple[AgentStep, int]]:
+    """Yield each step, those of sub-agents too, with the number of agents around it."""
+    pending = [(iter(run.steps), 0)]
+    while pending:
+        steps, depth = pending[-1]
+        step = next(steps, None)
+        if step is None:
+            pending.pop()
+            continue
+        yield step, depth
+        if step.run is not None:
+            pending.append((iter(step.run.steps), depth + 1))
+
+
+def _step(step: AgentStep, depth: int, run: AgentRun) -> str:
+    colour, mark = _COLOURS.get(step.kind, _OTHER_COLOUR), _MARKS.get(step.kind, _OTHER_MARK)
+    title = f'<span style="color:{colour}">{mark}</span> {_line(step_title(step, run.started_at_ns))}{_bar(step, run, colour)}'
+    body = _rows(step_rows(step, full=False))
+    return f'<div style="margin-left:{14 * (min(depth, 10) + 1)}px">{_folded(title, body, is_open=False)}</div>'
+
+
+def _bar(step: AgentStep, run: AgentRun, colour: str) -> str:
+    """Return a bar that lies where the step lies in the run; nothing where either has not ended."""
+    whole = (run.ended_at_ns or 0) - run.started_at_ns
+    if step.ended_at_ns is None or whole <= 0:
+        return ""
+    left = min(max((step.started_at_ns - run.started_at_ns) / whole, 0), 1)
+    width = min(max((step.ended_at_ns - step.started_at_ns) / whole, 0.005), 1 - left)
+    place = f"position:absolute;height:3px;left:{100 * left:.2f}%;width:{100 * width:.2f}%;background:{colour}"
+    return f'<div style="position:relative;height:3px"><div style="{place}"></div></div>'
+
+
+def _folded(title: str, body: str, *, is_open: bool) -> str:
+    return f"<details{' open' if is_open else ''}><summary>{title}</summary>{body}</details>"
+
+
+def _pair(pair: SideBySide) -> str:
+    sides = f'<td style="{_CELL}">{_line(pair.left)}</td><td style="{_CELL}">{_line((pair.mark,))}</td><td style="{_CELL}">{_line(pair.right)}</td>'
+    return (
+        f'<table style="border:0;margin-left:{14 * min(pair.depth, 10)}px"><tr>{sides}</tr></table>{_rows(pair.rows)}'
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(
+        f'<th style="{_CELL};opacity:0.7;font-weight:400">{_text(column.title)}</th>' for column in table.columns
+    )
+    lines = zip(*(column.cells[:_MOST_TABLE_ROWS] for column in table.columns), strict=True)
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in line)}</tr>" for line in lines)
+    more = max((len(column.cells) for column in table.columns), default=0) - _MOST_TABLE_ROWS + table.left_out
+    note = f'<div style="opacity:0.7">… {more:,} more</div>' if more > 0 else ""
+    title = f'<div style="font-weight:600;margin-top:8px">{_text(table.title)}</div>' if table.title else ""
+    return f'{title}<table style="border:0"><tr>{head}</tr>{body}</table>{note}'
+
+
+def _cell(cell: Cell | Line) -> str:
+    return f'<td style="{_CELL}">{_line((cell,) if isinstance(cell, Cell) else cell)}</td>'
+
+
+def _rows(rows: Iterable[Row]) -> str:
+    """Return labelled texts, each as it is, with its line breaks."""
+    lines = [
+        f'<tr><td style="{_CELL};opacity:0.7">{_text(row.label)}</td>'
+        f'<td style="{_CELL}"><pre style="{_PRE};{_style(row.tone)}">{_text(row.mark + row.text)}</pre></td></tr>'
+        for row in rows
+    ]
+    return f'<table style="border:0">{"".join(lines)}</table>' if lines else ""
+
+
+def _line(line: Sequence[Cell]) -> str:
+    return "".join(map(_span, line))
+
+
+def _span(cell: Cell) -> str:
+    style = _style(cell.tone)
+    return f'<span style="{style}">{_text(cell.text)}</span>' if style else _text(cell.text)
+
+
+def _style(tone: str) -> str:
+    return ";".join(style for word in tone.split() if (style := _TONES.get(word)) is not None)
+
+
+def _text(text: str) -> str:
+    """Return a text for HTML: what controls its display escaped, and the end of a long one left out."""
+    cut = (
+        text
+        if len(text) <= _MOST_TEXT_CHARS
+        else f"{text[:_MOST_TEXT_CHARS]} … ({len(text) - _MOST_TEXT_CHARS:,} more characters)"
+    )
+    return escape(escaped(cut))
