@@ -39,6 +39,7 @@ COMMANDS = {
         "otel_agent_trace.cli.export",
         "Send runs to an OTLP endpoint (a Collector, Jaeger, others), or write them to a file.",
     ),
+    "mcp": ("otel_agent_trace.cli.mcp", "Serve the runs of a source to coding agents (MCP)."),
     "scan": ("otel_agent_trace.cli.scan", "Look for secrets and personal data in a source."),
     "tail": ("otel_agent_trace.cli.tail", "Show runs and steps as they start and end."),
     "status": ("otel_agent_trace.cli.status", "Show what a store has: segments, runs, journals, index, damage."),

@@ -1,4 +1,4 @@
-"""Define the pytest plugin: the fixture `agent_trace`, the marker `agent_replay` and its option.
+"""Define the pytest plugin: the fixture `agent_trace`, the marker `agent_replay`, and their options.
 
 pytest imports this module whenever it starts, so that it imports nothing of the library before a test uses it.
 """
@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=_MODES,
         help="cassettes of tests with the marker agent_replay: 'none' (the default) replays them, and fails where one is "
         "missing; 'once' records those that are missing; 'rewrite' records all anew",
+    )
+    group.addoption(
+        "--agent-trace-html",
+        metavar="DIR",
+        help="write the runs of failed tests with the fixture agent_trace into this folder, each as a page of its own",
     )
     parser.addini("agent_replay", "default of --agent-replay", default=_MODES[0])
 
@@ -76,4 +81,18 @@ def pytest_runtest_makereport(
     if report.failed and call.when == "call" and _TRACE in item.stash:
         text = item.stash[_TRACE].text_not_shown()
         report.sections += [("Runs of the agent", text)] if text else []
+        folder = item.config.getoption("agent_trace_html")
+        if folder:
+            report.sections.append(("Pages of the runs", _pages_text(folder, item)))
     return report
+
+
+def _pages_text(folder: str, item: pytest.Item) -> str:
+    """Write the runs of a test as pages, and return their paths, or why there are none."""
+    from otel_agent_trace.pytest_plugin.html_pages import write_pages  # noqa: PLC0415 - only for those who ask for it
+
+    trace = item.stash[_TRACE]
+    try:
+        return "\n".join(write_pages(folder, item.nodeid, trace)) or "no run was recorded"
+    except OSError as error:
+        return f"not written: {error}"

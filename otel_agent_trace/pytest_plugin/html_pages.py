@@ -1,0 +1,39 @@
+"""Leave the runs of a failed test as pages: documents of one file each, in the folder of ``--agent-trace-html``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+
+from otel_agent_trace.model import AgentRun
+from otel_agent_trace.viewer.html_file import document_of
+
+_MOST_CHARS = 100
+_UNUSUAL = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def write_pages(folder: str, test_id: str, runs: Iterable[AgentRun]) -> list[str]:
+    """Write each run as a page into a folder, which is made if there is none, and return their paths.
+
+    Raises:
+        OSError: a page cannot be written.
+    """
+    os.makedirs(folder, exist_ok=True)
+    paths = []
+    for number, run in enumerate(runs, 1):
+        path = os.path.join(folder, f"{_name_of(test_id)}{f'-{number}' if number > 1 else ''}.html")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(document_of(run))
+        paths.append(path)
+    return paths
+
+
+def _name_of(test_id: str) -> str:
+    """Return the name of a file for a test; where that leaves something out, it has a digest of it."""
+    name = _UNUSUAL.sub("-", test_id.replace("::", "-").replace("/", "-").replace("[", "-").replace("]", "")).strip(
+        "-."
+    )
+    is_whole = len(name) <= _MOST_CHARS and not _UNUSUAL.search(re.sub(r"::|[/\[\]]", "", test_id))
+    return name if is_whole else f"{name[:_MOST_CHARS]}-{hashlib.sha256(test_id.encode()).hexdigest()[:8]}"
