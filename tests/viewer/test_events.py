@@ -18,6 +18,8 @@ from otel_agent_trace.viewer.events import Events
 from tests.support.processes import environment, run_code
 from tests.support.viewed import Viewed, events_in, viewing
 
+pytestmark = pytest.mark.slow
+
 WRITE = """
 import sys
 from otel_agent_trace import AgentTracer, FileBackend

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import AgentTracer, FileBackend, load_runs
+from otel_agent_trace import AgentTracer, FileBackend, load_runs, run_to_spans
 from otel_agent_trace.viewer.filters import FIELD_OF
 from otel_agent_trace.views.summaries import summary_of
+from tests.support.fake_jaeger import FakeJaeger
+from tests.support.sample_runs import make_run
 from tests.support.viewed import Viewed, viewing
 from tests.support.waiting import wait_until
 from tests.viewer.conftest import ODD_ID
@@ -199,3 +201,17 @@ def test_a_source_that_is_no_store(store: Path, tmp_path: Path) -> None:
 def test_now_is_the_time_of_the_server(viewed: Viewed) -> None:
     now_s = int(viewed.json("api/about")["now_ns"]) / 1e9
     assert abs(now_s - datetime.now(timezone.utc).timestamp()) < 3600
+
+
+def test_a_server_is_a_source() -> None:
+    """Its runs are read as far as needed; it is not followed."""
+    with FakeJaeger() as jaeger:
+        jaeger.fresh(span for number in range(4) for span in run_to_spans(make_run(number)))
+        with viewing(jaeger.url(), "--port", 0, "--no-open") as viewed:
+            about = viewed.json("api/about")
+            assert (about["source"], about["is_live"], about["can_score"]) == (jaeger.url(), False, False)
+            found = viewed.json("api/runs")
+            assert (found["total"], [int(run_id, 16) - 1 for run_id in ids(found)]) == (4, [3, 2, 1, 0])
+            assert viewed.json(f"api/runs/{found['rows'][0]['run_id']}")["head"]["answer"] == "answer 3"
+            jaeger.fresh(interfaces=())
+            assert set(viewed.json("api/runs", 502, agent="weather")) == {"error"}

@@ -18,6 +18,8 @@ from tests.support.processes import environment
 from tests.support.viewed import SERVER_COMMAND, Viewed, viewing
 from tests.support.waiting import DEADLOCK_S, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def run(*words: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
     """Call the command where it fails."""
