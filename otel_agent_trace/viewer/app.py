@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from starlette.applications import Starlette
@@ -72,42 +72,49 @@ class Viewer:
         self.events.publish("runs", "runs", {"new": changes.started})
 
     def _application(self, access: Access) -> Starlette:
-        pages, about = Pages(), AboutApi(self._library, access)
-        runs = RunApi(self._library, self._work, lambda run_id: self._publish({run_id: None}))
-        sessions, metrics = SessionsApi(self._library, self._work), MetricsApi(self._library, self._work)
-        lists, searches = ListApi(self._library, self._work), SearchApi(self._library, self._work)
-        routes = [
-            *(Route(path, pages.document) for path in _PAGES),
-            Route("/assets/{name}", pages.asset),
-            Route("/api/about", about.about),
-            Route("/api/login", about.login, methods=["POST"]),
-            Route("/api/events", self.events.respond),
-            Route("/api/runs", lists.runs),
-            Route("/api/facets", lists.facets),
-            Route("/api/search", searches.search),
-            Route("/api/runs/{id}", runs.outline),
-            Route("/api/runs/{id}/rows", runs.rows),
-            Route("/api/runs/{id}/steps/{number}", runs.step),
-            Route("/api/runs/{id}/find", runs.find),
-            Route("/api/runs/{id}/conversation", runs.conversation),
-            Route("/api/runs/{id}/copy", runs.copy),
-            Route("/api/runs/{id}/value", runs.value),
-            Route("/api/runs/{id}/media/{digest}", runs.media),
-            Route("/api/runs/{id}/scores", runs.score, methods=["POST"]),
-            Route("/api/compare", CompareApi(self._library, self._work).compare),
-            Route("/api/sessions", sessions.sessions),
-            Route("/api/sessions/{id}", sessions.session),
-            Route("/api/metrics", metrics.metrics),
-        ]
         handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
             AgentTraceError: _source_error,
             HTTPException: _http_error,
             StoppedError: _stopped,
             Exception: _unexpected,
         }
+        routes = [*_pages(), *self._server_routes(access), *self._list_routes(), *self._run_routes()]
         application = Starlette(routes=routes, exception_handlers=handlers)
         application.router.redirect_slashes = False
         return application
+
+    def _server_routes(self, access: Access) -> Iterator[Route]:
+        about = AboutApi(self._library, access)
+        yield Route("/api/about", about.about)
+        yield Route("/api/login", about.login, methods=["POST"])
+        yield Route("/api/events", self.events.respond)
+
+    def _list_routes(self) -> Iterator[Route]:
+        lists, sessions = ListApi(self._library, self._work), SessionsApi(self._library, self._work)
+        yield Route("/api/runs", lists.runs)
+        yield Route("/api/facets", lists.facets)
+        yield Route("/api/search", SearchApi(self._library, self._work).search)
+        yield Route("/api/sessions", sessions.sessions)
+        yield Route("/api/sessions/{id}", sessions.session)
+        yield Route("/api/metrics", MetricsApi(self._library, self._work).metrics)
+        yield Route("/api/compare", CompareApi(self._library, self._work).compare)
+
+    def _run_routes(self) -> Iterator[Route]:
+        runs = RunApi(self._library, self._work, lambda run_id: self._publish({run_id: None}))
+        yield Route("/api/runs/{id}", runs.outline)
+        yield Route("/api/runs/{id}/rows", runs.rows)
+        yield Route("/api/runs/{id}/steps/{number}", runs.step)
+        yield Route("/api/runs/{id}/conversation", runs.conversation)
+        yield Route("/api/runs/{id}/copy", runs.copy)
+        yield Route("/api/runs/{id}/value", runs.value)
+        yield Route("/api/runs/{id}/media/{digest}", runs.media)
+        yield Route("/api/runs/{id}/scores", runs.score, methods=["POST"])
+
+
+def _pages() -> Iterator[Route]:
+    pages = Pages()
+    yield from (Route(path, pages.document) for path in _PAGES)
+    yield Route("/assets/{name}", pages.asset)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:

@@ -69,14 +69,10 @@ class Library:
         self._results: OrderedDict[str, Kept] = OrderedDict()
         self._lock = threading.Lock()
         self._follower: Follower | None = None
-        self._no_changes = Changes()
+        self.changes = Changes()
+        """What has changed since the server began."""
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def changes(self) -> Changes:
-        """Return what has changed since the server began."""
-        return self._no_changes if self._follower is None else self._follower.changes
 
     def follow(self, on_change: Callable[[dict[str, str | None]], None]) -> None:
         """Begin to follow the source, if it can be followed.
@@ -92,7 +88,7 @@ class Library:
                 self.entries.note_change(run_id)
             on_change(runs)
 
-        self._follower = Follower(os.fspath(self.source), changed)
+        self._follower = Follower(os.fspath(self.source), self.changes, changed)
         self._follower.start()
 
     def close(self) -> None:

@@ -79,11 +79,12 @@ class Follower:
 
     Args:
         path: the path of the store; it need not exist yet.
+        changes: where the changes are noted.
         on_change: called in that thread with the runs that changed, as `Changes.note` returns them.
     """
 
-    def __init__(self, path: str, on_change: Callable[[dict[str, str | None]], None]) -> None:
-        self.changes = Changes()
+    def __init__(self, path: str, changes: Changes, on_change: Callable[[dict[str, str | None]], None]) -> None:
+        self._changes = changes
         self._tail = Tail(path, only_new=True)
         self._on_change = on_change
         self._ended = threading.Event()
@@ -109,7 +110,7 @@ class Follower:
 
     def _look(self) -> dict[str, str | None]:
         try:
-            return self.changes.note(self._tail.look())
+            return self._changes.note(self._tail.look())
         except (OSError, SourceError) as error:  # looked at again
             _log.debug("not followed: %s", error)
             return {}

@@ -129,13 +129,8 @@ def serve(
         if options.opens_browser and _has_browser():
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
-    before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with closing(library), _ending_on_signals(server):
         asyncio.run(server.run_on(bound.socket, announce, beside or _nothing))
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        library.close()
 
 
 @contextmanager
@@ -155,6 +150,17 @@ def serving(library: Library, options: Options) -> Iterator[str]:
         server.stop()
         thread.join()
         library.close()
+
+
+@contextmanager
+def _ending_on_signals(server: _Server) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end a server, also before it runs and while it ends."""
+    before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _nothing() -> AbstractAsyncContextManager[Sequence[str]]:
