@@ -70,7 +70,7 @@ class Library:
         self._lock = threading.Lock()
         self._follower: Follower | None = None
         self.changes = Changes()
-        """What has changed since the server began."""
+        """Hold what has changed since the server began."""
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
