@@ -83,7 +83,7 @@ async def _receiving(
     name: str, host: str, http_port: int, grpc_port: int, trusted_hosts: Sequence[str]
 ) -> AsyncIterator[Sequence[str]]:
     """Receive spans and logs by OTLP into a store for the time of a block, and yield lines about where."""
-    from otel_agent_trace.receiver import StoreSink, running  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - an extra
+    from otel_agent_trace.receiver import StoreSink, running  # noqa: PLC0415 - an extra
 
     ports = {"http_port": http_port, "grpc_port": grpc_port}
     with closing(StoreSink(name)) as sink:

@@ -21,8 +21,8 @@ def viewer_beside(path: str) -> Iterator[None]:
         ConfigurationError: the packages of the extra are missing.
     """
     try:
-        from otel_agent_trace.viewer.library import Library  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - an extra
-        from otel_agent_trace.viewer.server import Options, serving  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
+        from otel_agent_trace.viewer.library import Library  # noqa: PLC0415 - an extra
+        from otel_agent_trace.viewer.server import Options, serving  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(f"--view needs packages: pip install 'otel-agent-trace[view]' ({error})") from error
     with serving(Library(path, None, is_new=True), Options()) as address:

@@ -104,6 +104,7 @@ class Viewer:
         yield Route("/api/runs/{id}", runs.outline)
         yield Route("/api/runs/{id}/rows", runs.rows)
         yield Route("/api/runs/{id}/steps/{number}", runs.step)
+        yield Route("/api/runs/{id}/find", runs.find)
         yield Route("/api/runs/{id}/conversation", runs.conversation)
         yield Route("/api/runs/{id}/copy", runs.copy)
         yield Route("/api/runs/{id}/value", runs.value)

@@ -128,15 +128,15 @@ def test_results_are_few_and_the_same_where_nothing_has_changed(tmp_path: Path) 
     path = tmp_path / "t.jsonl"
     write(path, range(3))
     library = Library(str(path))
-    first = library.result(None, RunQuery())
-    assert library.result(None, RunQuery()) is first
-    assert library.result(first.result_id, RunQuery(agent="other")) is first
-    others = [library.result(None, RunQuery(agent=str(number))) for number in range(16)]
+    first = library.result(None, RunQuery(), Stop())
+    assert library.result(None, RunQuery(), Stop()) is first
+    assert library.result(first.result_id, RunQuery(agent="other"), Stop()) is first
+    others = [library.result(None, RunQuery(agent=str(number)), Stop()) for number in range(16)]
     assert len({each.result_id for each in [first, *others]}) == 17
-    assert library.result(others[-1].result_id, RunQuery()) is others[-1]
-    assert library.result(first.result_id, RunQuery()) is not first
+    assert library.result(others[-1].result_id, RunQuery(), Stop()) is others[-1]
+    assert library.result(first.result_id, RunQuery(), Stop()) is not first
     write(path, range(3, 4))
-    assert ids(library.result(None, RunQuery()).result.page(0, 9, Stop())) == [3, 2, 1, 0]
+    assert ids(library.result(None, RunQuery(), Stop()).result.page(0, 9, Stop())) == [3, 2, 1, 0]
 
 
 def test_an_answer_is_read_once_while_nothing_changes(tmp_path: Path) -> None:
@@ -166,17 +166,17 @@ def test_an_answer_is_read_once_while_nothing_changes(tmp_path: Path) -> None:
 def test_a_backend_is_a_source() -> None:
     library = Library(InMemoryBackend())
     assert not library.is_live
-    assert library.result(None, RunQuery()).result.page(0, 9, Stop()) == []
+    assert library.result(None, RunQuery(), Stop()).result.page(0, 9, Stop()) == []
 
 
 def test_a_store_that_does_not_exist_yet(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     library = Library(str(path), is_new=True)
-    assert library.result(None, RunQuery()).result.page(0, 9, Stop()) == []
+    assert library.result(None, RunQuery(), Stop()).result.page(0, 9, Stop()) == []
     with pytest.raises(RunNotFoundError):
         library.read("x", Stop())
     write(path, range(1))
-    assert ids(library.result(None, RunQuery()).result.page(0, 9, Stop())) == [0]
+    assert ids(library.result(None, RunQuery(), Stop()).result.page(0, 9, Stop())) == [0]
 
 
 def test_runs_that_are_held_are_few() -> None:
