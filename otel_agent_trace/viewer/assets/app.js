@@ -2,14 +2,17 @@
 
 import { button, fill, h } from "./h.js";
 import { follow, reader, signIn } from "./api.js";
-import { runsPage } from "./runs.js";
-import { sessionPage, sessionsPage } from "./sessions.js";
-import { runPage } from "./run.js";
-import { comparePage } from "./compare.js";
-import { metricsPage } from "./metrics.js";
 
 const BASE_PATH = new URL("..", import.meta.url).pathname;
-const PAGES = { "": runsPage, runs: runPage, sessions: sessionsPage, session: sessionPage, compare: comparePage, metrics: metricsPage };
+// loaded when they are first shown
+const PAGES = {
+  "": async () => (await import("./runs.js")).runsPage,
+  runs: async () => (await import("./run.js")).runPage,
+  sessions: async () => (await import("./sessions.js")).sessionsPage,
+  session: async () => (await import("./sessions.js")).sessionPage,
+  compare: async () => (await import("./compare.js")).comparePage,
+  metrics: async () => (await import("./metrics.js")).metricsPage,
+};
 const THEMES = ["auto", "light", "dark"];
 const KEYS = [
   ["/", "Search"], ["j k ↓ ↑", "Next and previous row"], ["Home End", "First and last row"], ["Enter", "Open"],
@@ -94,7 +97,9 @@ class App {
     const shown = (this.showing = {});
     try {
       if (!PAGES[name]) throw new Error(`There is no page ${location.pathname}`);
-      const page = await PAGES[name](root, { path, query, state: history.state }, this);
+      const open = await PAGES[name]();
+      if (this.showing !== shown) return;
+      const page = await open(root, { path, query, state: history.state }, this);
       if (this.showing === shown) this.page = page;
       else page.close?.();
     } catch (error) {

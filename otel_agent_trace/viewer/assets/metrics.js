@@ -15,7 +15,7 @@ export async function metricsPage(root, route, app) {
     app.go(`metrics?${query}`, { replace: true });
   } }, METRIC_KEYS.map((key) => h("option", { value: key, selected: key === (route.query.get("by") ?? "") }, key || "all runs")));
   const sample = report.sample && h("p", { class: "notice" }, `A sample: ${plural(report.sample.runs, "run")} were read, and stand for about ${countText(report.runs)}; figures weigh each run by 1 / its probability.`);
-  fill(root, h("div", { class: "tools" }, h("label", {}, "By ", by), h("a", { href: to({}) }, "Show the runs")), h("div", { class: "report", tabindex: "0", role: "region", "aria-label": "Report" }, sample, figures(report), series(report.series ?? [], to), tables(report, texts, to)));
+  fill(root, h("h1", { class: "unseen" }, "Metrics"), h("div", { class: "tools" }, h("label", {}, "By ", by), h("a", { href: to({}) }, "Show the runs")), h("div", { class: "report", tabindex: "0", role: "region", "aria-label": "Report" }, sample, figures(report), series(report.series ?? [], to), tables(report, texts, to)));
   return { close() {}, key: () => false };
 }
 

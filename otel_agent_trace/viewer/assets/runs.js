@@ -44,7 +44,7 @@ class RunsPage {
     this.preview = h("aside", { class: "preview", "aria-label": "Preview", hidden: true });
     const sort = h("select", { "aria-label": "Order", onchange: () => this.set("sort", sort.value === "time" ? null : sort.value) },
       SORTS.map((name) => h("option", { value: name, selected: name === (query.get("sort") ?? "time") }, name)));
-    fill(root, this.chips, this.#otherFilters(), this.histogram,
+    fill(root, h("h1", { class: "unseen" }, "Runs"), this.chips, this.#otherFilters(), this.histogram,
       h("div", { class: "tools" }, this.count, this.fresh, this.progress, this.cancel, h("span", { class: "space" }), h("label", {}, "Order ", sort), this.compare),
       this.list.element, this.preview);
     this.stopLive = app.live((type, data) => this.#announced(type, data));

@@ -15,7 +15,7 @@ export async function sessionsPage(root, route, app) {
     draw: (index) => sessionRow(sessions[index], app.href(address(sessions[index]))), onOpen: (index) => app.go(address(sessions[index])),
   });
   document.title = "Sessions";
-  fill(root, h("div", { class: "tools" }, h("span", { role: "status" }, plural(sessions.length, "session"))), list.element);
+  fill(root, h("h1", { class: "unseen" }, "Sessions"), h("div", { class: "tools" }, h("span", { role: "status" }, plural(sessions.length, "session"))), list.element);
   list.setCount(sessions.length);
   list.select(0, { quietly: true });
   list.element.focus();
