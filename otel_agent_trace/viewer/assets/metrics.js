@@ -98,5 +98,5 @@ function table(title, items, filter, to, counted) {
   const line = ([name, item]) => h("tr", {}, h("th", { scope: "row" }, linked ? h("a", { href: to({ [filter]: name }) }, name || "(none)") : name),
     h("td", {}, svg("svg", { class: "in-row", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { class: "value", x: 0, y: 0, height: 8, width: (100 * (item[counted] ?? 0)) / most })), countText(item[counted])),
     h("td", {}, failed(item) === null ? "-" : [percent(failed(item)), interval(item.error_rate_interval, percent)]), h("td", {}, durationText((item.latency ?? item).p50_s)), h("td", {}, durationText((item.latency ?? item).p95_s)), h("td", {}, countText(item.tokens?.total_tokens)), h("td", {}, dollarsText(item.cost_usd)));
-  return h("section", {}, h("h2", {}, title), h("table", {}, h("thead", {}, h("tr", {}, ["", counted, "failed", "p50", "p95", "tokens", "cost"].map((word) => h("th", { scope: "col" }, word)))), h("tbody", {}, rows.map(line))));
+  return h("section", {}, h("h2", {}, title), h("table", {}, h("thead", {}, h("tr", {}, [filter, counted, "failed", "p50", "p95", "tokens", "cost"].map((word) => h("th", { scope: "col" }, word)))), h("tbody", {}, rows.map(line))));
 }

@@ -55,7 +55,7 @@ class RunPage {
     this.list.setCount(this.rows.length);
     this.list.select(this.rows.indexOf(selected), { quietly: true, centred: true });
     await this.#shown(selected);
-    this.list.element.focus({ preventScroll: true });
+    if (!document.activeElement.closest("input")) this.list.element.focus({ preventScroll: true });
   }
 
   key(event) {

@@ -8,6 +8,7 @@ const RUN_ROW_PIXELS = 28;
 const ASK_AGAIN_MS = 400;
 const SHOWN_VALUES = 6;
 const FACETS = ["status", "agent", "tool", "model", "error"];
+const COUNTED = ["error"]; // what no filter selects
 const SORTS = ["time", "duration", "steps", "tokens", "cost"];
 const OTHER_FILTERS = [
   ["user", "User"], ["session", "Session"], ["service", "Service"], ["tag", "Tag"], ["where", "Where (metadata.KEY=VALUE)"],
@@ -86,7 +87,7 @@ class RunsPage {
     document.title = "Runs";
     this.query.has("text") ? this.#stream() : await this.#first(place);
     this.#facets();
-    this.list.element.focus({ preventScroll: true });
+    if (!document.activeElement.closest("input")) this.list.element.focus({ preventScroll: true });
   }
 
   async #reload() {
@@ -265,9 +266,9 @@ class RunsPage {
 
   #facet(name, counts) {
     const given = this.query.get(name), all = Object.entries(counts).sort((one, other) => other[1] - one[1]);
-    const chip = ([value, count]) => button([value || "(none)", " ", h("small", {}, countText(count))], () => this.set(name, given === value ? null : value), { class: "chip", "aria-pressed": String(given === value) });
+    const chip = ([value, count]) => COUNTED.includes(name) ? h("span", { class: "chip" }, value, " ", h("small", {}, countText(count))) : button([value || "(none)", " ", h("small", {}, countText(count))], () => this.set(name, given === value ? null : value), { class: "chip", "aria-pressed": String(given === value) });
     const rest = all.slice(SHOWN_VALUES);
-    const more = rest.length > 0 && h("select", { "aria-label": `More of ${name}`, onchange: (event) => this.set(name, event.target.value || null) },
+    const more = rest.length > 0 && !COUNTED.includes(name) && h("select", { "aria-label": `More of ${name}`, onchange: (event) => this.set(name, event.target.value || null) },
       h("option", { value: "" }, `${rest.length} more`), rest.map(([value, count]) => h("option", { value, selected: given === value }, `${value} (${count})`)));
     return h("div", { class: "facet", role: "group", "aria-label": name }, h("span", { class: "faint" }, name), all.slice(0, SHOWN_VALUES).map(chip), more);
   }

@@ -105,7 +105,7 @@ export class StepPane {
 
   #logs() {
     const logs = this.details.logs ?? [];
-    return logs.length > 0 && [h("h3", {}, "Logs"), h("div", { class: "logs mono" }, logs.map((log) => h("div", { class: /^(ERR|CRIT|FATAL)/i.test(log.severity) ? "error-text" : "" }, `${log.offset_text} ${log.severity} ${log.logger ?? ""}: ${log.text}`)))];
+    return logs.length > 0 && [h("h3", {}, "Logs"), h("div", { class: "logs mono" }, logs.map((log) => h("div", { class: /^(ERR|CRIT|FATAL)/i.test(log.severity) ? "error-text" : "" }, `${log.offset_text} ${[log.severity, log.logger].filter(Boolean).join(" ")}: ${log.text}`)))];
   }
 
   #attributes() {
