@@ -1,6 +1,8 @@
 // Two runs beside each other, aligned: the first difference in view, equal stretches folded.
 
-import { button, fill, h, plural, statusMark } from "./h.js";
+import { button, fill, h, kindMark, KINDS, plural, statusMark } from "./h.js";
+
+const MOST_TITLES = 200; // of equal steps
 
 /** Show two runs, `a` and `b` of the query, with their differences. */
 export async function comparePage(root, route, app) {
@@ -18,11 +20,11 @@ class ComparePage {
     const head = (run, id) => h("div", {}, h("h1", {}, statusMark(run.status, true), " ", h("a", { href: app.href(`runs/${encodeURIComponent(id)}`) }, run.agent ?? id), " ", h("span", { class: "faint" }, [run.duration_text, plural(run.steps, "step")].join(" · "))), h("p", { class: "clamp" }, run.question ?? ""), run.error && h("p", { class: "clamp error-text" }, run.error));
     const deltas = h("table", { class: "deltas" }, h("tbody", {}, (data.deltas ?? []).map((delta) => h("tr", {}, h("th", { scope: "row" }, delta.label), h("td", {}, delta.a), h("td", {}, delta.b), h("td", {}, delta.delta_text)))));
     this.body = h("div", { class: "rows", tabindex: "0", role: "region", "aria-label": "Steps of both runs" }, data.rows.map((row, index) => this.#row(row, index === data.first)));
-    this.place = h("span", { role: "status" });
+    this.position = h("span", { role: "status" });
     const none = !this.differing.length;
-    fill(root, h("header", { class: "run-head pair" }, head(data.a, ids[0]), head(data.b, ids[1])), h("div", { class: "tools" }, deltas, h("span", { class: "space" }), this.place,
+    fill(root, h("header", { class: "run-head pair" }, head(data.a, ids[0]), head(data.b, ids[1])), h("div", { class: "tools" }, deltas, h("span", { class: "space" }), this.position,
       button("Previous difference", () => this.showDifference(this.current - 1), { key: "p", disabled: none }), button("Next difference", () => this.showDifference(this.current + 1), { key: "n", disabled: none })), this.body);
-    if (none) this.place.textContent = "The runs do not differ";
+    if (none) this.position.textContent = "The runs do not differ";
   }
 
   close() {}
@@ -44,22 +46,32 @@ class ComparePage {
     this.current = index;
     row.setAttribute("aria-current", "true");
     row.scrollIntoView({ block: "center" });
-    this.place.textContent = `Difference ${index + 1} of ${this.differing.length}`;
+    this.position.textContent = `Difference ${index + 1} of ${this.differing.length}`;
   }
 
   #row(row, isFirst) {
     if (row.equal_steps) return this.#equal(row);
-    const step = (number, title, id) => h("div", { class: "cell" }, title && h("a", { href: this.app.href(`runs/${encodeURIComponent(id)}?item=${number ?? 0}`) }, title));
+    const step = (side, number, title) => h("div", { class: "cell" }, title && this.#link(side, number, title));
     const element = h("div", { class: `pair-row ${row.mark} level-${Math.min(row.depth ?? 0, 6)}${isFirst ? " first-difference" : ""}` },
-      isFirst && h("p", { class: "first" }, "First difference"), h("div", { class: "cells" }, step(row.a, row.title_a, this.ids[0]), step(row.b, row.title_b, this.ids[1])), (row.differences ?? []).map(differenceView));
+      isFirst && h("p", { class: "first" }, "First difference"), h("div", { class: "cells" }, step(0, row.a, row.title_a), step(1, row.b, row.title_b)), (row.differences ?? []).map(differenceView));
     if (isFirst) this.firstDifference = this.differing.length;
     if (row.mark !== "equal") this.differing.push(element);
     return element;
   }
 
+  #link(side, number, title) {
+    return h("a", { href: this.app.href(`runs/${encodeURIComponent(this.ids[side])}?item=${number ?? 0}`) }, title);
+  }
+
   #equal(row) {
     const inside = h("div", {});
-    return h("details", { class: "equal-steps", ontoggle: () => inside.childElementCount || fill(inside, (row.titles ?? []).map((title) => h("p", { class: "faint" }, title))) }, h("summary", {}, `${row.equal_steps} equal step${row.equal_steps === 1 ? "" : "s"}`), inside);
+    return h("details", { class: "equal-steps", ontoggle: () => inside.childElementCount || this.#unfold(inside, row) }, h("summary", {}, plural(row.equal_steps, "equal step")), inside);
+  }
+
+  async #unfold(inside, { a: first, equal_steps: count }) {
+    const { names, columns } = await (this.outline ??= this.app.api.run(this.ids[0])), shown = Math.min(count, MOST_TITLES);
+    const numbers = Array.from({ length: shown }, (_, offset) => first + offset);
+    fill(inside, numbers.map((number) => h("p", {}, kindMark(KINDS[columns.kind[number]]), " ", this.#link(0, number, names[columns.name[number]]))), count > shown && h("p", { class: "faint" }, `and ${count - shown} more`));
   }
 }
 
