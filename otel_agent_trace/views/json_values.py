@@ -21,6 +21,7 @@ _SMALL_BYTES = 256
 _OF_BYTES = ("bytes", "bytearray")
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[^,]{0,100})?;base64,", re.IGNORECASE)
 _ANY_TYPE = "application/octet-stream"
+_TYPE_OF_BEGINNING = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
 class Media(NamedTuple):
@@ -168,7 +169,9 @@ def _name_of(part: Mapping[str, Any]) -> dict[str, str]:
 def _media_in_text(text: str, tag: Tag | None) -> Media | None:
     """Return the binary content of a text that is a data URI, or that stands for bytes; None for any other."""
     if tag in _OF_BYTES and len(text) > _SMALL_BYTES:
-        return Media(_ANY_TYPE, _decoded(text))
+        content = _decoded(text)
+        types = (type_ for beginning, type_ in _TYPE_OF_BEGINNING.items() if content.startswith(beginning))
+        return Media(next(types, _ANY_TYPE), content)
     found = _DATA_URI.match(text)
     if found is None:
         return None

@@ -182,6 +182,11 @@ def test_bytes_are_media_of_no_known_type() -> None:
     assert details(step(0, output=[PICTURE]))["output"] == {"json": [{"$media": chip}]}
 
 
+def test_bytes_of_a_picture_are_one() -> None:
+    chip = details(step(0, output=b"\x89PNG\r\n\x1a\n" + PICTURE))["output"]["json"]["$media"]
+    assert chip["type"] == "image/png"
+
+
 def test_a_picture_in_a_message() -> None:
     parts = (
         {"type": "text", "content": "look"},
