@@ -115,7 +115,8 @@ class Library:
         """Return what differs where the source may have changed."""
         if not self.is_live:
             return int(time.monotonic() / _STATE_S)
-        return tuple((file, size_of(file), _changed_ns(file)) for file in _files_of(self.source))
+        files = tuple((file, size_of(file), _changed_ns(file)) for file in _files_of(self.source))
+        return files, self.changes.number  # the end of a process changes no file
 
     def answer(self, request: str, read: Callable[[], T]) -> T:
         """Return what is read for a request, or what was read for the same one while nothing has changed.
@@ -124,7 +125,7 @@ class Library:
             request: what names the request; ages in it count from the same minute.
             read: reads the answer.
         """
-        state = (self.state(), self.changes.number, int(time.time() / _MINUTE_S))
+        state = (self.state(), int(time.time() / _MINUTE_S))
         answer: T = self._answers.get(request, state, lambda: (read(), 1))
         return answer
 
