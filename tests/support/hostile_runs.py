@@ -40,12 +40,12 @@ def write_hostile_runs(path: Path) -> None:
     """Write a run with such texts wherever one can stand, and another one of its session."""
     limits = Limits(value_bytes=100_000_000, depth=200, error_bytes=1_000_000)
     tracer = AgentTracer(backend=FileBackend(str(path)), limits=limits)
-    given: dict[str, Any] = {"agent_name": HOSTILE, "session_id": SESSION_ID, "user_id": HOSTILE, "tags": (HOSTILE, BIDI)}
+    given: dict[str, Any] = {"agent_name": f"agent {HOSTILE}", "session_id": SESSION_ID, "user_id": HOSTILE, "tags": (HOSTILE, BIDI)}
     with pytest.raises(HarmError), tracer.run(run_id=RUN_ID, user_input=HOSTILE, metadata={HOSTILE: HOSTILE}, **given) as run:
-        with run.model_call(HOSTILE) as call:
+        with run.model_call(f"model {HOSTILE}") as call:
             texts = [HOSTILE, MARKDOWN, BIDI]
             call.messages = [Message(role=role, parts=parts(text)) for role in ("system", "user", HOSTILE) for text in texts]
-        with run.step(HOSTILE, {HOSTILE: HOSTILE, "style": "x", "__proto__": {"constructor": 1}}) as step:
+        with run.step(f"tool {HOSTILE}", {HOSTILE: HOSTILE, "style": "x", "__proto__": {"constructor": 1}}) as step:
             step.output = {"$media": {"type": "image/svg+xml", "digest": "../../about", "bytes": HOSTILE}}
         with run.step("deep", deep(LEVELS)) as step:
             step.output = [{"number": number, "text": HOSTILE[:9]} for number in range(ITEMS)]

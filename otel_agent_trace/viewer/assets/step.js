@@ -91,7 +91,7 @@ export class StepPane {
   #value(name) {
     const { details: step } = this;
     return [
-      step[name] !== null && valueView(step[name], this.#context()), name === "input" && step.kind === "tool" && step.output !== null && [h("h3", {}, "Result"), valueView(step.output, this.#context())],
+      valueView(step[name], this.#context()), name === "input" && step.kind === "tool" && step.output !== null && [h("h3", {}, "Result"), valueView(step.output, this.#context())],
       this.#facts(), this.#logs(), this.#scores(),
     ];
   }

@@ -17,7 +17,7 @@ from tests.support.viewed import Viewed, viewing
 
 _RUN, _SESSION = quote(RUN_ID, safe=""), quote(SESSION_ID, safe="")
 _PAGES = ("", f"sessions/{_SESSION}", "sessions", "metrics?by=agent", f"compare?a={_RUN}&b=second")
-_NAMES = ("<script>", "<script>", "<script>", "deep", "long", "failing")
+_NAMES = ("agent", "model", "tool", "deep", "long", "failing")
 _FOREIGN = """() => [...document.body.querySelectorAll("script, style, iframe, img, base, meta, a[href^='javascript']")]
   .filter((element) => element.type !== "application/octet-stream" && !(element.type === "module" && element.parentElement === document.body))
   .map((element) => element.outerHTML.slice(0, 200))"""

@@ -1,0 +1,113 @@
+"""Runs on their own: as documents from a folder, and in notebooks."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from otel_agent_trace import compute_metrics, diff_runs, iter_sessions, load_run, load_runs
+from otel_agent_trace.viewer.html_file import document_of
+from tests.support.browser import Tabs, violations
+from tests.support.hostile_runs import RUN_ID, write_hostile_runs
+from tests.support.shown_runs import refund_run, report_run
+
+
+def opened(tabs: Tabs, folder: Path, **options: object) -> Page:
+    """Open the document of a run from a folder, without a network."""
+    file = folder / "run.html"
+    file.write_text(document_of(report_run(time.time_ns())), encoding="utf-8")
+    page = tabs.open(file.as_uri(), offline=True, **options)
+    expect(page.locator("[aria-selected=true]").first).to_contain_text("query_table")
+    return page
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_document_is_easy_to_use(tabs: Tabs, tmp_path: Path, theme: str) -> None:
+    page = opened(tabs, tmp_path, color_scheme=theme)
+    expect(page.get_by_role("tabpanel")).to_contain_text("deliveries")
+
+    assert violations(page) == []
+
+
+def test_a_document_shows_the_run_offline(tabs: Tabs, tmp_path: Path) -> None:
+    page = opened(tabs, tmp_path)
+    expect(page.locator(".step")).to_contain_text("KeyError: 'year'")
+    page.keyboard.press("Home")
+    expect(page.get_by_role("tabpanel")).to_contain_text("You are a careful analyst.")
+    expect(page.get_by_role("tabpanel")).to_contain_text("Read the three contracts.")
+    page.keyboard.press("/")
+    page.keyboard.type("penalty")
+    page.keyboard.press("Enter")
+    expect(page.locator(".step h2")).to_contain_text("contracts")
+    page.get_by_role("tab", name="Source").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text("gen_ai.")
+
+
+def test_the_address_of_a_step_of_a_document_survives(tabs: Tabs, tmp_path: Path) -> None:
+    page = opened(tabs, tmp_path)
+    page.get_by_role("row").filter(has_text="penalty").click()
+    expect(page).to_have_url(re.compile("#step=[0-9a-f]{16}$"))
+    page.reload()
+
+    expect(page.locator(".step h2")).to_contain_text("contracts")
+
+
+def test_a_document_loads_nothing_and_runs_only_itself(tabs: Tabs, tmp_path: Path) -> None:
+    page = opened(tabs, tmp_path)
+    tabs.expect_problem("Content Security Policy|Trusted|eval")
+    code = "new Promise((resolve) => setTimeout(() => { try { resolve(eval('1')) } catch (error) { resolve(error.name) } }))"
+
+    assert page.evaluate(f"() => {code}") == "EvalError"
+    assert page.evaluate("() => fetch('https://example.com').then(() => 'loaded', (error) => error.name)") == "TypeError"
+
+
+@pytest.fixture(scope="module")
+def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hostile") / "traces.jsonl"
+    write_hostile_runs(path)
+    return path
+
+
+def shown_in_notebooks(store: Path) -> Iterator[object]:
+    """Yield all that shows itself in notebooks, with hostile contents."""
+    run = load_run(store, RUN_ID)
+    yield run
+    yield from run.steps
+    yield from iter_sessions(store)
+    yield compute_metrics(load_runs(store))
+    yield diff_runs(run, load_run(store, "second"))
+
+
+def test_html_for_notebooks_is_plain(tabs: Tabs, hostile_store: Path) -> None:
+    page = tabs.open("about:blank")
+    for item in shown_in_notebooks(hostile_store):
+        page.set_content(f"<body>{item._repr_html_()}</body>")  # type: ignore[attr-defined]
+
+        assert page.locator("style, svg, script, iframe, img, base, meta, link, [onload], [onerror]").count() == 0
+        assert page.evaluate("() => globalThis.harmed") is None
+        assert "<script>" in page.locator("body").inner_text() or type(item).__name__ == "MetricsReport"
+
+
+def test_a_run_is_viewed_in_a_frame_of_a_notebook(tabs: Tabs) -> None:
+    page = tabs.open("about:blank")
+    page.set_content(f"<body>{report_run(time.time_ns()).view()._repr_html_()}</body>")
+    frame = page.frame_locator("iframe")
+
+    assert page.locator("iframe").get_attribute("sandbox") is not None
+    assert "allow-same-origin" not in (page.locator("iframe").get_attribute("sandbox") or "")
+    expect(frame.locator("[aria-selected=true]").first).to_contain_text("query_table")
+    frame.get_by_role("row").filter(has_text="penalty").click()
+    expect(frame.locator(".step h2")).to_contain_text("contracts")
+
+
+def test_a_small_run_compares_with_another(tabs: Tabs) -> None:
+    page = tabs.open("about:blank")
+    now_ns = time.time_ns()
+    page.set_content(f"<body>{diff_runs(refund_run('a', now_ns, 200), refund_run('b', now_ns, 50))._repr_html_()}</body>")
+
+    expect(page.locator("body")).to_contain_text("issue_refund")
