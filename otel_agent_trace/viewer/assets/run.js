@@ -54,7 +54,7 @@ class RunPage {
     this.#unfoldTo(selected);
     this.list.setCount(this.rows.length);
     this.list.select(this.rows.indexOf(selected), { quietly: true, centred: true });
-    await this.#shown(selected);
+    this.#shown(selected);
     if (!document.activeElement.closest("input")) this.list.element.focus({ preventScroll: true });
   }
 
