@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from playwright.sync_api import CDPSession, Page, expect
+from playwright.sync_api import CDPSession, expect
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -40,9 +40,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         tabs = Tabs(browser)
         steps = write_long_run(Path(folder) / "long.jsonl", arguments.steps)
-        _measure(tabs, steps, "runs/long", arguments.steps + 1, f"a run of {arguments.steps:,} steps", 0.5)
+        _measure(tabs, steps, "runs/long", arguments.steps + 1, f"a run of {arguments.steps:,} steps", 0.5, "400")
         runs = write_runs_to(Path(folder) / "runs.jsonl", shown_runs(time.time_ns(), arguments.runs - 3))
-        _measure(tabs, runs, "", arguments.runs, f"a list of {arguments.runs:,} runs", 0.2)
+        _measure(tabs, runs, "", arguments.runs, f"a list of {arguments.runs:,} runs", 0.2, "-")
         tabs.close()
 
 
@@ -53,7 +53,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(tabs: Tabs, store: Path, path: str, rows: int, title: str, most_cpu_s: float) -> None:
+def _measure(tabs: Tabs, store: Path, path: str, rows: int, title: str, most_cpu_s: float, most_nodes: str) -> None:
     with viewing(store, "--port", 0, "--no-open") as viewed:
         viewed.client.get(f"/api/{path or 'runs'}")  # what the server reads once
         page = tabs.open("about:blank")
@@ -65,16 +65,14 @@ def _measure(tabs: Tabs, store: Path, path: str, rows: int, title: str, most_cpu
         opened = _figures(session)
         page.evaluate(_SCROLL, _FRAMES)
         scrolled = _figures(session)
-        _print(title, page, opened["TaskDuration"] - before["TaskDuration"], most_cpu_s)
+        print(
+            f"{title}\n  {opened['TaskDuration'] - before['TaskDuration']:8.3f} s CPU to the first rows  (most: {most_cpu_s})"
+        )
+        print(f"  {page.evaluate(_NODES):8} elements  (most: {most_nodes})")
         frame_ms = (scrolled["TaskDuration"] - opened["TaskDuration"]) * 1000 / _FRAMES
         session.send("HeapProfiler.collectGarbage")
         heap_mb = _figures(session)["JSHeapUsedSize"] / 1e6
         print(f"  {frame_ms:8.1f} ms CPU a scrolled frame  (most: 20)\n  {heap_mb:8.1f} MB heap  (most: 20)")
-
-
-def _print(title: str, page: Page, cpu_s: float, most_cpu_s: float) -> None:
-    nodes = page.evaluate(_NODES)
-    print(f"{title}\n  {cpu_s:8.3f} s CPU to the first rows  (most: {most_cpu_s})\n  {nodes:8} elements  (most: 400)")
 
 
 def _figures(session: CDPSession) -> dict[str, float]:

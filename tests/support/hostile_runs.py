@@ -17,7 +17,9 @@ MARKUP = (
 )
 BIDI = "\u202ereversed\u2066\u200f"
 CONTROL = "\x00\x01\x1b[31m\x1b]0;title\x07\x7f\x9b\u2028\u2029\ufeff\ufff9\ue0001"
-MARKDOWN = "# [click](javascript:globalThis.harmed=1) ![x](http://evil.example/x.png)\n\n```html\n<b>\n```\n**" + MARKUP + "**"
+MARKDOWN = (
+    "# [click](javascript:globalThis.harmed=1) ![x](http://evil.example/x.png)\n\n```html\n<b>\n```\n**" + MARKUP + "**"
+)
 HOSTILE = MARKUP + BIDI + CONTROL
 RUN_ID = f"{MARKUP[:80]}/../..%2f?#&="
 SESSION_ID = f"{MARKUP[:80]}/../%00&"
@@ -40,11 +42,21 @@ def write_hostile_runs(path: Path) -> None:
     """Write a run with such texts wherever one can stand, and another one of its session."""
     limits = Limits(value_bytes=100_000_000, depth=200, error_bytes=1_000_000)
     tracer = AgentTracer(backend=FileBackend(str(path)), limits=limits)
-    given: dict[str, Any] = {"agent_name": f"agent {HOSTILE}", "session_id": SESSION_ID, "user_id": HOSTILE, "tags": (HOSTILE, BIDI)}
-    with pytest.raises(HarmError), tracer.run(run_id=RUN_ID, user_input=HOSTILE, metadata={HOSTILE: HOSTILE}, **given) as run:
+    given: dict[str, Any] = {
+        "agent_name": f"agent {HOSTILE}",
+        "session_id": SESSION_ID,
+        "user_id": HOSTILE,
+        "tags": (HOSTILE, BIDI),
+    }
+    with (
+        pytest.raises(HarmError),
+        tracer.run(run_id=RUN_ID, user_input=HOSTILE, metadata={HOSTILE: HOSTILE}, **given) as run,
+    ):
         with run.model_call(f"model {HOSTILE}") as call:
             texts = [HOSTILE, MARKDOWN, BIDI]
-            call.messages = [Message(role=role, parts=parts(text)) for role in ("system", "user", HOSTILE) for text in texts]
+            call.messages = [
+                Message(role=role, parts=parts(text)) for role in ("system", "user", HOSTILE) for text in texts
+            ]
         with run.step(f"tool {HOSTILE}", {HOSTILE: HOSTILE, "style": "x", "__proto__": {"constructor": 1}}) as step:
             step.output = {"$media": {"type": "image/svg+xml", "digest": "../../about", "bytes": HOSTILE}}
         with run.step("deep", deep(LEVELS)) as step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from otel_agent_trace import run_to_spans
 from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
@@ -29,8 +30,8 @@ def long_run(count: int) -> AgentRun:
         )
         for number in range(1, count + 1)
     )
-    times = {"started_at_ns": BEGAN_NS, "ended_at_ns": BEGAN_NS + (count + 20) * _MS_NS}
-    ids = {"run_id": "long", "trace_id": "a" * 32, "span_id": "b" * 16}
+    times: dict[str, Any] = {"started_at_ns": BEGAN_NS, "ended_at_ns": BEGAN_NS + (count + 20) * _MS_NS}
+    ids: dict[str, Any] = {"run_id": "long", "trace_id": "a" * 32, "span_id": "b" * 16}
     return AgentRun(agent_name="worker", status=RunStatus.SUCCESS, steps=steps, **ids, **times)
 
 

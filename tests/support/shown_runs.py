@@ -69,7 +69,9 @@ def text(role: str, content: str) -> Message:
 
 def calls(name: str, arguments: dict[str, Any], call_id: str) -> Message:
     """A message by which a model calls a tool."""
-    return Message(role="assistant", parts=({"type": "tool_call", "id": call_id, "name": name, "arguments": arguments},))
+    return Message(
+        role="assistant", parts=({"type": "tool_call", "id": call_id, "name": name, "arguments": arguments},)
+    )
 
 
 def returned(result: Any, call_id: str) -> Message:
@@ -92,7 +94,7 @@ def _usual_run(chance: random.Random, number: int, began_ns: int) -> AgentRun:
     agent = chance.choices(tuple(_QUESTIONS), (6, 2, 3))[0]
     question, name = chance.choice(_QUESTIONS[agent]), chance.choice(_TOOLS[agent])
     steps, rounds = _Steps(began_ns), chance.randrange(1, 5)
-    asked = (text("system", _SYSTEM), text("user", question))
+    asked: tuple[Message, ...] = (text("system", _SYSTEM), text("user", question))
     failure = None
     for turn in range(rounds):
         call = calls(name, {"query": question[:24], "page": turn}, f"call-{turn}")
@@ -106,7 +108,7 @@ def _usual_run(chance: random.Random, number: int, began_ns: int) -> AgentRun:
     good = chance.random() < 0.8
     score = Score(name="helpful", value=good, source="HUMAN", at_ns=steps.at_ns)
     fields: dict[str, Any] = {"scores": (score,)} if chance.random() < 0.3 else {}
-    return _run(f"{number:032x}", agent, question, steps, answer=answer, error=failure, **fields)
+    return _run(f"{number + 1:032x}", agent, question, steps, answer=answer, error=failure, **fields)
 
 
 def _failure(chance: random.Random) -> StepError | None:
@@ -151,7 +153,7 @@ def refund_run(run_id: str, began_ns: int, limit: int) -> AgentRun:
         steps.add(0.03 + number % 3 / 100, name="find_order", input={"order": 48200 + number}, output={"days_late": 2})
     rules = f"Refunds above {limit} EUR need a colleague. Customers get a voucher of 5 EUR in any case."
     steps.add(0.12, name="read_policy", input={"topic": "late delivery"}, output=rules)
-    order = {"order": 48213, "amount_eur": 120 if limit >= 120 else limit, "reason": "late by 2 days"}
+    order = {"order": 48213, "amount_eur": min(120, limit), "reason": "late by 2 days"}
     steps.call_model(1.9, (2210, 140), (*asked, call, returned({"orders": 30}, "call-0"), text("assistant", rules)))
     steps.add(0.35, name="issue_refund", input=order, output={"ok": True})
     if limit < 120:
@@ -173,7 +175,9 @@ def report_run(began_ns: int) -> AgentRun:
     helper = _helper_run(steps.at_ns)
     steps.add(9.3, kind=StepKind.AGENT, name="reader", input="Read the three contracts.", output="Read.", run=helper)
     steps.at_ns += 95 * _SECOND_NS
-    steps.add(0.7, kind=StepKind.RETRIEVAL, name="contracts", input={"query": "penalty for lateness"}, output=["§4", "§9"])
+    steps.add(
+        0.7, kind=StepKind.RETRIEVAL, name="contracts", input={"query": "penalty for lateness"}, output=["§4", "§9"]
+    )
     found = {"suppliers": [{"name": "Nordwind", "late": 14}, {"name": "Balt", "late": 9}], "unit": "deliveries"}
     steps.call_model(3.1, (5400, 420), (*asked, search, returned(found, "call-0"), calls("query_table", {}, "call-1")))
     log = LogEntry(at_ns=steps.at_ns + 9_000_000, severity="WARNING", body="table deliveries has no column year")
@@ -186,7 +190,8 @@ def report_run(began_ns: int) -> AgentRun:
 
 
 def _helper_run(began_ns: int) -> AgentRun:
-    steps, asked = _Steps(began_ns + 50_000_000), (text("user", "Read the three contracts."),)
+    steps = _Steps(began_ns + 50_000_000)
+    asked: tuple[Message, ...] = (text("user", "Read the three contracts."),)
     for number, supplier in enumerate(("Nordwind", "Balt", "Ost")):
         call = calls("fetch_page", {"contract": supplier}, f"in-{number}")
         steps.call_model(1.1, (900 + 700 * number, 50), (*asked, call))

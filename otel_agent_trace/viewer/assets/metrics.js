@@ -3,7 +3,7 @@
 import { countText, dollarsText, durationText, fill, h, plural, svg } from "./h.js";
 
 const METRIC_KEYS = ["", "agent", "model", "tool", "user", "session", "service", "version", "status"];
-const WIDTH = 640, HEIGHT = 120, LEFT = 48, BOTTOM = 18;
+const WIDTH = 640, HEIGHT = 160, LEFT = 68, BOTTOM = 22;
 
 /** Show the report. */
 export async function metricsPage(root, route, app) {
@@ -73,11 +73,11 @@ function chart(title, buckets, value, text, href, bad) {
     bad && bad(buckets[index]) > 0 && svg("rect", { class: "bad", x: LEFT + index * step + step * 0.1, y: HEIGHT - BOTTOM - scale(bad(buckets[index])), width: Math.max(step * 0.8, 1), height: scale(bad(buckets[index])) })));
   const label = (y, words, anchor = "end", x = LEFT - 4) => svg("text", { x, y, "text-anchor": anchor }, words);
   const day = (bucket) => (bucket?.start ? new Date(bucket.start).toLocaleString(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }) : "");
-  return h("figure", {}, h("figcaption", {}, title), svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": title }, svg("line", { x1: LEFT, x2: WIDTH, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }), label(10, text(most)), label(HEIGHT - BOTTOM, "0"), label(HEIGHT - 4, day(buckets[0]), "start", LEFT), label(HEIGHT - 4, day(buckets.at(-1)), "end", WIDTH), marks));
+  return h("figure", {}, h("figcaption", {}, title), svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": title }, svg("line", { x1: LEFT, x2: WIDTH, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }), label(14, text(most)), label(HEIGHT - BOTTOM, "0"), label(HEIGHT - 4, day(buckets[0]), "start", LEFT), label(HEIGHT - 4, day(buckets.at(-1)), "end", WIDTH), marks));
 }
 
 function tables(report, texts, to) {
-  const made = [table("Tools", report.tools, "tool", to, "calls"), table("Models", report.models, "model", to, "calls"), table("Agents", report.agents, "agent", to, "runs")];
+  const made = [table("Tools", report.tools, "tool", to, "calls"), table("Models", report.models, "model", to, "calls"), !report.by?.agent && table("Agents", report.agents, "agent", to, "runs")];
   const by = Object.entries(report.by ?? {}).map(([key, groups]) => table(`By ${key}`, groups, key, to, "runs"));
   const errors = [["Errors of runs", report.run_errors], ["Errors of steps", report.step_errors]].map(([title, counts]) => Object.keys(counts ?? {}).length > 0 && simple(title, Object.entries(counts)));
   const messages = (report.error_messages ?? []).length > 0 && simple("Messages", report.error_messages.map((each) => [`${each.type}: ${each.message}`, each.count]));

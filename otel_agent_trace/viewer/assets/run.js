@@ -11,7 +11,7 @@ const BARS = ["time", "tokens", "cost"];
 const AXES = ["all", "visible rows"];
 const TICKS = 5;
 const LEAST_GAP = 0.05; // of the axis: shorter stretches without work are shown as they are
-const GAP_SHARE = 0.02; // of the axis, which a compressed gap takes
+const GAP_SHARE = 0.14, MOST_GAPS_SHARE = 0.4; // of the axis, which a compressed gap and all of them take
 const MAP_COLUMNS = 400;
 const TREE_INDENT_PIXELS = 14, MOST_INDENT = 12;
 
@@ -206,13 +206,13 @@ class RunPage {
   /** Return the stretches of an axis, `[start, end, place, width]` with places from 0 to 1: those without work are narrow. */
   #stretches(from, to) {
     const gaps = this.#idle(from, to), busy = to - from - gaps.reduce((sum, [start, end]) => sum + end - start, 0);
-    const room = 1 - gaps.length * GAP_SHARE, stretches = [];
+    const share = Math.min(GAP_SHARE, MOST_GAPS_SHARE / gaps.length), room = 1 - gaps.length * share, stretches = [];
     let at = from, place = 0;
     for (const [start, end] of [...gaps, [to, to]]) {
       const width = busy > 0 ? ((start - at) / busy) * room : 0;
       stretches.push([at, start, place, width, false]);
-      if (end > start) stretches.push([start, end, place + width, GAP_SHARE, true]);
-      [at, place] = [end, place + width + (end > start ? GAP_SHARE : 0)];
+      if (end > start) stretches.push([start, end, place + width, share, true]);
+      [at, place] = [end, place + width + (end > start ? share : 0)];
     }
     return stretches;
   }
@@ -244,7 +244,7 @@ class RunPage {
 
   #drawTicks(from, to) {
     if (this.bars !== "time") return fill(this.ticks, h("span", { class: "faint" }, `bars by ${this.bars}, longest ${this.bars === "tokens" ? countText(this.most) : dollarsText(this.most / 1e9)}`));
-    const gaps = this.stretches.filter((stretch) => stretch[4]).map(([start, end, place, width]) => at(h("i", { class: "gap", title: `idle ${durationText((end - start) / 1e6)}` }, `${durationText((end - start) / 1e6)} idle`), place, width));
+    const gaps = this.stretches.filter((stretch) => stretch[4]).map(([start, end, place, width]) => at(h("i", { class: "gap", title: `idle ${durationText((end - start) / 1e6)}` }, durationText((end - start) / 1e6)), place, width));
     const ticks = gaps.length ? this.stretches.filter((stretch) => !stretch[4]).map(([start, , place]) => [start, place]) : [...Array(TICKS).keys()].map((tick) => [from + ((to - from) * tick) / TICKS, tick / TICKS]);
     fill(this.ticks, gaps, ticks.map(([time, place]) => at(h("span", {}, durationText(time / 1e6)), place)));
   }

@@ -63,7 +63,9 @@ def test_a_document_loads_nothing_and_runs_only_itself(tabs: Tabs, tmp_path: Pat
     code = "new Promise((resolve) => setTimeout(() => { try { resolve(eval('1')) } catch (error) { resolve(error.name) } }))"
 
     assert page.evaluate(f"() => {code}") == "EvalError"
-    assert page.evaluate("() => fetch('https://example.com').then(() => 'loaded', (error) => error.name)") == "TypeError"
+    assert (
+        page.evaluate("() => fetch('https://example.com').then(() => 'loaded', (error) => error.name)") == "TypeError"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,8 @@ def test_a_run_is_viewed_in_a_frame_of_a_notebook(tabs: Tabs) -> None:
 def test_a_small_run_compares_with_another(tabs: Tabs) -> None:
     page = tabs.open("about:blank")
     now_ns = time.time_ns()
-    page.set_content(f"<body>{diff_runs(refund_run('a', now_ns, 200), refund_run('b', now_ns, 50))._repr_html_()}</body>")
+    page.set_content(
+        f"<body>{diff_runs(refund_run('a', now_ns, 200), refund_run('b', now_ns, 50))._repr_html_()}</body>"
+    )
 
     expect(page.locator("body")).to_contain_text("issue_refund")

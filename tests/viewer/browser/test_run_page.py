@@ -25,7 +25,9 @@ def png(side: int = 40) -> bytes:
     lines = b"".join(b"\0" + bytes(3 * column * line % 256 for column in range(3 * side)) for line in range(side))
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
-    sums = (struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
+    sums = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(sums)
 
 
@@ -84,7 +86,13 @@ def test_keys_move_through_the_tree(tabs: Tabs, shown: Viewed) -> None:
     page = tabs.open(shown.url + "runs/supplier-report")
     tree = page.get_by_role("treegrid")
     expect(selected(page)).to_contain_text("query_table")
-    for key, name in (("Home", "researcher"), ("j", "gpt-4o-mini"), ("ArrowDown", "search"), ("k", "gpt-4o-mini"), ("e", "search")):
+    for key, name in (
+        ("Home", "researcher"),
+        ("j", "gpt-4o-mini"),
+        ("ArrowDown", "search"),
+        ("k", "gpt-4o-mini"),
+        ("e", "search"),
+    ):
         page.keyboard.press(key)
         expect(selected(page)).to_contain_text(name)
         expect(tree).to_have_attribute("aria-activedescendant", selected(page).get_attribute("id") or "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Response, expect
@@ -21,7 +20,9 @@ _NODES = """() => document.querySelectorAll("*").length - document.querySelector
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewed]:
     """The page of a store with a run of 50,000 steps."""
-    with viewing(write_long_run(tmp_path_factory.mktemp("long") / "traces.jsonl", _STEPS), "--port", 0, "--no-open") as running:
+    with viewing(
+        write_long_run(tmp_path_factory.mktemp("long") / "traces.jsonl", _STEPS), "--port", 0, "--no-open"
+    ) as running:
         yield running
 
 
