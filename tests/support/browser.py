@@ -15,7 +15,7 @@ from tests.support.requirements import cannot_run
 
 _HTTP_ERROR = 400
 _USUAL = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": {"width": 1280, "height": 760}}
-expect.set_options(timeout=20 * 1000)
+expect.set_options(timeout=PROMPT_S * 1000)
 
 
 @contextmanager
@@ -45,7 +45,7 @@ class Tabs:
     def open(self, url: str, **options: Any) -> Page:
         """Open a page in a browser profile of its own; `options` are those of `Browser.new_context`."""
         context = self._browser.new_context(**{**_USUAL, **options})
-        context.set_default_timeout(20 * 1000)
+        context.set_default_timeout(PROMPT_S * 1000)
         return self.open_in(context, url)
 
     def open_in(self, context: Any, url: str) -> Page:

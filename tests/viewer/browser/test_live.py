@@ -73,7 +73,7 @@ def write_run(path: Path, run_id: str) -> None:
 
 
 def is_live(page: Page) -> None:
-    """Wait until the page hears of changes."""
+    """Wait until changes reach the page."""
     expect(page.get_by_role("img", name="live", exact=True)).to_be_visible()
 
 
@@ -94,7 +94,7 @@ def test_a_new_run_is_counted_and_then_shown(growing: tuple[Viewed, Path], tabs:
     expect(fresh).to_be_hidden()
 
 
-def test_all_pages_of_a_browser_are_told(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
+def test_all_pages_of_a_browser_follow_changes(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
     viewed, path = growing
     first = tabs.open(viewed.url)
     pages = [first, *(tabs.open_in(first.context, viewed.url) for _ in range(7))]

@@ -15,6 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 from otel_agent_trace import AgentTracer, FileBackend, Limits, load_run
 from tests.support.browser import Tabs, is_shown_at
 from tests.support.viewed import Viewed, viewing
+from tests.support.waiting import wait_until
 
 LONG = "word " * 2_000_000
 """A text of 10 MB."""
@@ -120,7 +121,7 @@ def test_a_sub_agent_is_folded_and_unfolded(tabs: Tabs, shown: Viewed) -> None:
 def test_the_address_of_a_step_survives(tabs: Tabs, shown: Viewed) -> None:
     page = tabs.open(shown.url + "runs/supplier-report")
     expect(selected(page)).to_contain_text("query_table")
-    steps(page).filter(has_text="contracts").click()
+    steps(page).filter(has_text="penalty").click()
     expect(heading(page)).to_contain_text("contracts")
     is_shown_at(page, r"\?step=[0-9a-f]{16}$")
 
@@ -203,8 +204,7 @@ def test_a_step_is_copied(tabs: Tabs, shown: Viewed) -> None:
     for word in ("JSON", "Markdown", "command"):
         page.evaluate("() => navigator.clipboard.writeText('')")
         page.get_by_role("button", name=f"Copy as {word}").click()
-        page.wait_for_function("() => navigator.clipboard.readText()")
-        copied[word] = page.evaluate("() => navigator.clipboard.readText()")
+        copied[word] = wait_until(lambda: page.evaluate("() => navigator.clipboard.readText()"), "nothing was copied")
 
     assert "deliveries" in json.dumps(json.loads(copied["JSON"]))
     assert "KeyError" in copied["Markdown"]
