@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from otel_agent_trace import reading
+from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.mcp.pages import more_text
 from otel_agent_trace.metrics.engines import source_metrics
 from otel_agent_trace.prices import Prices, run_cost
 from otel_agent_trace.query import RunQuery
@@ -44,7 +46,7 @@ class Answers(NamedTuple):
         found = [*itertools.islice(self._summaries(query), cursor, None)]
         yield from self._table(found[:limit])
         if len(found) > limit:
-            yield f'There are more runs: ask again with cursor="{cursor + limit}".'
+            yield from ("", more_text(str(cursor + limit)))
 
     def search(self, text: str) -> Iterator[str]:
         """Yield a table of the newest runs in which a text occurs."""
@@ -53,10 +55,12 @@ class Answers(NamedTuple):
         if len(found) > _MOST_FOUND:
             yield f"These are the newest {_MOST_FOUND}; a longer text finds fewer."
 
-    def run(self, run_id: str) -> Iterator[str]:
-        """Yield a run as Markdown, with what failed first."""
-        run = reading.load_run(self.source, run_id, on_problem=_ignore)
-        yield from run_markdown(RunItems(run), budget_tokens=_WHOLE_TOKENS).split("\n")
+    def run(self, run_id: str, step: int | None) -> Iterator[str]:
+        """Yield a run as Markdown, with what failed first, or one step of it with its values."""
+        items = RunItems(reading.load_run(self.source, run_id, on_problem=_ignore))
+        if step is not None and not 0 < step < len(items):
+            raise ConfigurationError(f"step must be from 1 to {len(items) - 1}, got {step}")
+        yield from run_markdown(items, budget_tokens=_WHOLE_TOKENS, step=step).split("\n")
 
     def explanation(self, run_id: str) -> Iterator[str]:
         """Yield where each fact of a run was read, and what was not understood."""
