@@ -67,7 +67,10 @@ def document_of(run: AgentRun, prices: Prices | None = None, *, has_content: boo
     known = Prices.of(None) if prices is None else prices
     if not has_content:
         return run_document(RunPage(without_content(run), known))
-    return run_document(RunPage(run, known, lambda: run_to_spans(run)))
+    spans = (
+        (lambda: run_to_spans(run)) if run.is_lossless else None
+    )  # of others it is not known what they were read from
+    return run_document(RunPage(run, known, spans))
 
 
 def index_document(runs: Iterable[tuple[RunSummary, str]]) -> str:
@@ -189,7 +192,7 @@ def _media(page: RunPage, digest: str) -> dict[str, str] | None:
 
 def _block(name: str, data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    packed = gzip.compress(text.encode(), 6, mtime=0)
+    packed = gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)
     return f'<script type="application/octet-stream" id="block-{escape(name)}">{base64.b64encode(packed).decode()}</script>'
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from otel_agent_trace import semconv
 from otel_agent_trace.model import TOKEN_FIELDS, AgentRun, AgentStep, StepError, Usage
 
@@ -32,6 +34,7 @@ def _bare_run(run: AgentRun, steps: tuple[AgentStep, ...]) -> AgentRun:
         dialect=run.dialect,
         recorded_by=run.recorded_by,
         interrupted=run.interrupted,
+        interrupted_for=_mark(run.interrupted_for),
         error=_bare_error(run.error),
         model=run.model,
         usage=_bare_usage(run.usage),
@@ -52,12 +55,18 @@ def _bare_step(step: AgentStep, runs: dict[int, AgentRun]) -> AgentStep:
         span_id=step.span_id,
         parent_step_id=step.parent_step_id,
         run=None if step.run is None else runs[id(step.run)],
+        interrupted_for=_mark(step.interrupted_for),
         error=_bare_error(step.error),
         model=step.model,
         usage=_bare_usage(step.usage),
         abandoned=step.abandoned,
         first_chunk_at_ns=step.first_chunk_at_ns,
     )
+
+
+def _mark(value: Any) -> Literal[True] | None:
+    """Return whether there is a value, without it: what a signal interrupted is told apart by that."""
+    return None if value is None else True
 
 
 def _bare_error(error: StepError | None) -> StepError | None:
