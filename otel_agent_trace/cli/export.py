@@ -120,7 +120,7 @@ def command(
     as_json: bool,
     **filters: Any,
 ) -> int:
-    """Send the spans of SOURCE to an OTLP endpoint, or write its runs as OTLP JSON Lines, as cases for evaluations or as Parquet.
+    """Send the spans of SOURCE to an OTLP endpoint, or write its runs as OTLP JSON Lines, cases, Parquet or HTML.
 
     All spans are sent, or with RUN or filters the whole traces of the runs that match. RUN is a run id, the beginning of
     one, or "last"; SOURCE#RUN names both in one word.
@@ -137,6 +137,9 @@ def command(
 
     With --to parquet a folder is written, with runs.parquet, spans.parquet, and dropped.parquet, the counts of what sampling
     dropped: a source for the commands that read, and tables for engines of SQL.
+
+    With --to html RUN is written as one page, which needs neither a server nor a network; without RUN a folder is written,
+    with a page for each run and a list of them.
     """
     target = target_of(source, run, without=None)
     query = RunQuery.of(**filters, limit=limit or None)
@@ -144,6 +147,8 @@ def command(
         raise _usage_error("RUN cannot be combined with filters other than --service")
     if expected and endpoint != CASES:
         raise _usage_error("--expected needs --to cases")
+    if no_content and endpoint != HTML:
+        raise _usage_error("--no-content needs --to html")
     writers: dict[str, WriteRuns] = {OTLP_JSON: write_runs, CASES: functools.partial(write_cases, expected=expected)}
     if (endpoint in writers or endpoint in (PARQUET, HTML)) and (protocol or headers or timeout_s or again):
         raise _usage_error(f"--protocol, --header, --timeout and --again cannot be combined with --to {endpoint}")
@@ -155,8 +160,8 @@ def command(
     if endpoint == HTML:
         _export_html(target, path, query, prices=prices, has_content=not no_content, redact=redact, as_json=as_json)
         return _OK
-    if prices is not None or no_content:
-        raise _usage_error("--prices needs --to parquet or html" if prices else "--no-content needs --to html")
+    if prices is not None:
+        raise _usage_error("--prices needs --to parquet or html")
     if endpoint in writers:
         export_to_file(target, path or STANDARD_OUTPUT, query, writers[endpoint], redact=redact, as_json=as_json)
         if endpoint == OTLP_JSON:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -55,9 +56,11 @@ class HtmlExport(NamedTuple):
 
     def _write_all(self, runs: Iterable[AgentRun], folder: str) -> int:
         listed: list[tuple[RunSummary, str]] = []
+        numbers = Counter[str]()
         for run in runs:
             shown = run if self.has_content else without_content(run)
-            name = _name_of(run.run_id)
+            numbers[run.run_id] += 1
+            name = _name_of(run.run_id, numbers[run.run_id])
             with opened_output(os.path.join(folder, name)) as write:
                 self._write(run, name, write)
             listed.append((summary_of(shown, run_cost(shown, self.prices)), name))
@@ -77,7 +80,11 @@ class HtmlExport(NamedTuple):
         return 1
 
 
-def _name_of(run_id: str) -> str:
-    """Return the name of a run's document: its id, or a digest of one that is no name of a file."""
-    usual = _USUAL_NAME.fullmatch(run_id) and f"{run_id}.html" != _INDEX
-    return f"{run_id if usual else hashlib.sha256(run_id.encode('utf-8', 'replace')).hexdigest()[:32]}.html"
+def _name_of(run_id: str, number: int) -> str:
+    """Return the name of a run's document: its id, or a digest of one that is no name of a file.
+
+    Several runs may have the same id; `number` is which of them it is.
+    """
+    is_usual = _USUAL_NAME.fullmatch(run_id) and f"{run_id}.html" != _INDEX
+    name = run_id if is_usual else hashlib.sha256(run_id.encode("utf-8", "replace")).hexdigest()[:32]
+    return f"{name}.html" if number == 1 else f"{name}~{number}.html"
