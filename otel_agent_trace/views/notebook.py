@@ -8,6 +8,7 @@ the notebook, and is bounded, since a notebook keeps what it shows.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
@@ -35,10 +36,13 @@ from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, r
 from otel_agent_trace.views.sessions import session_rows, session_title, totals_rows, turn_rows, turn_title
 from otel_agent_trace.views.steps import step_rows, step_title
 from otel_agent_trace.views.text import line_text, run_text
+from otel_agent_trace.views.values_text import Bounds, bounded
 
-_MOST_STEPS, _MOST_TURNS, _MOST_TABLE_ROWS = 100, 30, 30
-_MOST_CHARS = 200_000
+_MOST_STEPS, _MOST_TURNS, _MOST_TABLE_ROWS, _MOST_ROWS = 100, 30, 30, 30
+_MOST_BYTES = 199_000
 _MOST_TEXT_CHARS = 2_000
+_PLAIN_TEXT = Bounds(lines=500, chars=20_000)
+_LEFT_OUT = '<div style="opacity:0.7">… more is left out here</div>'
 _MARKS = {StepKind.AGENT: "◆", StepKind.MODEL: "●", StepKind.TOOL: "■", StepKind.RETRIEVAL: "▤"}
 _COLOURS = {
     StepKind.AGENT: "#9964f5",
@@ -63,24 +67,23 @@ def parts_of(item: Any) -> Iterator[str]:
     raise TypeError(f"{type(item).__name__} cannot be shown as HTML")
 
 
-@functools.singledispatch
 def text_of(item: Any) -> str:
-    """Return a thing as a few lines of text."""
-    return _title_text(item)
+    """Return a thing as some lines of text, of at most 20,000 characters."""
+    return bounded(run_text(item) if isinstance(item, AgentRun) else _title_text(item), _PLAIN_TEXT)
 
 
 def html_of(item: Any) -> str:
-    """Return the HTML of a run, step, session, report, comparison or difference: at most 200,000 characters."""
-    title, *parts = _within(parts_of(item), _MOST_CHARS)
+    """Return the HTML of a run, step, session, report, comparison or difference: at most 200,000 bytes."""
+    title, *parts = _within(parts_of(item), _MOST_BYTES)
     return f'<div style="{_BOX}"><details open><summary>{title}</summary>{"".join(parts)}</details></div>'
 
 
-def _within(parts: Iterable[str], most_chars: int) -> Iterator[str]:
+def _within(parts: Iterable[str], most_bytes: int) -> Iterator[str]:
     """Yield parts as long as there is room for them, and then a note that there are more."""
     for part in parts:
-        most_chars -= len(part)
-        if most_chars < 0:
-            yield '<div style="opacity:0.7">… more is left out here</div>'
+        most_bytes -= len(part.encode())
+        if most_bytes < 0:
+            yield _LEFT_OUT
             return
         yield part
 
@@ -133,13 +136,11 @@ def _(diff: RunDiff) -> Iterator[str]:
     yield _line((*titles[0].left, Cell(" ↔ "), *titles[0].right))
     yield _rows(summary_rows(diff))
     yield _rows(beginning_difference_rows(diff, full=False))
-    yield from map(_pair, step_pairs(diff, full=False))
+    pairs = step_pairs(diff, full=False)
+    yield from map(_pair, itertools.islice(pairs, _MOST_STEPS))
+    if next(pairs, None) is not None:
+        yield _LEFT_OUT
     yield _rows(ending_difference_rows(diff, full=False))
-
-
-@text_of.register
-def _(run: AgentRun) -> str:
-    return run_text(run)
 
 
 def _title_text(item: Any) -> str:
@@ -215,13 +216,15 @@ def _cell(cell: Cell | Line) -> str:
 
 
 def _rows(rows: Iterable[Row]) -> str:
-    """Return labelled texts, each as it is, with its line breaks."""
+    """Return the first labelled texts, each as it is, with its line breaks."""
+    found = [*itertools.islice(rows, _MOST_ROWS + 1)]
     lines = [
         f'<tr><td style="{_CELL};opacity:0.7">{_text(row.label)}</td>'
         f'<td style="{_CELL}"><pre style="{_PRE};{_style(row.tone)}">{_text(row.mark + row.text)}</pre></td></tr>'
-        for row in rows
+        for row in found[:_MOST_ROWS]
     ]
-    return f'<table style="border:0">{"".join(lines)}</table>' if lines else ""
+    table = f'<table style="border:0">{"".join(lines)}</table>' if lines else ""
+    return table + (_LEFT_OUT if len(found) > _MOST_ROWS else "")
 
 
 def _line(line: Sequence[Cell]) -> str:
