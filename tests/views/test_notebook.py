@@ -29,7 +29,7 @@ MOST_BYTES, MOST_STEPS = 200_000, 100
 ALLOWED = {"div", "details", "summary", "table", "tr", "th", "td", "pre", "span"}
 PLAIN_STYLE = re.compile(r"(?:[a-z-]+:[a-zA-Z0-9#%., -]+(?:;|$))*")
 HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(1)>\" style='x\x1b[2J\u202e\x00\ud800"
-HUGE = "<é\u202e" * 3_000_000
+HUGE = "<é x" * 2_500_000
 
 
 class Checker(HTMLParser):
@@ -145,7 +145,7 @@ def test_hostile_texts_are_only_text() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: of_text(HUGE),
+        lambda: long_runs.run_of((long_runs.step(0, input=HUGE, output=[HUGE]),), user_input=HUGE, final_output=HUGE),
         lambda: long_runs.long_run(50_000),
         lambda: long_runs.nested_run(300),
         lambda: long_runs.deep_run(3_000),
@@ -157,8 +157,8 @@ def test_any_size_is_bounded(make: Callable[[], AgentRun]) -> None:
     run = make()
     text = shown(run)
     assert text.count("<summary>") <= MOST_STEPS + 1
-    for item in items_of(run, make_run(1))[1:]:
-        shown(item)
+    shown(run.steps[0])
+    shown(session_in([run]))
 
 
 def test_what_is_left_out_is_mentioned() -> None:
