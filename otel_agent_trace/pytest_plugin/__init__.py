@@ -5,6 +5,7 @@ pytest imports this module whenever it starts, so that it imports nothing of the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,8 @@ def pytest_runtest_makereport(
         report.sections += [("Runs of the agent", text)] if text else []
         folder = item.config.getoption("agent_trace_html")
         if folder:
-            report.sections.append(("Pages of the runs", _pages_text(folder, item)))
+            whole = os.path.join(item.config.invocation_params.dir, folder)  # wherever the test has gone
+            report.sections.append(("Pages of the runs", _pages_text(whole, item)))
     return report
 
 

@@ -12,6 +12,7 @@ from otel_agent_trace.viewer.html_file import document_of
 
 _MOST_CHARS = 100
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_.-]+")
+_USUAL_ID = re.compile(r"[A-Za-z0-9_./]+(::[A-Za-z0-9_]+)+(\[[A-Za-z0-9_.-]+\])?")
 
 
 def write_pages(folder: str, test_id: str, runs: Iterable[AgentRun]) -> list[str]:
@@ -24,16 +25,15 @@ def write_pages(folder: str, test_id: str, runs: Iterable[AgentRun]) -> list[str
     paths = []
     for number, run in enumerate(runs, 1):
         path = os.path.join(folder, f"{_name_of(test_id)}{f'-{number}' if number > 1 else ''}.html")
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", errors="replace") as file:
             file.write(document_of(run))
         paths.append(path)
     return paths
 
 
 def _name_of(test_id: str) -> str:
-    """Return the name of a file for a test; where that leaves something out, it has a digest of it."""
-    name = _UNUSUAL.sub("-", test_id.replace("::", "-").replace("/", "-").replace("[", "-").replace("]", "")).strip(
-        "-."
-    )
-    is_whole = len(name) <= _MOST_CHARS and not _UNUSUAL.search(re.sub(r"::|[/\[\]]", "", test_id))
-    return name if is_whole else f"{name[:_MOST_CHARS]}-{hashlib.sha256(test_id.encode()).hexdigest()[:8]}"
+    """Return the name of a file for a test, with a digest of its id unless no other id can have the same name."""
+    name = _UNUSUAL.sub("-", re.sub(r"::|[/\[\]]", "-", test_id)).strip("-.")
+    if len(name) <= _MOST_CHARS and _USUAL_ID.fullmatch(test_id):
+        return name
+    return f"{name[:_MOST_CHARS]}-{hashlib.sha256(test_id.encode('utf-8', 'replace')).hexdigest()[:8]}"

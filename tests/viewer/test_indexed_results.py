@@ -1,0 +1,182 @@
+"""Results by the index of a store: the same as those of a search, whatever the store is like, and frozen while runs arrive."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sources import open_source
+from otel_agent_trace.sources.index.query import is_exact
+from otel_agent_trace.viewer import indexed
+from otel_agent_trace.viewer.entries import Entries, Entry
+from otel_agent_trace.viewer.indexed import IndexedResult, result_of
+from otel_agent_trace.viewer.results import Reading, ScannedResult
+from otel_agent_trace.viewer.work import Stop
+from tests.store.test_index import Store, contents
+from tests.support.mixed_traces import QUERIES
+from tests.support.sample_runs import BEGAN_NS, append, failed_run, lines_of, make_run
+
+PRICES = {"m": {"input": 3, "output": 5}}
+EXACT = [
+    query
+    for facts in ({}, *QUERIES)
+    if is_exact(query := RunQuery(**{name: value for name, value in facts.items() if name != "limit"}))
+]
+NOT_IN_INDEX = {"session_id", "usage", "model", "scores", "models", "tools"}
+STEPS = ("rotate", "logrotate", "copytruncate", "remove_oldest", "rewrite")
+
+
+def reading_of(path: Path) -> Reading:
+    """What reads a store."""
+    return Reading(lambda stop: open_source(str(path), on_progress=stop.on_progress), Entries())
+
+
+def result_by_index(path: Path, query: RunQuery) -> IndexedResult:
+    """The result, which has to be by the index."""
+    result = result_of(reading_of(path), query, Stop())
+    assert isinstance(result, IndexedResult)
+    return result
+
+
+def all_of(result: Any, step: int = 3) -> list[Entry]:
+    """The entries of all pages."""
+    found: list[Entry] = []
+    while page := result.page(len(found), step, Stop()):
+        found += page
+    return found
+
+
+def facts_of(entry: Entry) -> dict[str, Any]:
+    """What of an entry the index has to have as well."""
+    row = {name: value for name, value in json.loads(entry.row).items() if name not in NOT_IN_INDEX}
+    return {**row, "of_entry": (entry.run_id, entry.started_at_ns, entry.status, entry.agent, sorted(set(entry.tools)))}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[str, list[bytes]]]:
+    """What happens to a store, one after the other: lines are written, then something is done with the files."""
+    names = st.sampled_from(("none", "none", *STEPS, "journal"))
+    return [(draw(names), draw(contents())) for _ in range(draw(st.integers(1, 3)))]
+
+
+@contextmanager
+def stores(history: list[tuple[str, list[bytes]]]) -> Iterator[Store]:
+    """A store with a history."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        store.live.touch()
+        for name, lines in history:
+            if name == "journal":
+                store.journal(lines)
+                continue
+            append(store.live, b"".join(lines))
+            if name != "none":
+                getattr(store, name)()
+        yield store
+
+
+@given(histories(), st.lists(st.sampled_from(EXACT), min_size=3, max_size=5))
+@example([("none", lines_of([]))], EXACT)
+def test_results_are_those_of_a_search(history: list[tuple[str, list[bytes]]], queries: list[RunQuery]) -> None:
+    with stores(history) as store:
+        for query in queries:
+            scanned = ScannedResult(reading_of(store.live), query)
+            try:
+                expected = all_of(scanned)
+            except SourceError:
+                reject()  # a file that begins as none does is not read either way
+            found = result_of(reading_of(store.live), query, Stop())
+            listed = all_of(found)
+            assert in_order(listed, query) == in_order(expected, query)
+            assert found.total == len(expected) == found.at_least
+            assert comparable(found.facets(Stop())) == comparable(scanned.facets(Stop()))
+
+
+def in_order(entries: list[Entry], query: RunQuery) -> Any:
+    """The facts of entries in their order; of those that are equal in it, none comes first."""
+    keys = {"duration": "duration_s", "steps": "steps", "tokens": "tokens_text", "cost": "cost_usd"}
+    name = keys.get(query.order_name or "time")
+    order = [(json.loads(entry.row).get(name) if name else None, entry.started_at_ns) for entry in entries]
+    return order, sorted((facts_of(entry) for entry in entries), key=json.dumps)
+
+
+def comparable(facets: dict[str, Any]) -> dict[str, Any]:
+    """Facets but for the categories of errors and the models, which the index has otherwise or not."""
+    return {name: value for name, value in facets.items() if name not in ("error", "is_exact", "model")}
+
+
+def store_of(tmp_path: Path, count: int) -> Path:
+    """A store of runs, of which every fourth failed."""
+    path = tmp_path / "traces.jsonl"
+    runs = [failed_run(number) if number % 4 == 3 else make_run(number) for number in range(count)]
+    path.write_bytes(b"".join(b"".join(lines_of(_spans(run))) for run in runs))
+    return path
+
+
+def _spans(run: Any) -> Any:
+    from tests.support.mixed_traces import of_ours
+
+    return of_ours(run)
+
+
+def test_a_result_is_frozen_while_runs_arrive(tmp_path: Path) -> None:
+    path = store_of(tmp_path, 20)
+    result = result_by_index(path, RunQuery())
+    first = [entry.run_id for entry in result.page(0, 5, Stop())]
+    append(path, b"".join(lines_of(_spans(make_run(30)))))
+    assert [entry.run_id for entry in result.page(0, 5, Stop())] == first
+    assert [entry.run_id for entry in all_of(result)] == [f"{number + 1:032x}" for number in reversed(range(20))]
+    assert (result.total, result.at_least) == (20, 20)
+    assert sum(result.facets(Stop())["status"].values()) == 20
+    assert result_by_index(path, RunQuery()).total == 21
+
+
+def test_a_run_that_is_gone_keeps_its_place(tmp_path: Path) -> None:
+    path = store_of(tmp_path, 6)
+    result = result_by_index(path, RunQuery())
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if f"{3:032x}".encode() not in line))
+    ids = [entry.run_id for entry in result.page(0, 6, Stop())]
+    assert len(ids) == 6
+    assert [run_id for run_id in ids if run_id] == [f"{number + 1:032x}" for number in (5, 4, 3, 1, 0)]
+
+
+def test_all_of_a_long_list_are_found_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexed, "_FIRST", 5)
+    result = result_by_index(store_of(tmp_path, 23), RunQuery(sort="steps"))
+    assert len(result.page(20, 10, Stop())) == 3
+    assert (result.total, result.at_least) == (23, 23)
+    assert result.page(23, 10, Stop()) == []
+
+
+def test_filters_and_buckets_are_counted(tmp_path: Path) -> None:
+    path = store_of(tmp_path, 20)
+    failed = result_by_index(path, RunQuery(status="error"))
+    assert failed.total == 5
+    facets = failed.facets(Stop())
+    assert facets["status"] == {"error": 5}
+    assert facets["agent"] == {"weather": 5}
+    assert facets["tool"] == {"search": 5, "inner-tool": 5}
+    assert sum(bucket["runs"] for bucket in facets["histogram"]) == 5
+    assert sum(bucket["errors"] for bucket in facets["histogram"]) == 5
+    assert facets["histogram"][0]["start_ns"] == str(BEGAN_NS + 3 * 10**9)
+    assert facets["is_exact"] is True
+
+
+def test_failed_runs_have_their_errors_and_costs_are_kept(tmp_path: Path) -> None:
+    path = store_of(tmp_path, 8)
+    rows = [json.loads(entry.row) for entry in result_by_index(path, RunQuery(prices=PRICES)).page(0, 8, Stop())]
+    assert [row["error"] is not None for row in rows] == [number % 4 == 3 for number in reversed(range(8))]
+    assert [row["cost_usd"] for row in rows] == [
+        f"{3 * number / 1e6:f}".rstrip("0").rstrip(".") or "0" for number in reversed(range(8))
+    ] or all(row["cost_text"] for row in rows)
