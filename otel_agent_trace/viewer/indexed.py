@@ -105,15 +105,18 @@ class IndexedResult:
 
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return the counts of what runs have, as `Result` has it; categories of errors are not in the index."""
+        apart = self._read_apart({each.run_id for each in self._apart}, stop).values()
+        starts_ns = [entry.started_at_ns for entry in apart if entry.started_at_ns > 0]
         with self._index(stop) as (index, _, _):
-            counts = self._listing(index).counts(self._query, width_for)
-        for entry in self._read_apart({each.run_id for each in self._apart}, stop).values():
+            counts = self._listing(index).counts(self._query, width_for, starts_ns)
+        for entry in apart:
             counts.status[entry.status] += 1
             counts.agent.update(filter(None, [entry.agent]))
             counts.tool.update(entry.tools)
             counts.model.update(filter(None, [entry.model]))
-            counts.runs[entry.started_at_ns // counts.width_ns] += 1
-            counts.errors[entry.started_at_ns // counts.width_ns] += entry.status in FAILED
+            if entry.started_at_ns > 0:
+                counts.runs[entry.started_at_ns // counts.width_ns] += 1
+                counts.errors[entry.started_at_ns // counts.width_ns] += entry.status in FAILED
         named = {"status": counts.status, "agent": counts.agent, "tool": counts.tool, "model": counts.model}
         facets = {name: dict(counter.most_common(SHOWN)) for name, counter in named.items()}
         buckets = buckets_of(counts.runs, counts.errors, counts.width_ns)

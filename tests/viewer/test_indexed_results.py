@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import open_source
+from otel_agent_trace.sources.index import choice
 from otel_agent_trace.sources.index.query import is_exact
 from otel_agent_trace.viewer import indexed
 from otel_agent_trace.viewer.entries import Entries, Entry
@@ -34,6 +35,12 @@ EXACT = [
 ]
 NOT_IN_INDEX = {"session_id", "usage", "model", "scores", "models", "tools"}
 STEPS = ("rotate", "logrotate", "copytruncate", "remove_oldest", "rewrite")
+
+
+@pytest.fixture(autouse=True)
+def for_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also small stores have an index here."""
+    monkeypatch.setattr(choice, "LEAST_BYTES", 0)
 
 
 def reading_of(path: Path) -> Reading:
@@ -85,6 +92,7 @@ def stores(history: list[tuple[str, list[bytes]]]) -> Iterator[Store]:
         yield store
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories(), st.lists(st.sampled_from(EXACT), min_size=3, max_size=5))
 @example([("none", lines_of([]))], EXACT)
 def test_results_are_those_of_a_search(history: list[tuple[str, list[bytes]]], queries: list[RunQuery]) -> None:

@@ -137,18 +137,19 @@ class Listing:
                 kept_cost(cost) if is_known else NO_COST if models is None else None,
             )
 
-    def counts(self, query: RunQuery, width_for: Any) -> Counts:
+    def counts(self, query: RunQuery, width_for: Any, other_starts_ns: Sequence[int] = ()) -> Counts:
         """Return the counts of what the runs have that a query selects.
 
         Args:
             query: the filters.
             width_for: function that returns the width of buckets for a span of time, in nanoseconds.
+            other_starts_ns: when runs began that are not listed, but counted in the same buckets.
         """
         where, arguments = self._where(query)
-        (first, last) = self._one(
-            f"SELECT min(start_ns), max(start_ns) FROM run WHERE {where} AND start_ns>0", arguments
-        )
-        width_ns = width_for((last or 0) - (first or 0))
+        ends = self._one(f"SELECT min(start_ns), max(start_ns) FROM run WHERE {where} AND start_ns>0", arguments)
+        with _checked():
+            starts_ns = [*other_starts_ns, *(int(end) for end in ends if end is not None)]
+        width_ns = width_for(max(starts_ns, default=0) - min(starts_ns, default=0))
         failed = ",".join(str(STATUSES.index(status)) for status in ("error", "timeout"))
         starts = self._connection.execute(
             f"SELECT start_ns/{width_ns}, count(*), sum(status IN ({failed})) FROM run WHERE {where} AND start_ns>0 GROUP BY 1",
