@@ -47,9 +47,10 @@ def result_of(reading: Reading, query: RunQuery, stop: Stop) -> Result:
 
 
 class _Apart(NamedTuple):
-    """Hold a run that was read, as it goes on or may be joined with others: the value it is in order by, and its id."""
+    """Hold a run that was read, as it goes on or may be joined with others: what it is in order by, and its id."""
 
     value: int
+    started_at_ns: int
     run_id: str
 
 
@@ -145,7 +146,12 @@ class IndexedResult:
 
     def _places_in(self, keys: Keys) -> list[int]:
         """Return the places of the runs apart among those with keys, which fall in the order."""
-        places = [bisect.bisect_left(keys.values, -run.value, key=int.__neg__) for run in self._apart]
+
+        def order(place: int) -> tuple[int, int]:
+            return -keys.values[place], -keys.starts_ns[place]
+
+        numbers = range(len(keys))
+        places = [bisect.bisect_left(numbers, (-run.value, -run.started_at_ns), key=order) for run in self._apart]
         return [place + number for number, place in enumerate(places)]
 
     def _items(self, begin: int, end: int) -> Iterator[str | tuple[int, int]]:
@@ -183,7 +189,7 @@ def _apart_runs(
     def kept(found: Assembled) -> _Apart:
         entry = entry_of(found, query.costs.of(found.run))
         reading.entries.keep(entry)
-        return _Apart(int(order(found.run)[0]), entry.run_id)
+        return _Apart(int(order(found.run)[0]), entry.started_at_ns, entry.run_id)
 
     return search(AlwaysReadSource(), query.but(limit=None), ignore_problem, kept)
 

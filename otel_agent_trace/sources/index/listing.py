@@ -24,11 +24,12 @@ _COLUMNS = (
 
 
 class Keys(NamedTuple):
-    """Hold the runs that a query selects, in its order: the numbers of their traces, their numbers in these, and the values of the order."""
+    """Hold the runs that a query selects, in its order: the numbers of their traces, their numbers in these, the values of the order, and their starts."""
 
     traces: array[int]
     numbers: array[int]
     values: array[int]
+    starts_ns: array[int]
 
     def __len__(self) -> int:
         return len(self.traces)
@@ -94,15 +95,14 @@ class Listing:
         where, arguments = self._where(query)
         value, order = order_of(query)
         rows = self._connection.execute(
-            f"SELECT trace, number, {value} FROM run WHERE {where} ORDER BY {order} LIMIT ?",
+            f"SELECT trace, number, {value}, start_ns FROM run WHERE {where} ORDER BY {order} LIMIT ?",
             (*arguments, -1 if limit is None else limit),
         )
-        keys = Keys(array("q"), array("q"), array("q"))
+        keys = Keys(array("q"), array("q"), array("q"), array("q"))
         with _checked():
-            for trace, number, order_value in rows:
-                keys.traces.append(trace)
-                keys.numbers.append(number)
-                keys.values.append(order_value)
+            for row in rows:
+                for column, number in zip(keys, row, strict=True):
+                    column.append(number)
         return keys
 
     def run(self, trace: int, number: int, prices_version: str | None) -> ListedRun | None:
