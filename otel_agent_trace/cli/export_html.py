@@ -29,7 +29,7 @@ _USUAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 
 
 class HtmlExport(NamedTuple):
-    """Write runs as documents, with what model calls cost, and without what they say unless they have content."""
+    """Write runs as documents, with what model calls cost, and with what was recorded in them only if they have content."""
 
     prices: Prices
     has_content: bool

@@ -31,7 +31,7 @@ from otel_agent_trace.views.summaries import RunSummary
 BLOCK_STEPS = 200
 """Steps in a block, which is unpacked as a whole; `file_api.js` counts with it."""
 MODULES = ("h.js", "list.js", "conversation.js", "step.js", "run.js", "file_api.js")
-"""The modules of a document, in the order in which they are joined: what runs when it is loaded comes last."""
+"""Modules of a document, in the order in which they are joined: what runs when it is loaded comes last."""
 _IMPORT = re.compile(r"^import [^;]+;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let)\b)", re.MULTILINE)
 _POLICY = (

@@ -1,4 +1,4 @@
-"""Leave out of a run whatever was said, read or computed in it, so that it can be shown to others."""
+"""Leave out of a run whatever was asked, answered, read or computed in it, so that it can be shown to others."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _bare_step(step: AgentStep, runs: dict[int, AgentRun]) -> AgentStep:
 
 
 def _mark(value: Any) -> Literal[True] | None:
-    """Return whether there is a value, without it: what a signal interrupted is told apart by that."""
+    """Return whether there is a value, without it: what a signal interrupted is distinguished by that."""
     return None if value is None else True
 
 
