@@ -15,7 +15,7 @@ _FRAME_TOKENS = 60
 _WHOLE_LINE_CHARS = 400
 """Length up to which a line is not divided."""
 _PIECE = re.compile(r" ?[A-Za-z][a-z]{0,3}|[0-9]{1,3}|[ ]{1,8}|[^A-Za-z0-9 ]", re.DOTALL)
-"""What is counted as a token: less than is usual, so that a page is rather too short than too long."""
+"""Piece that is counted as a token: shorter than is usual, so that a page is rather too short than too long."""
 
 
 def page(
