@@ -53,7 +53,7 @@ def page(
 
 def more_text(cursor: str) -> str:
     """Return the line that names the next page."""
-    return f'There is more: ask again with cursor="{cursor}".'
+    return f"There is more: ask again with cursor={cursor}"
 
 
 def number_of(cursor: str | None) -> int:

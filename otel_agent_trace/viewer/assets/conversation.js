@@ -14,7 +14,7 @@ export function conversationView(app, id, step, goTo, more) {
     next.disabled = true;
     try {
       const answer = await app.api.conversation(id, step, from);
-      blocks.append(...answer.blocks.map((block) => blockView(block, context)));
+      blocks.append(...answer.blocks.flatMap((block) => blockView(block, context)));
       Object.assign(next, { from: answer.next, hidden: answer.next === null, disabled: false });
       if (!blocks.childElementCount) fill(blocks, h("p", { class: "faint" }, "No messages were recorded."));
     } catch (error) {
@@ -26,6 +26,7 @@ export function conversationView(app, id, step, goTo, more) {
 }
 
 function blockView(block, context) {
+  if (!block.tool && !block.parts?.length && !block.repeated) return [];
   const repeated = block.repeated > 0 && h("p", { class: "faint" }, `${plural(block.repeated, "message")} shown before`);
   const body = block.tool ? toolView(block.tool, context) : messageParts(block.role, block.parts, context, block.name, block);
   body.classList.add(`level-${Math.min(block.depth ?? 0, 6)}`);

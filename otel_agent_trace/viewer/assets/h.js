@@ -16,6 +16,21 @@ export function svg(tag, properties, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), properties, children);
 }
 
+const INVISIBLE = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
+
+/** Return a text with visible escapes in place of what controls its display, as the terminal has it: `\u202e`. */
+export function shownText(text) {
+  return text.replace(INVISIBLE, (char) => {
+    const digits = char.charCodeAt(0).toString(16);
+    return digits.length > 2 ? `\\u${digits.padStart(4, "0")}` : `\\x${digits.padStart(2, "0")}`;
+  });
+}
+
+function nodes(children) {
+  const given = children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false);
+  return given.map((child) => (typeof child === "string" ? shownText(child) : child));
+}
+
 function filled(element, properties, children) {
   for (const [name, value] of Object.entries(properties ?? {})) {
     if (value === undefined || value === null || value === false) continue;
@@ -23,7 +38,7 @@ function filled(element, properties, children) {
     else if (name === "css") setStyle(element, value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+  element.append(...nodes(children));
   return element;
 }
 
@@ -34,7 +49,7 @@ export function setStyle(element, properties) {
 
 /** Replace all children of an element. */
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+  element.replaceChildren(...nodes(children));
 }
 
 /** Return the mark of a kind of step: a shape and a colour, named for readers of screens. */

@@ -39,13 +39,13 @@ function percent(share) {
 }
 
 function interval(bounds, text) {
-  return bounds && (bounds[0] !== null || bounds[1] !== null) ? h("small", { class: "faint" }, ` ${bounds[0] === null ? "?" : text(bounds[0])} to ${bounds[1] === null ? "?" : text(bounds[1])}`) : null;
+  return bounds && (bounds[0] !== null || bounds[1] !== null) ? h("small", { class: "faint" }, ` ${bounds[0] === null ? "unknown" : text(bounds[0])} to ${bounds[1] === null ? "unknown" : text(bounds[1])}`) : null;
 }
 
 function figures(report) {
   const latency = report.latency ?? {}, cost = report.cost ?? {}, tokens = report.tokens ?? {};
   const rows = [
-    ["Runs", countText(report.runs)], ["Success", [percent(report.success_rate), interval(report.sampling_interval ?? report.success_interval, percent)]],
+    ["Runs", countText(report.runs)], ["Success", [percent(report.success_rate), interval(report.success_interval, percent)]],
     ["Median", durationText(latency.p50_s)], ["95 % within", [durationText(latency.p95_s), interval(latency.p95_interval_s, durationText)]], ["99 % within", durationText(latency.p99_s)],
     ["Tokens", countText(tokens.total_tokens)], ["Cost", [dollarsText(cost.total_usd), interval(cost.total_interval_usd, dollarsText)]],
   ];
@@ -79,14 +79,15 @@ function chart(title, buckets, value, text, href, bad) {
 function tables(report, texts, to) {
   const made = [table("Tools", report.tools, "tool", to, "calls"), table("Models", report.models, "model", to, "calls"), !report.by?.agent && table("Agents", report.agents, "agent", to, "runs")];
   const by = Object.entries(report.by ?? {}).map(([key, groups]) => table(`By ${key}`, groups, key, to, "runs"));
-  const errors = [["Errors of runs", report.run_errors], ["Errors of steps", report.step_errors]].map(([title, counts]) => Object.keys(counts ?? {}).length > 0 && simple(title, Object.entries(counts)));
-  const messages = (report.error_messages ?? []).length > 0 && simple("Messages", report.error_messages.map((each) => [`${each.type}: ${each.message}`, each.count]));
+  const errors = [["Errors of runs", report.run_errors], ["Errors of steps", report.step_errors]].map(([title, counts]) => Object.keys(counts ?? {}).length > 0 && simple(title, Object.entries(counts), title === "Errors of runs" ? () => to({ status: "error" }) : () => to({ tool_error: "*" })));
+  const messages = (report.error_messages ?? []).length > 0 && simple("Messages", report.error_messages.map((each) => [`${each.type}: ${each.message}`, each.count, each.message]), (message) => to({ text: message }));
   const scores = report.scores && Object.keys(report.scores).length > 0 && h("section", {}, h("h2", {}, "Scores"), h("table", {}, h("tbody", {}, Object.entries(report.scores).map(([name, score]) => h("tr", {}, h("th", { scope: "row" }, h("a", { href: to({ score: name }) }, name)), h("td", {}, `mean ${score.mean ?? "-"}`), h("td", {}, score.count ?? ""))))));
   return h("div", { class: "tables" }, by, made, errors, messages, scores, (texts?.notes ?? []).map((note) => h("p", { class: "faint" }, note)));
 }
 
-function simple(title, rows) {
-  return h("section", {}, h("h2", {}, title), h("table", {}, h("tbody", {}, rows.map(([name, count]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, countText(count)))))));
+/** Return a table of counts, of which each leads to runs; a row may have other words for that than its name. */
+function simple(title, rows, href) {
+  return h("section", {}, h("h2", {}, title), h("table", {}, h("tbody", {}, rows.map(([name, count, words]) => h("tr", {}, h("th", { scope: "row" }, h("a", { href: href(words ?? name) }, name)), h("td", {}, countText(count)))))));
 }
 
 /** Return a table of tools, models, agents or groups, each row with a bar and a link to its runs. */
@@ -95,7 +96,7 @@ function table(title, items, filter, to, counted) {
   if (!rows.length) return null;
   const most = Math.max(...rows.map(([, item]) => item[counted] ?? 0), 1), failed = (item) => item.error_rate ?? (item.success_rate === null || item.success_rate === undefined ? null : 1 - item.success_rate);
   const linked = ["agent", "model", "tool", "user", "session", "service", "status"].includes(filter);
-  const line = ([name, item]) => h("tr", {}, h("th", { scope: "row" }, linked ? h("a", { href: to({ [filter]: name }) }, name || "(none)") : name),
+  const line = ([name, item]) => h("tr", {}, h("th", { scope: "row" }, linked && item[counted] ? h("a", { href: to({ [filter]: name }) }, name || "(none)") : name),
     h("td", {}, svg("svg", { class: "in-row", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { class: "value", x: 0, y: 0, height: 8, width: (100 * (item[counted] ?? 0)) / most })), countText(item[counted])),
     h("td", {}, failed(item) === null ? "-" : [percent(failed(item)), interval(item.error_rate_interval, percent)]), h("td", {}, durationText((item.latency ?? item).p50_s)), h("td", {}, durationText((item.latency ?? item).p95_s)), h("td", {}, countText(item.tokens?.total_tokens)), h("td", {}, dollarsText(item.cost_usd)));
   return h("section", {}, h("h2", {}, title), h("table", {}, h("thead", {}, h("tr", {}, [filter, counted, "failed", "p50", "p95", "tokens", "cost"].map((word) => h("th", { scope: "col" }, word)))), h("tbody", {}, rows.map(line))));

@@ -12,6 +12,8 @@ const AXES = ["all", "visible rows"];
 const TICKS = 5;
 const LEAST_GAP = 0.05; // of the axis: shorter stretches without work are shown as they are
 const GAP_SHARE = 0.14, MOST_GAPS_SHARE = 0.4; // of the axis, which a compressed gap and all of them take
+const LABEL_SHARE = 0.12; // of the axis: in less there is no room for a label
+const CLOCK_MS = 1000;
 const MAP_COLUMNS = 400;
 const TREE_INDENT_PIXELS = 14, MOST_INDENT = 12;
 
@@ -40,6 +42,7 @@ class RunPage {
     this.closed = true;
     this.stopLive();
     clearTimeout(this.timer);
+    clearInterval(this.clock);
     this.list.close();
     this.pane.close();
   }
@@ -90,7 +93,22 @@ class RunPage {
     while (above.length) this.#close(above, count);
     this.end_us = 1;
     for (let number = 0; number < count; number++) this.end_us = Math.max(this.end_us, start_us[number] + Math.max(duration_us[number], 0));
+    this.#reachNow();
+    clearInterval(this.clock);
+    if (run.is_running) this.clock = setInterval(() => this.#tick(), CLOCK_MS);
     this.#arrange();
+  }
+
+  /** Let the axis reach to this moment while the run goes on. */
+  #reachNow() {
+    if (this.run.is_running) this.end_us = Math.max(this.end_us, Date.now() * 1000 - Number(BigInt(this.run.started_at_ns) / 1000n));
+  }
+
+  #tick() {
+    this.#reachNow();
+    this.#fillHead();
+    this.#scale();
+    this.list.refresh();
   }
 
   #close(above, end) {
@@ -128,7 +146,7 @@ class RunPage {
 
   #fillHead() {
     const head = this.run.head, { app } = this;
-    const facts = [durationText(head.duration_s), plural(head.steps, "step"), head.errors && plural(head.errors, "error"), head.tokens && `${countText(head.tokens)} tokens`, head.cost_text !== "-" && head.cost_text, whenText(head.started_at)];
+    const facts = [durationText(this.run.is_running ? this.end_us / 1e6 : head.duration_s), plural(head.steps, "step"), head.errors && plural(head.errors, "error"), head.tokens && `${countText(head.tokens)} tokens`, head.cost_text !== "-" && head.cost_text, whenText(head.started_at)];
     document.title = `${head.agent ?? "run"} · ${head.status}`;
     fill(this.head,
       h("h1", {}, statusMark(head.status, true), " ", h("b", {}, head.agent ?? "(unnamed agent)"), " ", h("span", { class: "faint" }, facts.filter(Boolean).join(" · "))),
@@ -162,7 +180,8 @@ class RunPage {
 
   #durationText(number) {
     const taken = this.columns.duration_us[number];
-    return taken < 0 ? "…" : durationText(taken / 1e6);
+    if (taken >= 0) return durationText(taken / 1e6);
+    return this.run.is_running ? `${durationText((this.end_us - this.columns.start_us[number]) / 1e6)}…` : "…";
   }
 
   #costText(number) {
@@ -244,8 +263,12 @@ class RunPage {
 
   #drawTicks(from, to) {
     if (this.bars !== "time") return fill(this.ticks, h("span", { class: "faint" }, `bars by ${this.bars}, longest ${this.bars === "tokens" ? countText(this.most) : dollarsText(this.most / 1e9)}`));
-    const gaps = this.stretches.filter((stretch) => stretch[4]).map(([start, end, place, width]) => at(h("i", { class: "gap", title: `idle ${durationText((end - start) / 1e6)}` }, durationText((end - start) / 1e6)), place, width));
-    const ticks = gaps.length ? this.stretches.filter((stretch) => !stretch[4]).map(([start, , place]) => [start, place]) : [...Array(TICKS).keys()].map((tick) => [from + ((to - from) * tick) / TICKS, tick / TICKS]);
+    const gaps = this.stretches.filter((stretch) => stretch[4]).map(([start, end, place, width]) => {
+      const text = durationText((end - start) / 1e6);
+      return at(h("i", { class: "gap", title: `idle ${text}` }, width >= LABEL_SHARE && text), place, width);
+    });
+    const starts = gaps.length ? this.stretches.filter((stretch) => !stretch[4]).map(([start, , place, width]) => [start, place, width]) : [...Array(TICKS).keys()].map((tick) => [from + ((to - from) * tick) / TICKS, tick / TICKS, 1 / TICKS]);
+    const ticks = starts.filter(([, , width]) => width >= LABEL_SHARE);
     fill(this.ticks, gaps, ticks.map(([time, place]) => at(h("span", {}, durationText(time / 1e6)), place)));
   }
 
@@ -294,7 +317,7 @@ class RunPage {
     if (this.closed) return;
     if (this.axis !== "all") this.#scale();
     if (this.axis !== "all") this.list.refresh();
-    else if (missing.length) this.list.forEachRow((row, element) => (element.querySelector(".preview-text").textContent = this.previews.get(this.rows[row]) ?? ""));
+    else if (missing.length) this.list.forEachRow((row, element) => fill(element.querySelector(".preview-text"), this.previews.get(this.rows[row]) ?? ""));
   }
 
   #selected(row) {

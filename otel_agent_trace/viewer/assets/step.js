@@ -78,10 +78,10 @@ export class StepPane {
 
   #conversation() {
     const { details: step } = this;
-    if (step.kind !== "model") return conversationView(this.app, this.id, this.number, this.goTo, this.#more());
+    if (step.kind !== "model") return [conversationView(this.app, this.id, this.number, this.goTo, this.#more()), this.#scores()];
     const earlier = step.messages.slice(0, step.new_from), view = (message) => messageParts(message.role, message.parts, this.#context(), message.name);
     const folded = earlier.length > 0 && h("details", {}, h("summary", {}, `${earlier.length} earlier message${earlier.length === 1 ? "" : "s"}`), earlier.map(view));
-    return [folded, step.messages.slice(step.new_from).map(view), this.#facts()];
+    return [folded, step.messages.slice(step.new_from).map(view), this.#facts(), this.#scores()];
   }
 
   #context() {
@@ -169,7 +169,7 @@ export function valueView(value, context) {
   if ("json" in value) return typeof value.json === "string" ? textView(value.json) : h("div", { class: "json mono" }, jsonView(value.json, context, 0));
   const text = h("pre", {}, value.text);
   const all = button(`Show all ${value.chars.toLocaleString("en")} characters`, async () => {
-    text.textContent = await context.more(value.path);
+    fill(text, await context.more(value.path));
     all.remove();
   });
   return h("div", {}, text, value.chars > value.text.length && all);
@@ -205,7 +205,7 @@ function scalarView(value) {
   if (value.length <= SHOWN_CHARS) return h("span", { class: "text" }, value);
   const text = h("span", { class: "text" }, value.slice(0, SHOWN_CHARS));
   const all = button(`… ${(value.length - SHOWN_CHARS).toLocaleString("en")} more characters`, () => {
-    text.textContent = value;
+    fill(text, value);
     all.remove();
   });
   return [text, all];
