@@ -82,7 +82,18 @@ def test_what_is_imported_is_declared() -> None:
     """Also what comes with another dependency today, which may do without it tomorrow."""
     extras = {
         name
-        for extra in ("openai", "pytest", "threads", "personal-data", "clickhouse", "cost", "parquet", "pandas", "view", "mcp")
+        for extra in (
+            "openai",
+            "pytest",
+            "threads",
+            "personal-data",
+            "clickhouse",
+            "cost",
+            "parquet",
+            "pandas",
+            "view",
+            "mcp",
+        )
         for name in _section(extra)
     }
     allowed = _dependencies() | extras | {f"nobody's: {name}" for name in NOT_HERE}

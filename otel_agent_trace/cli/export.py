@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -145,10 +145,7 @@ def command(
     query = RunQuery.of(**filters, limit=limit or None)
     if target.run is not None and query.but(service=None) != RunQuery():
         raise _usage_error("RUN cannot be combined with filters other than --service")
-    if expected and endpoint != CASES:
-        raise _usage_error("--expected needs --to cases")
-    if no_content and endpoint != HTML:
-        raise _usage_error("--no-content needs --to html")
+    _check_endpoint(endpoint, {"--expected": expected, "--no-content": no_content, "--prices": prices})
     writers: dict[str, WriteRuns] = {OTLP_JSON: write_runs, CASES: functools.partial(write_cases, expected=expected)}
     if (endpoint in writers or endpoint in (PARQUET, HTML)) and (protocol or headers or timeout_s or again):
         raise _usage_error(f"--protocol, --header, --timeout and --again cannot be combined with --to {endpoint}")
@@ -160,8 +157,6 @@ def command(
     if endpoint == HTML:
         _export_html(target, path, query, prices=prices, has_content=not no_content, redact=redact, as_json=as_json)
         return _OK
-    if prices is not None:
-        raise _usage_error("--prices needs --to parquet or html")
     if endpoint in writers:
         export_to_file(target, path or STANDARD_OUTPUT, query, writers[endpoint], redact=redact, as_json=as_json)
         if endpoint == OTLP_JSON:
@@ -195,6 +190,17 @@ def command(
         write_message(nothing_found_text(query, name_of(target.source)))
     warn_of_dropped(target, query, "what was sent")
     return _OK if summary.is_complete else _REFUSED
+
+
+_NEEDED = {"--expected": (CASES,), "--no-content": (HTML,), "--prices": (PARQUET, HTML)}
+"""Option → the values of ``--to`` that it belongs to."""
+
+
+def _check_endpoint(endpoint: str, given: Mapping[str, object]) -> None:
+    """Check that options are given only with what they belong to."""
+    for option, needed in _NEEDED.items():
+        if given[option] and endpoint not in needed:
+            raise _usage_error(f"{option} needs --to {' or '.join(needed)}")
 
 
 def _export_html(
