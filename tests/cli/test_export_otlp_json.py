@@ -88,7 +88,7 @@ def test_options_of_addresses(run_command: Callable[..., Any], foreign: Path, op
 def test_a_file_is_not_for_addresses(run_command: Callable[..., Any], foreign: Path) -> None:
     result = run_command("export", foreign, "--to", "http://localhost:1", "--output", "x")
     assert result.code == 2
-    assert "--output needs --to otlp-json, cases or parquet" in result.err
+    assert "--output needs --to otlp-json, cases, parquet or html" in result.err
 
 
 def test_our_own_runs(run_command: Callable[..., Any], write_runs: Callable[..., Path], weather_run: AgentRun) -> None:
