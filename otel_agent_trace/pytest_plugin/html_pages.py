@@ -25,10 +25,14 @@ def write_pages(folder: str, test_id: str, runs: Iterable[AgentRun]) -> list[str
     paths = []
     for number, run in enumerate(runs, 1):
         path = os.path.join(folder, f"{_name_of(test_id)}{f'-{number}' if number > 1 else ''}.html")
-        with open(path, "w", encoding="utf-8", errors="replace") as file:
+        with open(path, "w", encoding="utf-8", errors="replace", opener=_opened_privately) as file:
             file.write(document_of(run))
         paths.append(path)
     return paths
+
+
+def _opened_privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _name_of(test_id: str) -> str:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from otel_agent_trace.model import at_time
+from otel_agent_trace.model import RunStatus, at_time
 from otel_agent_trace.prices import NO_COST
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled, assemble
@@ -195,7 +195,7 @@ def _apart_runs(
 
 
 class _Rows:
-    """Make the entries of runs of their rows; runs that failed are read for their errors, others where the cost is not known."""
+    """Make the entries of runs of their rows; runs that did not succeed are read for their errors, others where the cost is not known."""
 
     def __init__(self, index: Index, listing: Listing, reading: Reading, query: RunQuery) -> None:
         self._index, self._listing, self._reading, self._query = index, listing, reading, query
@@ -212,7 +212,7 @@ class _Rows:
         return {row: known.get(run.run_id) or _entry(run) for row, run in listed.items()}
 
     def _has_to_be_read(self, run: ListedRun) -> bool:
-        return run.status in FAILED or bool(self._version and run.cost is None)
+        return run.status != RunStatus.SUCCESS.value or bool(self._version and run.cost is None)
 
     def _read(self, traces: Iterable[int]) -> None:
         """Read the runs of some traces, and keep their entries, and their costs in the index."""

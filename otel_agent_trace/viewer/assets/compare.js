@@ -76,6 +76,22 @@ class ComparePage {
 }
 
 function differenceView(difference) {
-  const lines = difference.lines.map(([sign, text]) => h("div", { class: { "-": "less", "+": "more" }[sign] ?? "same" }, h("span", { "aria-hidden": "true" }, `${sign} `), h("span", { class: "unseen" }, { "-": "removed ", "+": "added " }[sign] ?? ""), text));
-  return h("div", { class: "difference" }, h("p", { class: "faint" }, difference.label), h("pre", {}, lines));
+  return h("div", { class: "difference" }, h("p", { class: "faint" }, difference.label), h("pre", {}, difference.lines.map((line, index, lines) => lineView(line, lines[index - 1], lines[index + 1]))));
+}
+
+/** Return a line of a difference; of one that another one replaces, the words that differ are marked. */
+function lineView([sign, text], before, after) {
+  const other = sign === "-" && after?.[0] === "+" ? after[1] : sign === "+" && before?.[0] === "-" ? before[1] : undefined;
+  const words = other === undefined ? text : markedWords(text, other);
+  return h("div", { class: { "-": "less", "+": "more" }[sign] ?? "same" }, h("span", { "aria-hidden": "true" }, `${sign} `), h("span", { class: "unseen" }, { "-": "removed ", "+": "added " }[sign] ?? ""), words);
+}
+
+/** Return a text with the words marked that lie between what it shares with another one at both ends. */
+function markedWords(text, other) {
+  const words = text.split(/(\s+)/), others = other.split(/(\s+)/);
+  let first = 0, last = 0;
+  while (first < words.length && words[first] === others[first]) first++;
+  while (last < Math.min(words.length, others.length) - first && words.at(-1 - last) === others.at(-1 - last)) last++;
+  const end = words.length - last;
+  return [words.slice(0, first).join(""), end > first && h("mark", {}, words.slice(first, end).join("")), words.slice(end).join("")];
 }

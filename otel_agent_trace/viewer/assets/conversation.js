@@ -28,16 +28,17 @@ export function conversationView(app, id, step, goTo, more) {
 function blockView(block, context) {
   if (!block.tool && !block.parts?.length && !block.repeated) return [];
   const repeated = block.repeated > 0 && h("p", { class: "faint" }, `${plural(block.repeated, "message")} shown before`);
-  const body = block.tool ? toolView(block.tool, context) : messageParts(block.role, block.parts, context, block.name, block);
+  const body = block.tool ? callView(block, context) : messageParts(block.role, block.parts, context, block.name, block);
   body.classList.add(`level-${Math.min(block.depth ?? 0, 6)}`);
   return repeated ? h("div", {}, repeated, body) : body;
 }
 
-function toolView(tool, context) {
+/** Return a call of a tool or of a sub-agent, whose own conversation follows. */
+function callView({ role, tool }, context) {
   const link = h("button", { type: "button", class: "link", onclick: () => context.goTo(tool.step) }, tool.name);
-  return h("article", { class: "block tool" }, h("div", { class: "role" }, kindMark("tool"), " tool"),
+  return h("article", { class: `block ${role}` }, h("div", { class: "role" }, kindMark(role), ` ${role}`),
     h("div", { class: "content" }, h("p", {}, link, " ", statusMark(tool.status, true), " ", h("span", { class: "faint" }, tool.duration_text)),
-      valueView(tool.arguments, context), tool.result && [h("p", { class: "faint" }, "returned"), folding(valueView(tool.result, context))]));
+      tool.arguments && valueView(tool.arguments, context), tool.result && [h("p", { class: "faint" }, "returned"), folding(valueView(tool.result, context))]));
 }
 
 /** Return a message: the role beside its parts. `block` says which step it is of, and whether it begins folded. */
