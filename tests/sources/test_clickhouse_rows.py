@@ -111,7 +111,7 @@ def test_floats_come_back(value):
 
 def test_each_fact_of_ours_that_is_no_text_has_a_type():
     """A new fact must be added to the types, or it would come back from ClickHouse as a text."""
-    codecs = {facts.INTEGER: "7", facts.NUMBER: "0.5", facts.FLAG: "true", facts.TRUTH: "false"}
+    codecs = {facts.INTEGER: "7", facts.PROBABILITY: "0.5", facts.FLAG: "true", facts.TRUTH: "false"}
     for fact in facts.TABLE:
         if fact.codec in codecs:
             text = codecs[fact.codec]
