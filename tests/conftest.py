@@ -26,7 +26,7 @@ _ANYWHERE = settings(deadline=None, suppress_health_check=_SLOW_IS_FINE)
 settings.register_profile("fast", _ANYWHERE, max_examples=20, derandomize=True)
 settings.register_profile("quick", _ANYWHERE, max_examples=5, derandomize=True)
 # Fewer than by default, as CI has little time.
-settings.register_profile("ci", _ANYWHERE, max_examples=12, derandomize=True, database=None)
+settings.register_profile("ci", _ANYWHERE, max_examples=8, derandomize=True, database=None)
 settings.register_profile("explore", _ANYWHERE, max_examples=2000, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
