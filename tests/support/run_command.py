@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -50,6 +51,21 @@ class Done(NamedTuple):
     err: str
 
 
+def _heed_signals() -> None:
+    """Heed the signals that the shell of the tests ignores, as nohup does SIGHUP: programs inherit that."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class Program(subprocess.Popen[str]):
+    """A program that is killed, with all that it has started, where a test of it fails."""
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None and self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        super().__exit__(kind, *rest)
+
+
 class Place:
     """A folder in which the command runs: with a file for its spans, and modules that programs can import."""
 
@@ -82,7 +98,8 @@ class Place:
         """Start the command in a session of its own, so that signals of tests reach nobody else."""
         usual: dict[str, Any] = {"env": self.variables(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [*COMMAND, "--file", str(self.file), *words]
-        return subprocess.Popen(command, cwd=self.folder, text=True, start_new_session=True, **{**usual, **options})
+        kept = {"cwd": self.folder, "text": True, "start_new_session": True, "preexec_fn": _heed_signals}
+        return Program(command, **{**kept, **usual, **options})
 
     def run(self, *words: str, given: str = "", **variables: Any) -> Done:
         """Run the command to its end."""
