@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import pytest
@@ -60,10 +61,12 @@ def _heed_signals() -> None:
 class Program(subprocess.Popen[str]):
     """A program that is killed, with all that it has started, where a test of it fails."""
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if kind is not None and self.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
-        super().__exit__(kind, *rest)
+        super().__exit__(kind, value, traceback)
 
 
 class Place:

@@ -99,7 +99,7 @@ class App {
       if (!PAGES[name]) throw new Error(`There is no page ${location.pathname}`);
       const open = await PAGES[name]();
       if (this.showing !== shown) return;
-      const page = await open(root, { path, query, state: history.state }, this);
+      const page = await open(root, { path, query, state: history.state, isLeft: () => this.showing !== shown }, this);
       if (this.showing === shown) this.page = page;
       else page.close?.();
     } catch (error) {

@@ -26,7 +26,7 @@ export async function runPage(root, route, app) {
 
 class RunPage {
   constructor(root, route, app) {
-    Object.assign(this, { root, app, query: route.query, id: route.path.slice(1).join("/"), folded: new Set(), previews: new Map(), bars: "time", axis: "all", findsNext: true });
+    Object.assign(this, { root, app, query: route.query, isLeft: route.isLeft ?? (() => false), id: route.path.slice(1).join("/"), folded: new Set(), previews: new Map(), bars: "time", axis: "all", findsNext: true });
     this.list = new VirtualList({
       rowHeight: STEP_ROW_PIXELS, role: "treegrid", label: "Steps", draw: (row) => this.#row(row), onView: (first, last) => this.#viewed(first, last),
       onSelect: (row) => this.#selected(row), onOpen: (row) => this.#toggle(row),
@@ -329,7 +329,7 @@ class RunPage {
   async #shown(number) {
     if (this.closed) return;
     const step = await this.pane.show(this.id, number, this.run);
-    if (this.closed || !step) return;
+    if (this.closed || this.isLeft() || !step) return; // the address is that of another page by now
     number && step.span_id ? this.query.set("step", step.span_id) : this.query.delete("step");
     this.app.setQuery(this.query);
     this.app.announce(`${step.kind} ${step.name}, ${step.status}`);
