@@ -49,6 +49,13 @@ export class VirtualList {
     this.refresh();
   }
 
+  /** Scroll to where the list was, as `top` had it. */
+  scrollTo(top) {
+    this.top = Math.max(Math.min(top, this.#whole - this.#height), 0);
+    this.element.scrollTop = this.top / this.#scale;
+    this.expected = this.element.scrollTop;
+  }
+
   /** Draw the rows in view anew. */
   refresh() {
     for (const row of this.rows.values()) row.remove();

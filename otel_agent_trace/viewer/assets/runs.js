@@ -109,7 +109,7 @@ class RunsPage {
     const kept = place?.result && this.app.api.runs(this.#filters({ from, count: PAGE_ROWS, result: place.result }));
     const answer = await (kept ? kept.catch(() => this.app.api.runs(wanted)) : this.app.api.runs(wanted));
     this.#take(answer);
-    if (place?.top) this.list.top = place.top;
+    if (place?.top) this.list.scrollTo(place.top);
     this.list.select(Math.max(place?.selected ?? 0, 0), { quietly: true });
   }
 
