@@ -19,9 +19,9 @@ from playwright.sync_api import CDPSession, expect
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.support.browser import Tabs, chromium
-from tests.support.long_runs import write_long_run
 from tests.support.sample_runs import write_runs_to
 from tests.support.shown_runs import shown_runs
+from tests.support.very_long_runs import write_long_run
 from tests.support.viewed import viewing
 
 _FRAMES = 100

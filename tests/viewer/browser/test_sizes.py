@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from tests.support.browser import Tabs
-from tests.support.long_runs import write_long_run
+from tests.support.very_long_runs import write_long_run
 from tests.support.viewed import Viewed, viewing
 
 _STEPS = 50_000
