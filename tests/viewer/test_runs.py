@@ -84,7 +84,7 @@ def test_media(viewed: Viewed) -> None:
     assert digest in json.dumps(step)
     answer = viewed.client.get(f"api/runs/outer/media/{digest}")
     assert answer.content == PNG
-    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-type"] == "image/png"
     assert answer.headers["content-disposition"] == "attachment"
     assert answer.headers.get_list("content-security-policy") == ["default-src 'none'; sandbox"]
     assert answer.headers["x-content-type-options"] == "nosniff"
