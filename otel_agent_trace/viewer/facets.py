@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from otel_agent_trace.query import FAILED
 from otel_agent_trace.viewer.entries import Entry
 
 SHOWN = 50
 _BUCKETS = 60
-FAILED = frozenset({"error", "timeout"})
 _S = 10**9
 _WIDTHS_NS = [
     s * _S for s in (1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)

@@ -67,10 +67,9 @@ def document_of(run: AgentRun, prices: Prices | None = None, *, has_content: boo
     known = Prices.of(None) if prices is None else prices
     if not has_content:
         return run_document(RunPage(without_content(run), known))
-    spans = (
-        (lambda: run_to_spans(run)) if run.is_lossless else None
-    )  # of others it is not known what they were read from
-    return run_document(RunPage(run, known, spans))
+    if not run.is_lossless:  # what such a run was read from is not known
+        return run_document(RunPage(run, known))
+    return run_document(RunPage(run, known, lambda: run_to_spans(run)))
 
 
 def index_document(runs: Iterable[tuple[RunSummary, str]]) -> str:

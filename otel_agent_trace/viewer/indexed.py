@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from otel_agent_trace.model import RunStatus, at_time
 from otel_agent_trace.prices import NO_COST
-from otel_agent_trace.query import RunQuery
+from otel_agent_trace.query import FAILED, RunQuery
 from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.choice import remove_database
@@ -24,7 +24,7 @@ from otel_agent_trace.sources.index.source import AlwaysRead, IndexedSource, ope
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.viewer.entries import Entry, entry_of
-from otel_agent_trace.viewer.facets import FAILED, SHOWN, buckets_of, width_for
+from otel_agent_trace.viewer.facets import SHOWN, buckets_of, width_for
 from otel_agent_trace.viewer.replies import encoded
 from otel_agent_trace.viewer.results import Reading, Result, ScannedResult, ignore_problem
 from otel_agent_trace.viewer.work import Stop

@@ -49,7 +49,7 @@ export class VirtualList {
     this.refresh();
   }
 
-  /** Scroll to where the list was, as `top` had it. */
+  /** Scroll to a place, in pixels of all rows as `top` has it. */
   scrollTo(top) {
     this.top = Math.max(Math.min(top, this.#whole - this.#height), 0);
     this.element.scrollTop = this.top / this.#scale;
@@ -164,10 +164,7 @@ export class VirtualList {
   #bringIntoView(index, centred) {
     const { rowHeight } = this.options, y = index * rowHeight, room = this.#height - rowHeight;
     if (y >= this.top && y <= this.top + room && !centred) return;
-    const wanted = centred ? y - room / 2 : y < this.top ? y : y - room;
-    this.top = Math.max(Math.min(wanted, this.#whole - this.#height), 0);
-    this.element.scrollTop = this.top / this.#scale;
-    this.expected = this.element.scrollTop;
+    this.scrollTo(centred ? y - room / 2 : y < this.top ? y : y - room);
   }
 
   #request() {
