@@ -162,10 +162,11 @@ def test_duckdb_is_the_default_for_parquet(
 
 
 def test_other_prices_than_those_of_the_export(many: tuple[Path, list[AgentRun]]) -> None:
-    """Its costs are by those; with others each run is read, and priced anew."""
+    """Its costs are by those, also where none are given; with others each run is read, and priced anew."""
     path, runs = many
-    for prices in ({"m": {"input": 1, "output": 1}}, None):
-        assert_equal(source_metrics(path, engine="duckdb", prices=prices), compute_metrics(runs, prices=prices))
+    others = {"m": {"input": 1, "output": 1}}
+    for given, by in ((None, PRICES), (others, others)):
+        assert_equal(source_metrics(path, engine="duckdb", prices=given), compute_metrics(runs, prices=by))
     with opened_database(str(path)) as connection:
         (usd,) = connection.execute("SELECT sum(cost_usd) FROM runs").fetchone()
     assert usd == pytest.approx(sum(run_cost(run, PRICES).usd or 0 for run in runs))
