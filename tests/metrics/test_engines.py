@@ -165,8 +165,8 @@ def test_other_prices_than_those_of_the_export(many: tuple[Path, list[AgentRun]]
     """Its costs are by those, also where none are given; with others each run is read, and priced anew."""
     path, runs = many
     others = {"m": {"input": 1, "output": 1}}
-    for given, by in ((None, PRICES), (others, others)):
-        assert_equal(source_metrics(path, engine="duckdb", prices=given), compute_metrics(runs, prices=by))
+    for named, by in ((None, PRICES), (others, others)):
+        assert_equal(source_metrics(path, engine="duckdb", prices=named), compute_metrics(runs, prices=by))
     with opened_database(str(path)) as connection:
         (usd,) = connection.execute("SELECT sum(cost_usd) FROM runs").fetchone()
     assert usd == pytest.approx(sum(run_cost(run, PRICES).usd or 0 for run in runs))
