@@ -6,7 +6,7 @@ import click
 
 from otel_agent_trace.cli.options import prices_option, source_argument
 from otel_agent_trace.cli.sources import source_of
-from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.extras import needed_by
 from otel_agent_trace.prices import Prices
 
 
@@ -18,8 +18,6 @@ def command(source: str | None, *, prices: str | None) -> None:
 
     The tools list, search, show, explain, compare and measure runs, and change nothing. SOURCE need not exist yet.
     """
-    try:
+    with needed_by("mcp", "mcp"):
         from otel_agent_trace.mcp.server import server_of  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ConfigurationError(f"mcp needs packages: pip install 'otel-agent-trace[mcp]' ({error})") from error
     server_of(source_of(source), Prices.of(prices)).run("stdio")

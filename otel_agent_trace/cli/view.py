@@ -11,7 +11,7 @@ import click
 from otel_agent_trace.cli.options import prices_option, source_argument
 from otel_agent_trace.cli.sources import hints_on_error, local_source, source_of
 from otel_agent_trace.cli.streams import write_message
-from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.extras import needed_by
 from otel_agent_trace.prices import Prices
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import open_source
@@ -19,7 +19,6 @@ from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.search import search
 
 _HTTP_PORT, _GRPC_PORT = 4318, 4317
-_INSTALL = "view needs packages: pip install 'otel-agent-trace[view]'"
 
 
 @click.command("view")
@@ -67,11 +66,9 @@ def command(
     if not receive:
         with hints_on_error(name):
             _check(name)
-    try:
+    with needed_by("view", "view"):
         from otel_agent_trace.viewer.library import Library  # noqa: PLC0415 - an extra
         from otel_agent_trace.viewer.server import Options, serve  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(f"{_INSTALL} ({error})") from error
     library = Library(name, Prices.of(prices), is_new=receive)
     options = Options(host=host, port=port, trusted_hosts=trusted_host, opens_browser=not no_open)
     beside = functools.partial(_receiving, name, host, otlp_http_port, otlp_grpc_port, trusted_host)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from otel_agent_trace.cli.streams import write_message
-from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.extras import needed_by
 
 
 @contextlib.contextmanager
@@ -20,11 +20,9 @@ def viewer_beside(path: str) -> Iterator[None]:
     Raises:
         ConfigurationError: the packages of the extra are missing.
     """
-    try:
+    with needed_by("--view", "view"):
         from otel_agent_trace.viewer.library import Library  # noqa: PLC0415 - an extra
         from otel_agent_trace.viewer.server import Options, serving  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(f"--view needs packages: pip install 'otel-agent-trace[view]' ({error})") from error
     with serving(Library(path, None, is_new=True), Options()) as address:
         write_message(f"view: {address}")
         yield

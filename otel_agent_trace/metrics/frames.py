@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.extras import needed_by
 from otel_agent_trace.metrics import figures
 from otel_agent_trace.metrics.report_figures import ReportFigures
 
@@ -35,7 +34,8 @@ def to_arrow(report: ReportFigures) -> pa.Table:
     Raises:
         ConfigurationError: pyarrow is not installed.
     """
-    pa = _imported("pyarrow", "to_arrow", "parquet")
+    with needed_by("to_arrow", "parquet"):
+        import pyarrow as pa  # noqa: PLC0415 - an extra
     texts = [pa.field(name, pa.string()) for name in _TEXTS]
     numbers = [pa.field(name, pa.float64()) for name in _number_columns()]
     schema = pa.schema([*texts, pa.field(_START, pa.timestamp("us", tz="UTC")), *numbers])
@@ -48,25 +48,13 @@ def to_pandas(report: ReportFigures) -> pd.DataFrame:
     Raises:
         ConfigurationError: pandas is not installed.
     """
-    pd = _imported("pandas", "to_pandas", "pandas")
+    with needed_by("to_pandas", "pandas"):
+        import pandas as pd  # noqa: PLC0415 - an extra
     rows = list(_rows(report))
     texts = {name: pd.Series([row.get(name) for row in rows], dtype="object") for name in _TEXTS}
     start = pd.Series(pd.to_datetime([row.get(_START) for row in rows], utc=True)).astype("datetime64[us, UTC]")
     numbers = {name: pd.Series([row.get(name) for row in rows], dtype="float64") for name in _number_columns()}
     return pd.DataFrame({**texts, _START: start, **numbers})
-
-
-def _imported(package: str, method: str, extra: str) -> Any:
-    """Return a package of an extra, which a method needs.
-
-    Raises:
-        ConfigurationError: it is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        msg = f'{method} needs {package}: pip install "otel-agent-trace[{extra}]" ({error})'
-        raise ConfigurationError(msg) from error
 
 
 def _rows(report: ReportFigures) -> Iterator[_Row]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.extras import needed_by
 from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.keys import default_key
 from otel_agent_trace.policies.rewriting import container_in
@@ -170,15 +171,11 @@ def _names(where: object, names: Iterable[str]) -> tuple[str, ...]:
 
 def _analyzer(language: str) -> Any:
     """Return an analyzer that has patterns only: no model, and nothing that it would download."""
-    try:
-        with NO_FORK:
-            import spacy  # noqa: PLC0415 - an extra, and large
-            import tldextract  # noqa: PLC0415 - likewise
-            from presidio_analyzer import AnalyzerEngine  # noqa: PLC0415 - likewise
-            from presidio_analyzer.nlp_engine import SpacyNlpEngine  # noqa: PLC0415 - likewise
-    except ImportError as error:
-        msg = f'PresidioMask needs Presidio: pip install "otel-agent-trace[personal-data]" ({error})'
-        raise ConfigurationError(msg) from error
+    with needed_by("PresidioMask", "personal-data"), NO_FORK:
+        import spacy  # noqa: PLC0415 - an extra, and large
+        import tldextract  # noqa: PLC0415 - likewise
+        from presidio_analyzer import AnalyzerEngine  # noqa: PLC0415 - likewise
+        from presidio_analyzer.nlp_engine import SpacyNlpEngine  # noqa: PLC0415 - likewise
     engine: Any = SpacyNlpEngine(models=[{"lang_code": language, "model_name": language}])
     engine.nlp = {language: _with_words(spacy.blank(language))}
     analyzer: Any = AnalyzerEngine(nlp_engine=engine, supported_languages=[language])

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.extras import needed_by
 from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.tracing.state import open_runs
 
@@ -47,11 +47,8 @@ def carry_context_into_threads() -> None:
     Raises:
         ConfigurationError: the package for it is not installed.
     """
-    try:
+    with needed_by("threads=True", "threads"):
         from opentelemetry.instrumentation.threading import ThreadingInstrumentor  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        msg = f"threads=True needs a package: pip install 'otel-agent-trace[threads]' ({error})"
-        raise ConfigurationError(msg) from error
     instrumentor = ThreadingInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument()

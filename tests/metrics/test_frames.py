@@ -97,7 +97,7 @@ def test_arrow_has_the_same_rows(report: MetricsReport) -> None:
     ("package", "method", "advice"),
     [
         ("pandas", "to_pandas", r"otel-agent-trace\[pandas\]"),
-        ("pyarrow", "to_arrow", r'pip install "otel-agent-trace\[parquet\]"'),
+        ("pyarrow", "to_arrow", r"pip install 'otel-agent-trace\[parquet\]'"),
     ],
 )
 def test_a_missing_package_is_named(

@@ -160,7 +160,7 @@ def test_an_entity_that_the_analyzer_does_not_find_is_an_error() -> None:
 
 def test_without_presidio_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
-    with pytest.raises(ConfigurationError, match=re.escape('pip install "otel-agent-trace[personal-data]"')):
+    with pytest.raises(ConfigurationError, match=r"pip install 'otel-agent-trace\[personal-data\]'"):
         PresidioMask({QUESTION: ["US_SSN"]})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from otel_agent_trace import SourceError, load_runs, run_to_spans
+from otel_agent_trace import ConfigurationError, SourceError, load_runs, run_to_spans
 from otel_agent_trace.sources.clickhouse import ClickHouseSource
 from tests.support.clickhouse import PASSWORD
 from tests.support.http_servers import serving
@@ -114,7 +114,8 @@ def test_tls_where_there_is_none(clickhouse):
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "clickhouse_connect", None)
-    assert "pip install 'otel-agent-trace[clickhouse]'" in refusal("clickhouse://127.0.0.1/db")
+    with pytest.raises(ConfigurationError, match=r"pip install 'otel-agent-trace\[clickhouse\]'"):
+        load_runs(ClickHouseSource(f"clickhouse://me:{SECRET}@127.0.0.1/db"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from otel_agent_trace.errors import SourceError
+from otel_agent_trace.errors import AgentTraceError, SourceError
+from otel_agent_trace.extras import needed_by
 from otel_agent_trace.http import SecretScrubber
 from otel_agent_trace.sources.clickhouse.address import DEFAULT_PORT, ClickHouseAddress
 
@@ -21,7 +22,6 @@ _TEXT = re.compile(r"DB::Exception: (.*?)(?: \(version [^)]*\)+.*)?$", re.DOTALL
 _UNKNOWN_TABLE, _UNKNOWN_DATABASE, _UNKNOWN_IDENTIFIER = 60, 81, 47
 _TIMEOUTS = frozenset({159, 209})
 _DENIALS = frozenset({192, 193, 194, 516})
-_INSTALL = "reading from ClickHouse needs a package: pip install 'otel-agent-trace[clickhouse]'"
 _ADVICE = f"the address names ClickHouse's HTTP port, by default {DEFAULT_PORT}"
 
 
@@ -73,8 +73,8 @@ def connected(address: ClickHouseAddress, options: Options) -> Iterator[Connecti
     """Connect to a server for the time of a block.
 
     Raises:
-        SourceError: `clickhouse-connect` is not installed, nobody answers, there is no such database, or access is
-            denied.
+        ConfigurationError: `clickhouse-connect` is not installed.
+        SourceError: nobody answers, there is no such database, or access is denied.
     """
     with _errors_named(address):
         client = _client(address, options)
@@ -91,10 +91,8 @@ def quoted(identifier: str) -> str:
 
 
 def _client(address: ClickHouseAddress, options: Options) -> Any:
-    try:
+    with needed_by(address.name, "clickhouse"):
         import clickhouse_connect  # noqa: PLC0415 - slow, and not everybody has it
-    except ImportError:
-        raise SourceError(f"{address.name}: {_INSTALL}") from None
     # It logs what it raises as well; without a handler, Python would print that on stderr.
     logging.getLogger("clickhouse_connect").addHandler(_NO_OUTPUT)
     login: dict[str, Any] = (
@@ -126,7 +124,7 @@ def _errors_named(address: ClickHouseAddress) -> Iterator[None]:
     """
     try:
         yield
-    except SourceError:
+    except AgentTraceError:
         raise
     except Exception as error:
         if not _is_of_client(error):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from otel_agent_trace.errors import ConfigurationError
+from otel_agent_trace.extras import needed_by
 
 
 def pyarrow() -> Any:
@@ -29,8 +29,5 @@ def duckdb() -> Any:
 
 
 def _module(name: str) -> Any:
-    try:
+    with needed_by("this", "parquet"):
         return importlib.import_module(name)
-    except ImportError as error:
-        msg = f"this needs packages: pip install 'otel-agent-trace[parquet]' ({error})"
-        raise ConfigurationError(msg) from error
