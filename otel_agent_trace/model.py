@@ -37,6 +37,10 @@ class RunStatus(str, enum.Enum):
         return self.value
 
 
+FAILED_STATUSES = (RunStatus.ERROR, RunStatus.TIMEOUT)
+"""Statuses of runs that failed; a tuple, in which a status is found by its value as well."""
+
+
 class StepKind(str, enum.Enum):
     """Define the kinds of steps."""
 

@@ -38,8 +38,6 @@ PAUSED = "paused"
 LAST = "last"
 STATUSES = (*(status.value for status in RunStatus), PAUSED, INTERRUPTED)
 """Values of the filter `status`, and all that `status_of` returns."""
-FAILED = frozenset({RunStatus.ERROR.value, RunStatus.TIMEOUT.value})
-"""Statuses of runs that failed."""
 ANY_TOOL = "*"
 COST = "cost"
 SCORE_PREFIX = "score:"

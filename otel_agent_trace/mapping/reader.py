@@ -18,7 +18,7 @@ from otel_agent_trace.messages import (
     first_text,
     messages_from,
 )
-from otel_agent_trace.model import Message, RunStatus, StepError, StepKind, Usage
+from otel_agent_trace.model import FAILED_STATUSES, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.span_facts import SpanFacts, exception_of, integer_of, text_of
 from otel_agent_trace.values import (
@@ -33,7 +33,6 @@ _OPERATION, _RUN_ID, _STEP_INDEX = semconv.OPERATION_NAME, semconv.RUN_ID, semco
 _AGENT_NAME, _ERROR_TYPE = semconv.AGENT_NAME, semconv.ERROR_TYPE
 _CONVERSATION_ID, _TOOL_NAME, _TOOL_TYPE = semconv.CONVERSATION_ID, semconv.TOOL_NAME, semconv.TOOL_TYPE
 _TOOL_ARGUMENTS, _TOOL_RESULT = semconv.TOOL_ARGUMENTS, semconv.TOOL_RESULT
-_WRITTEN_STATUSES = (RunStatus.TIMEOUT.value, RunStatus.ERROR.value)
 _TEXTS = frozenset({str, type(None)})
 _TOOL, _AGENT = StepKind.TOOL, StepKind.AGENT
 """Members of enumerations are slow to look up before Python 3.12."""
@@ -231,7 +230,7 @@ class _Reader(AttributeReader):
 
     def status(self) -> RunStatus:
         written = self.rest.pop(semconv.RUN_STATUS, None)
-        if written in _WRITTEN_STATUSES:
+        if written in FAILED_STATUSES:
             return RunStatus(written)
         if self.span.end_ns is None:
             return RunStatus.RUNNING

@@ -30,7 +30,6 @@ _ANSWER_DEPTH = 5
 """Levels of nesting of a list with one message of one text part, and one more."""
 REMOTE_KINDS = (StepKind.MODEL, StepKind.RETRIEVAL)
 """Kinds of steps that call another service: their spans are of kind CLIENT, all others INTERNAL."""
-FAILURES = (RunStatus.ERROR, RunStatus.TIMEOUT)
 
 # ── plain facts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

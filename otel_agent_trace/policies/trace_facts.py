@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from otel_agent_trace import semconv
+from otel_agent_trace.model import FAILED_STATUSES
 from otel_agent_trace.sampling import NS_PER_HOUR, DroppedTraces
 
 _NS_PER_S = 1e9
-_WRITTEN_STATUSES = ("error", "timeout")
 INTERRUPTED = "interrupted"
 
 
@@ -74,7 +74,7 @@ class TraceFacts(msgspec.Struct):
 def _status(attributes: Mapping[str, Any], is_error: bool) -> str:
     """Return the status of the run of a span, as it is read back (see `query.status_of`)."""
     written = attributes.get(semconv.RUN_STATUS)
-    if written in _WRITTEN_STATUSES:
+    if written in FAILED_STATUSES:
         return str(written)
     if is_error:
         return "error"

@@ -14,7 +14,6 @@ from otel_agent_trace import scores, semconv
 from otel_agent_trace.mapping.attributes import AttributeWriter
 from otel_agent_trace.mapping.facts import SHARED, WRITTEN, fact_names
 from otel_agent_trace.mapping.writer import (
-    FAILURES,
     REMOTE_KINDS,
     put_answer,
     put_attributes,
@@ -28,7 +27,7 @@ from otel_agent_trace.mapping.writer import (
     put_shared,
     put_status,
 )
-from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
+from otel_agent_trace.model import FAILED_STATUSES, AgentRun, AgentStep, RunStatus, StepKind
 from otel_agent_trace.runs import log_entries
 from otel_agent_trace.runs.assemble import leaf_usage
 from otel_agent_trace.sampling import NEVER, threshold_of, with_threshold
@@ -180,7 +179,7 @@ class _Writer:
         if run.usage != leaf_usage(run.steps):  # reading sums the calls up anyway
             content.usage(run.usage)
         put_status(content, run.status, has_ended=run.ended_at_ns is not None)
-        return self.span(content, name, run, ids, failed=run.status in FAILURES, run=run)
+        return self.span(content, name, run, ids, failed=run.status in FAILED_STATUSES, run=run)
 
     def step_span(self, run: AgentRun, step: AgentStep, ids: _Ids, *, has_run: bool) -> SpanRecord:
         """Return the span of a step that is not a run of its own."""

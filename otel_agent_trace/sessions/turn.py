@@ -6,14 +6,13 @@ from typing import Any
 
 import msgspec
 
-from otel_agent_trace.model import AgentRun, RunStatus, Score, Timed, Usage
+from otel_agent_trace.model import FAILED_STATUSES, AgentRun, RunStatus, Score, Timed, Usage
 from otel_agent_trace.prices import RunCost
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
 from otel_agent_trace.usage import usage_of
 from otel_agent_trace.values import encode
 
 _STATUS_OF = {PAUSED: RunStatus.SUCCESS, INTERRUPTED: RunStatus.RUNNING}
-_FAILED = frozenset({RunStatus.ERROR, RunStatus.TIMEOUT})
 
 
 class SessionTurn(Timed, msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -51,7 +50,7 @@ class SessionTurn(Timed, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def is_failed(self) -> bool:
         """Return whether the run ended in an error or a timeout."""
-        return self.run_status in _FAILED
+        return self.status in FAILED_STATUSES
 
     def to_dict(self) -> dict[str, Any]:
         """Return the turn as JSON-able data; times are ISO 8601, durations seconds."""

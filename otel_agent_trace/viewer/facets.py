@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from otel_agent_trace.query import FAILED
+from otel_agent_trace.model import FAILED_STATUSES
 from otel_agent_trace.viewer.entries import Entry
 
 SHOWN = 50
@@ -25,7 +25,7 @@ def facets_of(entries: Sequence[Entry]) -> dict[str, Any]:
         "tool": _counts(tool for entry in entries for tool in entry.tools),
         "model": _counts(entry.model for entry in entries),
         "error": _counts(entry.error for entry in entries),
-        "histogram": histogram([(entry.started_at_ns, entry.status in FAILED) for entry in entries]),
+        "histogram": histogram([(entry.started_at_ns, entry.status in FAILED_STATUSES) for entry in entries]),
     }
 
 

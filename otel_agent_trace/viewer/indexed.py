@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from otel_agent_trace.model import RunStatus, at_time
+from otel_agent_trace.model import FAILED_STATUSES, RunStatus, at_time
 from otel_agent_trace.prices import NO_COST
-from otel_agent_trace.query import FAILED, RunQuery
+from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.choice import remove_database
@@ -117,7 +117,7 @@ class IndexedResult:
             counts.model.update(filter(None, [entry.model]))
             if entry.started_at_ns > 0:
                 counts.runs[entry.started_at_ns // counts.width_ns] += 1
-                counts.errors[entry.started_at_ns // counts.width_ns] += entry.status in FAILED
+                counts.errors[entry.started_at_ns // counts.width_ns] += entry.status in FAILED_STATUSES
         named = {"status": counts.status, "agent": counts.agent, "tool": counts.tool, "model": counts.model}
         facets = {name: dict(counter.most_common(SHOWN)) for name, counter in named.items()}
         buckets = buckets_of(counts.runs, counts.errors, counts.width_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otel_agent_trace.categories import TIMEOUT
-from otel_agent_trace.model import RunStatus, StepKind
+from otel_agent_trace.model import FAILED_STATUSES, RunStatus, StepKind
 from otel_agent_trace.query import INTERRUPTED, PAUSED, status_of
 from otel_agent_trace.runs.conduct import is_paused
 from otel_agent_trace.views.figures import duration_text
@@ -40,7 +40,7 @@ def status_of_item(items: RunItems, item: Item) -> str:
     if item.subject.ended_at_ns is None and not (item.step is None and items.run.status is not RunStatus.RUNNING):
         return RunStatus.RUNNING.value if is_live(items) else INTERRUPTED
     status = RunStatus.SUCCESS.value if item.run is None else status_of(item.run)
-    is_settled = status in (ERROR, RunStatus.TIMEOUT.value, PAUSED) and not (item.step and item.step.abandoned)
+    is_settled = status in (*FAILED_STATUSES, PAUSED) and not (item.step and item.step.abandoned)
     return status if is_settled else OK
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from otel_agent_trace.metrics.outcome_tally import CostTally, OutcomeTally
 from otel_agent_trace.metrics.tally import CallTally
-from otel_agent_trace.model import TOKEN_FIELDS, RunStatus
+from otel_agent_trace.model import FAILED_STATUSES, TOKEN_FIELDS, RunStatus
 from otel_agent_trace.query import PAUSED
 
 RUNNING = RunStatus.RUNNING.value
@@ -88,6 +88,8 @@ def _add_cost(tally: OutcomeTally | CallTally, *values: int | None) -> None:
     add_cost(tally.cost, *values)
 
 
+FAILED = ", ".join(f"'{status}'" for status in FAILED_STATUSES)
+"""Statuses of runs that failed, as literals of a list."""
 COST = "sum({wide}(priced_calls))", "sum({wide}(cost_pico_usd))"
 """Expressions for a cost: the calls that have a price, and their sum."""
 

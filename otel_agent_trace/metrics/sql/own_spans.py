@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from otel_agent_trace import semconv
-from otel_agent_trace.metrics.sql.aggregates import MOST_TOKENS
+from otel_agent_trace.metrics.sql.aggregates import FAILED, MOST_TOKENS
 from otel_agent_trace.metrics.sql.dialects import Dialect
 from otel_agent_trace.metrics.sql.span_prices import COUNTED_TOKENS
 from otel_agent_trace.model import TOKEN_FIELDS, RunStatus
@@ -97,7 +97,7 @@ _IS_ODD = (
     "probability_text IS NOT NULL AND (sampling_probability IS NULL OR sampling_probability <> 1)",
 )
 _STATUS = (
-    f"CASE WHEN run_status IN ('{RunStatus.TIMEOUT.value}', '{RunStatus.ERROR.value}') THEN run_status"
+    f"CASE WHEN run_status IN ({FAILED}) THEN run_status"
     f" WHEN is_error THEN '{RunStatus.ERROR.value}' ELSE '{RunStatus.SUCCESS.value}' END"
 )
 _KEPT = (

@@ -17,6 +17,7 @@ from otel_agent_trace.metrics.sql.aggregates import (
     COST,
     COUNTED_RUNS,
     COUNTED_STEPS,
+    FAILED,
     FIRST_CHUNKS,
     OUTCOMES,
     Aggregate,
@@ -35,7 +36,6 @@ _COUNTED = f"counted_runs AS ({COUNTED_RUNS}), counted_steps AS ({COUNTED_STEPS}
 """Tables that each statement begins with; the engine has ``chosen_runs`` and ``chosen_spans``, those that a query selects."""
 IS_WHOLE = f"NOT coalesce(sampling_probability >= {LEAST_PROBABILITY!r} AND sampling_probability < 1, false)"
 """Condition for a run of the weight 1: others are of a sample, of which figures need each trace by itself."""
-_FAILED = f"'{RunStatus.ERROR.value}', '{RunStatus.TIMEOUT.value}'"
 
 
 class Key(NamedTuple):
@@ -179,7 +179,7 @@ class _Statements:
             "error_type",
             self._dialect.head.format("error_message", READ_CHARACTERS),
         ]
-        runs = f"{failures} WHERE error_type IS NOT NULL OR status IN ({_FAILED})"
+        runs = f"{failures} WHERE error_type IS NOT NULL OR status IN ({FAILED})"
         yield self._grouped([*names, "status"], ["count(*)"], runs, _add_run_error)
         yield self._grouped(names, ["count(*)"], "counted_steps WHERE failed", _add_step_error)
 

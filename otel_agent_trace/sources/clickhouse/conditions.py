@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_agent_trace import semconv
-from otel_agent_trace.model import RunStatus
+from otel_agent_trace.model import FAILED_STATUSES
 from otel_agent_trace.policies.user_ids import key_id_of
 from otel_agent_trace.query import ANY_TOOL, RunQuery
 
@@ -82,7 +82,7 @@ def _conditions(query: RunQuery, parameters: dict[str, Any]) -> Iterator[str]:
         yield from _has_any([name], parameters)
     if query.user_id is not None:
         yield from _has_any(sorted(query.user_ids), parameters, _of_other_key(query, parameters))
-    if query.status in (RunStatus.ERROR, RunStatus.TIMEOUT) or query.tool_error is not None:
+    if query.status in FAILED_STATUSES or query.tool_error is not None:
         parameters["run_status"] = semconv.RUN_STATUS
         yield f"countIf({_HAS_FAILED}) > 0"
     if query.min_duration_ns is not None:

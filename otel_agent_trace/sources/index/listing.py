@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from otel_agent_trace.model import FAILED_STATUSES
 from otel_agent_trace.prices import NO_COST, RunCost
-from otel_agent_trace.query import FAILED, STATUSES, RunQuery
+from otel_agent_trace.query import STATUSES, RunQuery
 from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.costs import kept_cost
 from otel_agent_trace.sources.index.query import exact_conditions, order_of
@@ -150,7 +151,7 @@ class Listing:
         with _checked():
             starts_ns = [*other_starts_ns, *(int(end) for end in ends if end is not None)]
         width_ns = width_for(max(starts_ns, default=0) - min(starts_ns, default=0))
-        failed = ",".join(str(STATUSES.index(status)) for status in sorted(FAILED))
+        failed = ",".join(str(STATUSES.index(status)) for status in FAILED_STATUSES)
         starts = self._connection.execute(
             f"SELECT start_ns/{width_ns}, count(*), sum(status IN ({failed})) FROM run WHERE {where} AND start_ns>0 GROUP BY 1",
             arguments,

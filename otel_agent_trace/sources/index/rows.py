@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_agent_trace import dialects, semconv
-from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepKind
+from otel_agent_trace.model import FAILED_STATUSES, AgentRun, AgentStep, RunStatus, StepKind
 from otel_agent_trace.query import INTERRUPTED, STATUSES, status_of
 from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.runs.resume import is_paused, may_be_linked
@@ -291,7 +291,7 @@ def _shape_of(keys: tuple[str, ...]) -> _Shape:
 
 def _status_of(root: OwnSpan, shape: _Shape) -> str:
     written = _text_in(root, shape, semconv.RUN_STATUS)
-    if written is not None and written in (RunStatus.TIMEOUT.value, RunStatus.ERROR.value):
+    if written is not None and written in FAILED_STATUSES:
         return written
     is_error = root.status is not None and root.status.code == semconv.STATUS_ERROR
     return str((RunStatus.ERROR if is_error else RunStatus.SUCCESS).value)
