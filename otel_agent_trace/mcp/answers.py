@@ -15,15 +15,13 @@ from otel_agent_trace.prices import Prices, run_cost
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.replay.diff import diff_runs
 from otel_agent_trace.span import Problem
-from otel_agent_trace.views.diff import beginning_difference_rows, ending_difference_rows, step_pairs, summary_rows
 from otel_agent_trace.views.explanation import fact_sections, left_out_lines, unread_lines
 from otel_agent_trace.views.items import RunItems
 from otel_agent_trace.views.markdown import run_markdown
-from otel_agent_trace.views.report import report_rows, report_title
-from otel_agent_trace.views.report_tables import report_tables
+from otel_agent_trace.views.parts import part_lines, parts_of
 from otel_agent_trace.views.run_list import runs_table
 from otel_agent_trace.views.summaries import RunSummary, summary_of
-from otel_agent_trace.views.text import line_text, row_lines, table_lines
+from otel_agent_trace.views.text import line_text, table_lines
 from otel_agent_trace.views.values_text import shortened
 
 _WHOLE_TOKENS = 1_000_000
@@ -75,22 +73,13 @@ class Answers(NamedTuple):
     def difference(self, a: str, b: str) -> Iterator[str]:
         """Yield how two runs differ: how much first, then step by step."""
         diff = diff_runs(*(reading.load_run(self.source, run_id, on_problem=_ignore) for run_id in (a, b)))
-        yield from row_lines(summary_rows(diff))
-        yield from row_lines(beginning_difference_rows(diff, full=True))
-        for pair in step_pairs(diff, full=False):
-            yield f"{'  ' * pair.depth}{line_text(pair.left)} {line_text((pair.mark,))} {line_text(pair.right)}"
-            yield from row_lines(pair.rows)
-        yield from row_lines(ending_difference_rows(diff, full=True))
+        yield from part_lines(parts_of(diff, full=True))
 
     def measures(self, agent: str | None, since: str | None) -> Iterator[str]:
         """Yield the report of all runs, or those of an agent or since a time."""
         query = RunQuery(agent=agent, since=since)
         report = source_metrics(self.source, query, prices=self.prices, on_problem=_ignore)
-        yield line_text(report_title(report))
-        yield from row_lines(report_rows(report))
-        for table in report_tables(report):
-            yield table.title and f"\n{table.title}"
-            yield from table_lines(table)
+        yield from part_lines(parts_of(report, full=True))
 
     def _summaries(self, query: RunQuery) -> Iterator[RunSummary]:
         runs = reading.iter_runs(self.source, query, on_problem=_ignore)

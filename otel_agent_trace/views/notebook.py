@@ -7,41 +7,27 @@ the notebook, and is bounded, since a notebook keeps what it shows.
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
-from otel_agent_trace.metrics import MetricsComparison, MetricsReport
 from otel_agent_trace.model import AgentRun, AgentStep, StepKind
-from otel_agent_trace.prices import NO_COST
-from otel_agent_trace.replay.diff import RunDiff
-from otel_agent_trace.sessions import AgentSession
-from otel_agent_trace.views.comparison import comparison_tables, comparison_title
-from otel_agent_trace.views.diff import (
-    SideBySide,
-    beginning_difference_rows,
-    ending_difference_rows,
-    step_pairs,
-    summary_rows,
-    title_pairs,
-)
+from otel_agent_trace.views.diff import SideBySide
 from otel_agent_trace.views.escape import escaped
 from otel_agent_trace.views.figures import plural
-from otel_agent_trace.views.report import report_rows, report_title
-from otel_agent_trace.views.report_tables import report_tables
-from otel_agent_trace.views.rows import Cell, Line, Row, Table
+from otel_agent_trace.views.items import RunItems
+from otel_agent_trace.views.parts import Part, part_lines, parts_of
+from otel_agent_trace.views.rows import Cell, Line, Row, Section, Table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title
-from otel_agent_trace.views.sessions import session_rows, session_title, totals_rows, turn_rows, turn_title
 from otel_agent_trace.views.steps import step_rows, step_title
-from otel_agent_trace.views.text import line_text, run_text
+from otel_agent_trace.views.text import run_sections
 from otel_agent_trace.views.values_text import Bounds, bounded
 
-_MOST_STEPS, _MOST_TURNS, _MOST_TABLE_ROWS, _MOST_ROWS = 100, 30, 30, 30
+_MOST_STEPS, _MOST_ROWS, _MOST_TEXT_STEPS = 100, 30, 40
 _MOST_BYTES = 199_000
 _MOST_TEXT_CHARS = 2_000
-_PLAIN_TEXT = Bounds(lines=500, chars=20_000)
+_PLAIN_TEXT = Bounds(lines=250, chars=10_000)
 _LEFT_OUT = '<div style="opacity:0.7">… more is left out here</div>'
 _MARKS = {StepKind.AGENT: "◆", StepKind.MODEL: "●", StepKind.TOOL: "■", StepKind.RETRIEVAL: "▤"}
 _COLOURS = {
@@ -57,25 +43,18 @@ _CELL = "text-align:left;vertical-align:top;padding:0 8px 0 0;border:0;backgroun
 _TONES = {"failed": "color:#c8461a", "error": "color:#c8461a", "faint": "opacity:0.7", "strong": "font-weight:600"}
 
 
-@functools.singledispatch
-def parts_of(item: Any) -> Iterator[str]:
-    """Yield the parts of the HTML of a thing that can be shown; the first is its title, and later ones may be left out.
-
-    Raises:
-        TypeError: there is no HTML of it.
-    """
-    raise TypeError(f"{type(item).__name__} cannot be shown as HTML")
-
-
 def text_of(item: Any) -> str:
-    """Return a thing as some lines of text, of at most 20,000 characters."""
-    return bounded(run_text(item) if isinstance(item, AgentRun) else _title_text(item), _PLAIN_TEXT)
+    """Return a thing as lines of text, as commands show it: at most 250 lines, and 10,000 characters, of each section."""
+    if isinstance(item, AgentRun):
+        return "\n\n".join(bounded(text, _PLAIN_TEXT) for text in run_sections(item, most_steps=_MOST_TEXT_STEPS))
+    return bounded("\n".join(part_lines(parts_of(item))), _PLAIN_TEXT)
 
 
 def html_of(item: Any) -> str:
     """Return the HTML of a run, step, session, report, comparison or difference: at most 200,000 bytes."""
-    title, *parts = _within(parts_of(item), _MOST_BYTES)
-    return f'<div style="{_BOX}"><details open><summary>{title}</summary>{"".join(parts)}</details></div>'
+    parts = _run_parts(item) if isinstance(item, AgentRun) else _parts(item)
+    title, *others = _within(parts, _MOST_BYTES)
+    return f'<div style="{_BOX}"><details open><summary>{title}</summary>{"".join(others)}</details></div>'
 
 
 def _within(parts: Iterable[str], most_bytes: int) -> Iterator[str]:
@@ -88,86 +67,32 @@ def _within(parts: Iterable[str], most_bytes: int) -> Iterator[str]:
         yield part
 
 
-@parts_of.register
-def _(run: AgentRun) -> Iterator[str]:
+def _run_parts(run: AgentRun) -> Iterator[str]:
     yield _line(run_title(run))
     yield _rows([*fact_rows(run, full=False), *question_rows(run, full=False), *ending_rows(run, full=False)])
-    steps = [(step, depth) for step, depth in _steps(run)]
+    steps = [(item.step, item.depth - 1) for item in RunItems(run) if item.step is not None]
     for step, depth in steps[:_MOST_STEPS]:
         yield _step(step, depth, run)
     if len(steps) > _MOST_STEPS:
         yield f'<div style="opacity:0.7">… {plural(len(steps) - _MOST_STEPS, "more step")}</div>'
 
 
-@parts_of.register
-def _(step: AgentStep) -> Iterator[str]:
-    yield _line(step_title(step, step.started_at_ns))
-    yield _rows(step_rows(step, full=False))
+def _parts(item: Any) -> Iterator[str]:
+    for number, part in enumerate(parts_of(item)):
+        if number or not isinstance(part, Section):
+            yield _part(part)
+        else:
+            yield from (_line(part.title), _rows(part.rows))
 
 
-@parts_of.register
-def _(session: AgentSession) -> Iterator[str]:
-    yield _line(session_title(session))
-    yield _rows([*session_rows(session), *totals_rows(session)])
-    number_of = {turn.run_id: number for number, turn in enumerate(session.turns, 1)}
-    for number, run in enumerate(session.runs, 1):
-        if number > _MOST_TURNS:
-            yield f'<div style="opacity:0.7">… {plural(len(session.turns) - _MOST_TURNS, "more turn")}</div>'
-            return
-        yield _folded(_line(turn_title(run, number)), _rows(turn_rows(run, number_of, full=False)), is_open=number <= 3)
-
-
-@parts_of.register
-def _(report: MetricsReport) -> Iterator[str]:
-    yield _line(report_title(report))
-    yield _rows(report_rows(report))
-    yield from map(_table, report_tables(report))
-
-
-@parts_of.register
-def _(comparison: MetricsComparison) -> Iterator[str]:
-    yield _line(comparison_title(comparison))
-    yield from map(_table, comparison_tables(comparison))
-
-
-@parts_of.register
-def _(diff: RunDiff) -> Iterator[str]:
-    titles = [*title_pairs(diff, (NO_COST, NO_COST))]
-    yield _line((*titles[0].left, Cell(" ↔ "), *titles[0].right))
-    yield _rows(summary_rows(diff))
-    yield _rows(beginning_difference_rows(diff, full=False))
-    pairs = step_pairs(diff, full=False)
-    yield from map(_pair, itertools.islice(pairs, _MOST_STEPS))
-    if next(pairs, None) is not None:
-        yield _LEFT_OUT
-    yield _rows(ending_difference_rows(diff, full=False))
-
-
-def _title_text(item: Any) -> str:
-    titles: dict[type, Callable[[Any], Line]] = {
-        AgentStep: lambda step: step_title(step, step.started_at_ns),
-        AgentSession: session_title,
-        MetricsReport: report_title,
-        MetricsComparison: comparison_title,
-    }
-    title = titles.get(type(item))
-    if title is not None:
-        return line_text(title(item))
-    return "\n".join(f"{row.label}  {escaped(row.text)}".strip() for row in summary_rows(item)) or repr(type(item))
-
-
-def _steps(run: AgentRun) -> Iterator[tuple[AgentStep, int]]:
-    """Yield each step, those of sub-agents too, with the number of agents around it."""
-    pending = [(iter(run.steps), 0)]
-    while pending:
-        steps, depth = pending[-1]
-        step = next(steps, None)
-        if step is None:
-            pending.pop()
-            continue
-        yield step, depth
-        if step.run is not None:
-            pending.append((iter(step.run.steps), depth + 1))
+def _part(part: Part) -> str:
+    if isinstance(part, Table):
+        return _table(part)
+    if isinstance(part, SideBySide):
+        return _pair(part)
+    if part.title and part.rows:
+        return _folded(_line(part.title), _rows(part.rows), is_open=part.is_open)
+    return f"<div>{_line(part.title)}</div>" if part.title else _rows(part.rows)
 
 
 def _step(step: AgentStep, depth: int, run: AgentRun) -> str:
@@ -203,10 +128,9 @@ def _table(table: Table) -> str:
     head = "".join(
         f'<th style="{_CELL};opacity:0.7;font-weight:400">{_text(column.title)}</th>' for column in table.columns
     )
-    lines = zip(*(column.cells[:_MOST_TABLE_ROWS] for column in table.columns), strict=True)
+    lines = zip(*(column.cells for column in table.columns), strict=True)
     body = "".join(f"<tr>{''.join(_cell(cell) for cell in line)}</tr>" for line in lines)
-    more = max((len(column.cells) for column in table.columns), default=0) - _MOST_TABLE_ROWS + table.left_out
-    note = f'<div style="opacity:0.7">… {more:,} more</div>' if more > 0 else ""
+    note = f'<div style="opacity:0.7">… {table.left_out:,} more</div>' if table.left_out else ""
     title = f'<div style="font-weight:600;margin-top:8px">{_text(table.title)}</div>' if table.title else ""
     return f'{title}<table style="border:0"><tr>{head}</tr>{body}</table>{note}'
 

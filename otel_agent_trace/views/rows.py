@@ -66,6 +66,20 @@ class Table(NamedTuple):
     left_out: int = 0
     note: str = ""
 
+    def head(self, most_rows: int) -> Table:
+        """Return the table with its first rows only, and the others counted as left out."""
+        columns = [column._replace(cells=column.cells[:most_rows]) for column in self.columns]
+        rows = max((len(column.cells) for column in self.columns), default=0)
+        return self._replace(columns=columns, left_out=self.left_out + max(rows - most_rows, 0))
+
+
+class Section(NamedTuple):
+    """Hold a title, which may be empty, and the rows below it; one that is not `is_open` may show its title only."""
+
+    title: Line
+    rows: Sequence[Row] = ()
+    is_open: bool = True
+
 
 class Branch(NamedTuple):
     """Hold a node of a tree: its title, rows and children; `left_out` counts the steps that it replaces, if any."""

@@ -8,7 +8,7 @@ from otel_agent_trace.model import AgentRun
 from otel_agent_trace.views.escape import escaped
 from otel_agent_trace.views.rows import Branch, Cell, Line, Row, Table
 from otel_agent_trace.views.runs import ending_rows, fact_rows, question_rows, run_title
-from otel_agent_trace.views.tree import steps_tree
+from otel_agent_trace.views.tree import SHOWN_STEPS, steps_tree
 
 LABEL_WIDTH = 8
 INDENT = 2
@@ -16,22 +16,28 @@ _WIDEST_LABEL = 14
 
 
 def run_text(run: AgentRun, *, full: bool = False) -> str:
-    """Return the facts of a run, its question, its steps as a tree, and its answer or error.
+    """Return a run as text: see `run_sections`."""
+    return "\n\n".join(run_sections(run, full=full))
+
+
+def run_sections(run: AgentRun, *, full: bool = False, most_steps: int = SHOWN_STEPS) -> list[str]:
+    """Return the facts of a run, its question, its steps as a tree, and its answer or error, as far as there are any.
 
     The text is that of the command ``show``, without colours and not wrapped; control characters are escaped.
 
     Args:
         run: the run to show.
         full: whether to show every step and every value whole; otherwise long ones end with how much is left out.
+        most_steps: the number of steps that are shown without `full`, the first and the last of all.
     """
     sections = (
         [line_text(run_title(run)), *row_lines(fact_rows(run, full=full), LABEL_WIDTH)],
         row_lines(question_rows(run, full=full), LABEL_WIDTH),
-        _branch_lines(steps_tree(run, full=full)),
+        _branch_lines(steps_tree(run, full=full, most_steps=most_steps)),
         row_lines(ending_rows(run, full=full), LABEL_WIDTH),
     )
     texts = ("\n".join(line.rstrip() for line in lines) for lines in sections)
-    return "\n\n".join(text for text in texts if text)
+    return [text for text in texts if text]
 
 
 def line_text(line: Line) -> str:

@@ -83,10 +83,12 @@ def test_many_steps_are_elided(run_command, write_runs, make_run, make_step):
 
 def test_children_of_elided_steps_stay(run_command, write_runs, make_run, make_step):
     """A shown step whose parent is left out hangs under the run."""
-    steps = tuple(make_step(i, StepKind.TOOL, f"t{i}_", i, i + 1) for i in range(210))
-    child = make_step(210, StepKind.TOOL, "child", 210, 211, parent_step_id=106)
-    write_runs([make_run("many", steps=(*steps, child))])
-    assert "└── 211 tool child" in run_command("show").out
+    steps = [make_step(i, StepKind.TOOL, f"t{i}_", i, i + 1) for i in range(150)]
+    below = [make_step(i, StepKind.TOOL, f"child{i}_", i, i + 1, parent_step_id=150) for i in range(150, 300)]
+    write_runs([make_run("many", steps=(*steps, *below))])
+    shown = run_command("show").out
+    assert "tool t149_" not in shown
+    assert "\n└── 300 tool child299_" in shown
 
 
 def test_deep_sub_agents_keep_room(run_command, write_runs, make_run, make_step):

@@ -99,6 +99,31 @@ def test_everything_is_shown_with_its_facts() -> None:
     assert shown(compare_metrics(compute_metrics([run]), compute_metrics([other])))
 
 
+def test_the_text_has_what_the_commands_show() -> None:
+    """A terminal, and a notebook that was converted to text, have no HTML."""
+    run, other = make_run(1), make_run(2)
+
+    def first_words(item: Any) -> list[str]:
+        lines = item._repr_mimebundle_()["text/plain"].splitlines()
+        return [" ".join(line.split()[:3]) for line in lines]
+
+    report = compute_metrics([run, failed_run(2)])
+    assert first_words(report)[0] == "2 runs 50%"
+    assert "inner-tool 2 0" in first_words(report)
+    assert 'in {"query": "😀"}' in first_words(run.steps[1])
+    assert {"question question 1", "answer answer 2"} <= set(first_words(session_in([run, other])))
+    assert {"question - question", "+ question 2", "+ answer 2"} <= set(first_words(diff_runs(run, other)))
+    assert "success 50% 50%" in first_words(compare_metrics(report, report))
+
+
+def test_a_long_run_has_its_end_in_its_text() -> None:
+    steps = tuple(long_runs.step(index, input=HUGE[:9_000]) for index in range(300))
+    text = long_runs.run_of(steps, user_input="first", final_output="last")._repr_mimebundle_()["text/plain"]
+    assert "question  first" in text
+    assert text.endswith("answer    last")
+    assert len(text) < 30_000
+
+
 def test_a_bar_is_where_its_step_is() -> None:
     steps = tuple(long_runs.step(index) for index in range(2))
     lefts = re.findall(
