@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 import sys
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from otel_agent_trace import reading
 from otel_agent_trace.cli.progress import reporting_progress
 from otel_agent_trace.cli.sources import Target, hints_on_error, redacted
 from otel_agent_trace.cli.streams import write_json, write_message
@@ -19,7 +19,7 @@ from otel_agent_trace.model import AgentRun
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sampling import DroppedTraces
 from otel_agent_trace.sources import name_of, open_source, prices_for
-from otel_agent_trace.sources.search import nothing_found_text
+from otel_agent_trace.sources.search import Found, find, nothing_found_text, search
 from otel_agent_trace.views.escape import escaped_json, escaped_line
 from otel_agent_trace.views.figures import plural
 
@@ -88,21 +88,29 @@ def _counts_of(source: Any, target: Target, query: RunQuery) -> Sequence[Dropped
     return *found.counted, *(count._replace(is_certain=False) for count in found.possible)
 
 
-def written(target: Target, query: RunQuery, write: Callable[[Iterable[AgentRun], Any], int], *, redact: bool) -> int:
+def written(
+    target: Target,
+    query: RunQuery,
+    write: Callable[[Iterable[Any], Any], int],
+    *,
+    redact: bool,
+    keep: Callable[[Found], Any] = operator.attrgetter("run"),
+) -> int:
     """Return the number of runs that were written, after a message if there are none.
 
-    `write` is called with them, and with their source.
+    `write` is called with what `keep` returns for each, by default the run, and with their source.
     """
     with reporting_progress() as reporter, hints_on_error(target.source, target.guess):
-        keywords: dict[str, Any] = {"on_problem": reporter.on_problem, "on_progress": reporter.on_progress}
         source = redacted(target.source, on_progress=reporter.on_progress) if redact else target.source
-        runs: Iterable[AgentRun]
+        opened = open_source(source, on_progress=reporter.on_progress)
+        found: Iterable[Any]
         if target.run is not None:
-            runs = [reading.load_run(source, target.run, service=query.service, **keywords)]
+            named = RunQuery(run_id=target.run, service=query.service)
+            found = [keep(find(opened, named, reporter.on_problem, name_of(source)))]
         else:
             query = query.but(newest_first=query.limit is not None)
-            runs = reading.iter_runs(source, query, **keywords)
-        number = write(runs, source)
+            found = search(opened, query, reporter.on_problem, lambda whole: keep(Found(whole.run, whole)))
+        number = write(found, source)
     if not number:
         write_message(nothing_found_text(query, name_of(target.source)))
     return number

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -19,12 +19,16 @@ from otel_agent_trace.errors import AgentTraceError
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import Prices, run_cost
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.sources.search import Found
+from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.viewer.html_file import document_of, index_document
 from otel_agent_trace.views.bare import without_content
 from otel_agent_trace.views.summaries import RunSummary, summary_of
 
 _INDEX = "index.html"
 _LARGE_BYTES, _MB = 20_000_000, 1_000_000
+_Kept = tuple[AgentRun, Sequence[SpanRecord]]
+"""A run, and the spans that it was read from."""
 _USUAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 
 
@@ -40,7 +44,11 @@ class HtmlExport(NamedTuple):
             raise click.UsageError("--to html writes a page, which is not for a terminal: name a file with --output")
         with opened_output(path) as write:
             number = written(
-                target, query, lambda runs, _: sum(self._write(run, path, write) for run in runs), redact=redact
+                target,
+                query,
+                lambda found, _: sum(self._write(each, path, write) for each in found),
+                redact=redact,
+                keep=self._kept,
             )
         if path != STANDARD_OUTPUT:
             report_written(path, number, as_json=as_json)
@@ -49,20 +57,26 @@ class HtmlExport(NamedTuple):
         """Write each run that a query selects into a folder, and a page that lists them."""
         try:
             os.makedirs(folder, exist_ok=True)
-            number = written(target, query, lambda runs, _: self._write_all(runs, folder), redact=redact)
+            number = written(
+                target, query, lambda found, _: self._write_all(found, folder), redact=redact, keep=self._kept
+            )
         except OSError as error:
             raise AgentTraceError(f"{folder}: {error.strerror}") from error
         report_written(folder, number, as_json=as_json)
 
-    def _write_all(self, runs: Iterable[AgentRun], folder: str) -> int:
+    def _kept(self, found: Found) -> _Kept:
+        return found.run, found.whole.spans if self.has_content else ()
+
+    def _write_all(self, found: Iterable[_Kept], folder: str) -> int:
         listed: list[tuple[RunSummary, str]] = []
         numbers = Counter[str]()
-        for run in runs:
+        for kept in found:
+            run = kept[0]
             shown = run if self.has_content else without_content(run)
             numbers[run.run_id] += 1
             name = _name_of(run.run_id, numbers[run.run_id])
             with opened_output(os.path.join(folder, name)) as write:
-                self._write(run, name, write)
+                self._write(kept, name, write)
             listed.append((summary_of(shown, run_cost(shown, self.prices)), name))
         if listed:
             newest_first = sorted(listed, key=lambda each: -each[0].run.started_at_ns)
@@ -70,8 +84,10 @@ class HtmlExport(NamedTuple):
                 write(index_document(newest_first).encode("utf-8", "replace"))
         return len(listed)
 
-    def _write(self, run: AgentRun, path: str, write: Any) -> int:
-        document = document_of(run, self.prices, has_content=self.has_content).encode("utf-8", "replace")
+    def _write(self, kept: _Kept, path: str, write: Any) -> int:
+        run, spans = kept
+        text = document_of(run, self.prices, (lambda: spans) if spans else None, has_content=self.has_content)
+        document = text.encode("utf-8", "replace")
         if len(document) > _LARGE_BYTES:
             write_message(
                 f"warning: {path} has {len(document) / _MB:.0f} MB, which browsers open slowly; --no-content makes it smaller"

@@ -7,6 +7,7 @@ viewer's modules are joined to one script, and what they would ask a server for 
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import hashlib
 import json
@@ -25,7 +26,7 @@ from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.views.bare import without_content
 from otel_agent_trace.views.escape import escaped
 from otel_agent_trace.views.figures import cost_text, count_text, duration_text, plural, when_text
-from otel_agent_trace.views.run_page import RunPage
+from otel_agent_trace.views.run_page import RunPage, Spans
 from otel_agent_trace.views.summaries import RunSummary
 
 BLOCK_STEPS = 200
@@ -56,20 +57,24 @@ _DOCUMENT = """<!doctype html>
 """
 
 
-def document_of(run: AgentRun, prices: Prices | None = None, *, has_content: bool = True) -> str:
+def document_of(
+    run: AgentRun, prices: Prices | None = None, spans: Spans | None = None, *, has_content: bool = True
+) -> str:
     """Return the document of a run.
 
     Args:
         run: the run.
         prices: what model calls cost; by default what is published, if that is installed.
+        spans: returns the spans that the run was read from; without it, where facts were read is known only for runs
+            that this library recorded.
         has_content: whether it has more than names, times, tokens and classes of errors.
     """
     known = Prices.of(None) if prices is None else prices
     if not has_content:
         return run_document(RunPage(without_content(run), known))
-    if not run.is_lossless:  # what such a run was read from is not known
-        return run_document(RunPage(run, known))
-    return run_document(RunPage(run, known, lambda: run_to_spans(run)))
+    if spans is None and run.is_lossless:
+        spans = functools.partial(run_to_spans, run)
+    return run_document(RunPage(run, known, spans))
 
 
 def index_document(runs: Iterable[tuple[RunSummary, str]]) -> str:
