@@ -19,8 +19,9 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
@@ -55,6 +56,8 @@ _KEY_BITS = 2**60 - 1
 _RATIO_FROM_BYTES = 1 << 20
 _MOST_HELD = 64
 """Number of files that are kept open between the two passes."""
+_MOST_LISTINGS = 10
+"""Number of times that files are listed at most, while new ones appear."""
 _GZIP = b"\x1f\x8b"
 _MAX_RENAMES = 3
 
@@ -97,7 +100,7 @@ class FilesSource:
         """
         for file, named in self._listed().items():
             if file == named:
-                _check_format(file)
+                _is_usable(file, named, _ignore_problem)
 
     def dropped(self) -> list[DroppedTraces]:
         """Return how many traces sampling has dropped from the stores of the files, by agent, status and hour."""
@@ -116,24 +119,14 @@ class FilesSource:
         self, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
     ) -> Iterator[list[SpanRecord]]:
         """Yield what `traces` yields, and call `on_log` with each log record that belongs to no span of the files."""
-        listed = self._listed()
-        files = [file for file, named in listed.items() if _is_usable(file, named, on_problem)]
         with ExitStack() as held:
-            yield from self._traces(files, listed, held, on_problem, on_log)
+            yield from self._traces(held, on_problem, on_log)
 
     def _traces(
-        self,
-        files: Sequence[str],
-        listed: Mapping[str, str],
-        held: ExitStack,
-        on_problem: Callable[[Problem], None],
-        on_log: Callable[[LogRecord], None],
+        self, held: ExitStack, on_problem: Callable[[Problem], None], on_log: Callable[[LogRecord], None]
     ) -> Iterator[list[SpanRecord]]:
-        counters, last_blocks = self._counters(files), _LastBlocks(held)
-        scanned = [*_scan_files(last_blocks, {file: listed[file] for file in files}, counters)]
-        scanned += _scan_files(
-            last_blocks, self._new_files(scanned, listed, on_problem), itertools.repeat(_ignore_progress)
-        )
+        last_blocks = _LastBlocks(held)
+        scanned, counters = self._scanned(last_blocks, on_problem)
         stored = StoredMedia(on_problem) if self._has_media else None
         named_logs = _named_logs(scanned)
         open_traces = OpenTraces(on_problem, on_log, named_logs, stored)
@@ -168,18 +161,41 @@ class FilesSource:
         """Return the existing files by path, each with the path, glob or directory of the caller that named it."""
         return {file: path for path in self._paths for file in expand(path)}
 
-    def _new_files(
-        self, scanned: Sequence[_ScannedFile], listed: Mapping[str, str], on_problem: Callable[[Problem], None]
-    ) -> dict[str, str]:
-        """Return the files that appeared during the first pass: new ones, and those renamed before they were scanned."""
+    def _scanned(
+        self, last_blocks: _LastBlocks, on_problem: Callable[[Problem], None]
+    ) -> tuple[list[_ScannedFile], Iterator[Callable[[int], None]]]:
+        """Scan the files until none is new, and return them, and the functions for the progress of the second pass.
+
+        What was listed may be renamed before it is opened, as its program goes on with another file.
+        """
+        refused: set[str] = set()
+
+        def refuse(problem: Problem) -> None:
+            refused.add(problem.path)
+            on_problem(problem)
+
+        scanned: list[_ScannedFile] = []
+        counters: Iterator[Callable[[int], None]] | None = None
+        for _ in range(_MOST_LISTINGS):
+            new = self._new_files(scanned, refused)
+            if not new:
+                break
+            usable = {file: named for file, named in new.items() if _is_usable(file, named, refuse)}
+            if counters is None:
+                counters = on_reads = self._counters([*usable])
+            else:
+                on_reads = itertools.repeat(_ignore_progress)
+            scanned += _scan_files(last_blocks, usable, on_reads)
+        return scanned, counters or iter(())
+
+    def _new_files(self, scanned: Sequence[_ScannedFile], refused: Container[str]) -> dict[str, str]:
+        """Return the files that were not scanned yet, under any name; all at first."""
         known = {file.identity for file in scanned}
         journals = {file.path for file in scanned if file.is_journal}
-        refused = listed.keys() - {file.path for file in scanned}
-        new = {file: named for file, named in self._listed().items() if file not in refused}
         return {
             file: named
-            for file, named in new.items()
-            if file not in journals and _identity_of(file) not in known and _is_usable(file, named, on_problem)
+            for file, named in self._listed().items()
+            if file not in refused and file not in journals and _identity_of(file) not in known
         }
 
 
@@ -228,7 +244,7 @@ class _LastBlocks:
 
     def __init__(self, held: ExitStack) -> None:
         self._held = held
-        self._number_held = 0
+        self._newest: deque[io.RawIOBase] = deque()
         self._last: dict[int, int] = {}
         self._next_block = 0
 
@@ -249,15 +265,20 @@ class _LastBlocks:
                     last[_trace_key(trace_id)] = number
                 on_read(raw.tell())
             size = seen.total()
-            held = None
-            if is_journal or self._number_held < _MOST_HELD:
-                self._number_held += not is_journal
-                held = self._held.enter_context(opened.keep_open())
+            held = self._held.enter_context(opened.keep_open())
+        if not is_journal:
+            self._keep_newest(held)
         scanned = _ScannedFile(
             file, identity, file_format, first, size, seen.has_evaluations, held, is_journal, is_alive
         )
         self._next_block = scanned.block_at(size) + 1
         return scanned
+
+    def _keep_newest(self, file: io.RawIOBase) -> None:
+        """Keep a file open, and those before it that are likely to be replaced: by their compressed copies."""
+        self._newest.append(file)
+        if len(self._newest) > _MOST_HELD:
+            self._newest.popleft().close()
 
     def of(self, trace_id: str) -> int:
         """Return the last block of a trace, or a later one, but never an earlier one."""
@@ -279,8 +300,13 @@ def _scan_files(
 
 
 def _is_gone(file: str, named: str, error: SourceError) -> bool:
-    """Return whether a file has been renamed or removed since its folder was listed, as log rotation does."""
-    return file != named and isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(file)
+    """Return whether a file has been renamed or removed since its folder was listed, as log rotation does.
+
+    So may the live file of a store that was named itself, which has segments then, or a new live file.
+    """
+    if not isinstance(error.__cause__, FileNotFoundError) or os.path.islink(file):
+        return False
+    return file != named or os.path.lexists(file) or expand(named) != [file]
 
 
 def _trace_key(trace_id: bytes) -> int:
@@ -356,12 +382,12 @@ def _read_pieces(
 
 def _reopen(file: _ScannedFile, on_damage: _OnDamage) -> _OpenFile | None:
     """Open a file under its current name, again if it is renamed at that moment; None if it is gone."""
-    if file.held is not None:
+    if file.held is not None and not file.held.closed:
         return _OpenFile(file.held, on_damage)
     for _ in range(_MAX_RENAMES):
         path = file.path_now()
         if path is None:
-            return None
+            return _compressed_copy(file.path, on_damage)
         try:
             opened = _OpenFile(path, on_damage)
         except SourceError as error:
@@ -371,6 +397,14 @@ def _reopen(file: _ScannedFile, on_damage: _OnDamage) -> _OpenFile | None:
             if opened.identity() == file.identity:
                 return opened
             opened.close()
+    return None
+
+
+def _compressed_copy(path: str, on_damage: _OnDamage) -> _OpenFile | None:
+    """Open the file with the same content by which a segment of a store was replaced; None if there is none."""
+    if names.store_of_segment(path) is not None:
+        with suppress(SourceError):
+            return _OpenFile(f"{path}{names.COMPRESSED}", on_damage)
     return None
 
 

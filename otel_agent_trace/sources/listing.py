@@ -73,9 +73,10 @@ def _files_of_store(path: str) -> list[str]:
     """Return the paths of the files of the store whose live file has a path; a closed segment is itself alone."""
     if "\0" in path or names.store_of_segment(path) is not None or names.is_journal(path):
         return [path]
+    has_live = os.path.lexists(path)  # before the closed ones, as in `StoreFiles.files`
     store = names.StoreFiles(os.path.realpath(path))
     others = [*store.journals(), *store.closed()]
-    return [*others, path] if os.path.lexists(path) or not others else others
+    return [*others, path] if has_live or not others else others
 
 
 def _advice_about_parameters(pattern: str) -> str:

@@ -151,7 +151,8 @@ class StoreFiles(msgspec.Struct, frozen=True):
     def files(self) -> list[str]:
         """Return the paths of all files with spans: journals first, then closed ones, then the live file, if it exists.
 
-        Journals are first, since a span that ends meanwhile moves from its journal to the live file.
+        Journals are first, since a span that ends meanwhile moves from its journal to the live file. The live file is looked
+        for before the closed ones, as it may be closed at any moment: it is found there then.
         """
         live = [self.path] if os.path.lexists(self.path) else []
         return [*self.journals(), *self.closed(), *live]

@@ -129,7 +129,7 @@ class IndexedResult:
         source: Any = self._reading.opened(stop)
         with opened_index(source.store) as (index, path):
             try:
-                yield index, source, source.begun(index, source.refreshed(index))
+                yield index, source, source.begun(index)
             except WrongIndexError:
                 remove_database(path)
                 raise

@@ -6,7 +6,7 @@ import io
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +14,8 @@ import msgspec
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.files import LocatedLine, ScannedJournal, blocks_of, open_regular, traces_in_lines
-from otel_agent_trace.sources.index.rows import rows_of
+from otel_agent_trace.sources.index.files import Listing, files_of
+from otel_agent_trace.sources.index.rows import RunRow, rows_of
 from otel_agent_trace.sources.index.scan import LineScanner, UnusualError, is_trace_id
 from otel_agent_trace.sources.index.schema import Link, is_storable
 from otel_agent_trace.sources.index.segments import (
@@ -57,7 +58,7 @@ class Index:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.segments: dict[int, Segment] = {}
-        self.files: list[Status] = []
+        self.files: Sequence[Status] = ()
         self._traces = TraceWriter(connection)
         self.logs: Sequence[LogRecord] = ()
         """Scores that name only a run, as records of the traces of these: read with the spans."""
@@ -87,26 +88,39 @@ class Index:
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def refresh(self, paths: Sequence[str], on_progress: Callable[[int, int | None], None] | None = None) -> None:
-        """Index what the files of the store have beyond what is indexed.
+    def refresh(self, listing: Listing, on_progress: Callable[[int, int | None], None] | None = None) -> bool:
+        """Index what the files of the store have beyond what is indexed; return whether none was replaced meanwhile.
 
         Args:
-            paths: the paths of the files, without journals, in the order in which they are read.
+            listing: returns the paths of the files.
             on_progress: called now and then with the bytes that were indexed, and their total.
+
+        Raises:
+            StaleError: the files change too often.
         """
-        self.files = [*_statuses_of(paths)]
-        self._note_files()
+        self._note_files(listing)
         waiting = [segment for segment in self.segments.values() if segment.is_usual and segment.indexed < segment.size]
         total = sum(segment.size - segment.indexed for segment in waiting)
-        done = 0
+        done = replaced = 0
         for segment in waiting:
-            for read in self._index(segment):
-                if on_progress is not None:
-                    on_progress(done + read, total)
+            try:
+                for read in self._index(segment):
+                    if on_progress is not None:
+                        on_progress(done + read, total)
+            except StaleError:
+                replaced += 1
             done += segment.size - segment.indexed
         self._traces.forget()
         self._complete_rows()
         self.segments = self._known_segments()
+        return not replaced
+
+    def begin(self) -> bool:
+        """Begin a transaction of one state of the index; return whether that is of the files: others may change it too."""
+        self.connection.execute("BEGIN")
+        self.segments = self._known_segments()
+        noted = {(segment.name, segment.identity) for segment in self.segments.values()}
+        return noted == {(os.path.basename(file.path), file.identity) for file in self.files}
 
     def _known_segments(self) -> dict[int, Segment]:
         found = {row[0]: Segment(*row) for row in self.connection.execute("SELECT * FROM segment")}
@@ -116,12 +130,17 @@ class Index:
             raise WrongIndexError("segment")
         return found
 
-    def _note_files(self) -> None:
-        """Note files that are new, were renamed or have grown, and drop those that are gone or were changed."""
+    def _note_files(self, listing: Listing) -> None:
+        """Note files that are new, were renamed or have grown, and drop those that are gone or were changed.
+
+        They are looked at again when nobody else can change the index, who may have seen them later.
+        """
+        self.files = files_of(listing)
         known = self._known_segments()
         states = {(each.name, each.identity, each.size, each.mtime_ns) for each in known.values()}
         if states != {(os.path.basename(file.path), *file[1:]) for file in self.files}:
             with self.transaction():
+                self.files = files_of(listing)
                 known = self._known_segments()
                 packed = {segment for (segment,) in self.connection.execute("SELECT DISTINCT segment FROM frame")}
                 by_identity = {segment.identity: segment for segment in known.values()}
@@ -180,11 +199,13 @@ class Index:
                     self._move(segment, segment.size, path)
         except (UnusualError, SourceError):
             self._traces.forget()
+            _check_is_at(path, segment)
             with self.transaction():
                 self.connection.execute("UPDATE segment SET is_usual=0 WHERE id=?", (segment.id,))
 
     def _move(self, segment: Segment, end: int, path: str) -> None:
         digest = digest_of(path, end)
+        _check_is_at(path, segment)
         self.connection.execute(  # the file may have grown since its size was noted
             "UPDATE segment SET indexed=?1, size=max(size, ?1), digest=?2 WHERE id=?3", (end, digest, segment.id)
         )
@@ -200,6 +221,7 @@ class Index:
             if now is None:
                 self._traces.forget()
                 return False
+            _check_is_at(path, segment)
             self._traces.add(segment.id, found)
             if end != segment.indexed:
                 self._move(segment, end, path)
@@ -217,10 +239,8 @@ class Index:
         ).fetchall():
             numbers = {trace_id.lower(): number for number, trace_id in found}
             last = found[-1][0]
-            before = self.place_counts(numbers.values())
             try:
-                traces = self.read([*numbers.values()], lambda problem: None)
-                rows = {spans[0].trace_id: rows_of(spans) for spans in traces if spans[0].trace_id in numbers}
+                before, rows = self._whole_rows(numbers)
             except StaleError:
                 return  # a file was replaced at this moment: they stay unknown until the next time
             with self.transaction():
@@ -229,6 +249,24 @@ class Index:
                 for trace_id, number in numbers.items():
                     runs, link = rows.get(trace_id, ([], Link.NONE))
                     self._traces.replace_runs(number, link, runs)
+
+    def _whole_rows(
+        self, numbers: Mapping[str, int]
+    ) -> tuple[list[tuple[int, int]], dict[str, tuple[list[RunRow], Link]]]:
+        """Return the `place_counts` of some traces, and the rows of those that can be read.
+
+        Raises:
+            StaleError: as of `read`.
+        """
+        is_of_files = self.begin()
+        try:
+            if not is_of_files:
+                raise StaleError
+            traces = self.read([*numbers.values()], lambda problem: None)
+            rows = {spans[0].trace_id: rows_of(spans) for spans in traces if spans[0].trace_id in numbers}
+            return self.place_counts(numbers.values()), rows
+        finally:
+            self.connection.execute("COMMIT")
 
     def place_counts(self, numbers: Iterable[int]) -> list[tuple[int, int]]:
         """Return how many places traces have, and their bytes: they change when lines are added."""
@@ -341,7 +379,11 @@ class Index:
         size = segment.size - segment.indexed
         if size > MAX_LINE_BYTES:
             raise StaleError(path)
-        with open_regular(path) as file:
+        try:
+            file = open_regular(path)
+        except SourceError as error:
+            raise StaleError(path) from error
+        with file:
             status = os.fstat(file.fileno())
             file.seek(segment.indexed)
             data = file.read(size)
@@ -411,24 +453,27 @@ def _with_line_numbers(on_problem: Callable[[Problem], None]) -> Callable[[Probl
 
 def _line_number(problem: Problem) -> int:
     number, left = 1, problem.line - 1
-    for block in blocks_of(problem.path):
-        number += block[:left].count(b"\n")
-        left -= len(block)
-        if left <= 0:
-            break
+    with suppress(SourceError):  # renamed or removed meanwhile
+        for block in blocks_of(problem.path):
+            number += block[:left].count(b"\n")
+            left -= len(block)
+            if left <= 0:
+                break
     return number
 
 
-def _statuses_of(paths: Sequence[str]) -> Iterator[Status]:
-    seen = set[str]()
-    for path in paths:
-        try:
-            status = Status.of(path)
-        except OSError:
-            continue  # renamed or removed meanwhile
-        if status.identity not in seen:
-            seen.add(status.identity)
-            yield status
+def _check_is_at(path: str, segment: Segment) -> None:
+    """Check that a path is still that of a file.
+
+    Raises:
+        StaleError: it is that of another one, of which something may have been read, or of none.
+    """
+    try:
+        is_there = Status.of(path).identity == segment.identity
+    except OSError:
+        is_there = False
+    if not is_there:
+        raise StaleError(path)
 
 
 def _is_still(segment: Segment, file: Status, *, is_packed: bool) -> bool:

@@ -13,20 +13,22 @@ from typing import Any, NamedTuple
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import COST, RunQuery
 from otel_agent_trace.runs.assemble import assemble
-from otel_agent_trace.sources.files import FilesSource, ScannedJournal, read_journals, traces_in_lines
+from otel_agent_trace.sources.files import FilesSource, ScannedJournal, traces_in_lines
 from otel_agent_trace.sources.index.build import MOST_DAMAGED, Index, Tail
 from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, remove_database, store_at
 from otel_agent_trace.sources.index.costs import KeptCosts
+from otel_agent_trace.sources.index.files import Listing, journals_of
 from otel_agent_trace.sources.index.query import is_narrowed, selection_of
 from otel_agent_trace.sources.index.schema import UnusableIndexError, open_database
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
 from otel_agent_trace.sources.index.traces import NO_TRACE
 from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
-from otel_agent_trace.store.names import StoreFiles, is_journal
+from otel_agent_trace.store.names import StoreFiles
 
 _MOST_ALWAYS_READ = 2_000
 """Traces that are read with every query, since others may belong to them; with more, all files are read."""
 _FIRST_BATCH, _LARGEST_BATCH = 32, 256
+_MOST_TRIES = 10
 
 
 @contextlib.contextmanager
@@ -108,32 +110,37 @@ class IndexedSource(FilesSource):
     def _by_index(
         self, index: Index, query: RunQuery, on_problem: Callable[[Problem], None]
     ) -> Iterator[list[SpanRecord]]:
-        journals = self.refreshed(index)
         kept = KeptCosts(index, query.costs) if query.needs_costs and query.costs.prices.version else None
-        if kept is not None and query.order_name == COST:
-            kept.fill()
-        always = self.begun(index, journals)
+        always = self.begun(index, kept.fill if kept is not None and query.order_name == COST else None)
         yield from self.always_read(index, always, on_problem)
         yield from self._candidates(index, query, always.numbers, on_problem, kept)
         if kept is not None:
             index.connection.execute("COMMIT")
             kept.write()
 
-    def refreshed(self, index: Index) -> Sequence[ScannedJournal]:
-        """Bring the index up to date, and return the journals as they were before."""
-        files = self.files()
-        journals = read_journals(file for file in files if is_journal(file))
-        index.refresh([file for file in files if not is_journal(file)], self._on_progress)
-        return journals
+    def begun(self, index: Index, fill: Callable[[], object] | None = None) -> AlwaysRead:
+        """Bring the index up to date, begin a transaction of one state of it, and return what is read with every query.
 
-    def begun(self, index: Index, journals: Sequence[ScannedJournal]) -> AlwaysRead:
-        """Begin a transaction of one state of the index, and return what is read with every query.
+        Args:
+            index: the index.
+            fill: called in between.
 
         Raises:
             StaleError: the index cannot answer.
             WrongIndexError: it is not as it was written.
         """
-        index.connection.execute("BEGIN")  # one state of it for all that follows
+        for _ in range(_MOST_TRIES):
+            journals = journals_of(self.files)
+            if not index.refresh(self.files, self._on_progress):
+                continue
+            if fill is not None:
+                fill()
+            if index.begin():
+                return self._always(index, journals)
+            index.connection.execute("COMMIT")
+        raise StaleError
+
+    def _always(self, index: Index, journals: Sequence[ScannedJournal]) -> AlwaysRead:
         tails = [*index.tails()]
         open_ids = {trace_id for tail in tails for trace_id in tail.trace_ids()} | _trace_ids_in(journals)
         always = index.linked(with_linked=bool(tails)) | index.numbers_of(open_ids)
@@ -225,8 +232,9 @@ def build_index(path: str, on_progress: Callable[[int, int | None], None] | None
     if store is None:
         msg = f"{path}: an index is of one store: name its live file"
         raise SourceError(msg)
+    listing = FilesSource([path]).files
     try:
-        built = _built(store, files, on_progress) or _built(store, files, on_progress)
+        built = _built(store, listing, on_progress) or _built(store, listing, on_progress)
     except (UnusableIndexError, StaleError, sqlite3.Error) as error:
         msg = f"{path}: no index can be made: {error}"
         raise SourceError(msg) from error
@@ -236,13 +244,11 @@ def build_index(path: str, on_progress: Callable[[int, int | None], None] | None
     return built
 
 
-def _built(
-    store: StoreFiles, files: Sequence[str], on_progress: Callable[[int, int | None], None] | None
-) -> Built | None:
+def _built(store: StoreFiles, listing: Listing, on_progress: Callable[[int, int | None], None] | None) -> Built | None:
     """Bring an index up to date, or remove one that is not as it was written, and return None."""
     with opened_index(store) as (index, index_path):
         try:
-            index.refresh([file for file in files if not is_journal(file)], on_progress)
+            index.refresh(listing, on_progress)
         except WrongIndexError:
             pass
         else:
