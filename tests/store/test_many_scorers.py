@@ -58,7 +58,10 @@ def test_every_acknowledged_score_is_read_once(tmp_path: Path, monkeypatch: pyte
     """On its run and on no other, with the index and without, though the processes that gave some were killed."""
 
     def start(name: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", PROGRAM, name, str(RUNS)], cwd=tmp_path, env=environment())
+        with open(tmp_path / f"{name}.stderr", "wb") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, name, str(RUNS)], cwd=tmp_path, env=environment(), stderr=errors
+            )
 
     def acknowledged() -> list[list[str]]:
         path = tmp_path / "acknowledged"
@@ -76,7 +79,9 @@ def test_every_acknowledged_score_is_read_once(tmp_path: Path, monkeypatch: pyte
         processes[victim].send_signal(signal.SIGKILL)
         processes[victim].wait()
         processes[victim] = start(f"again{kill}")
-    assert [process.wait() for process in processes] == [0] * PROCESSES
+    codes = [process.wait() for process in processes]
+    errors = "".join(path.read_text() for path in tmp_path.glob("*.stderr"))
+    assert codes == [0] * PROCESSES, errors
     given = Counter((run_id, name.replace("~", " "), int(value)) for run_id, name, value in acknowledged())
     assert max(given.values()) == 1
     for index in ("off", "on"):
