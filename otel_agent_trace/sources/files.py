@@ -506,10 +506,10 @@ def _is_usable(file: str, named: str, on_problem: Callable[[Problem], None]) -> 
     try:
         _check_format(file)
     except SourceError as error:
-        if file == named:
-            raise
         if _is_gone(file, named, error):
             return False
+        if file == named:
+            raise
         on_problem(Problem(file, 0, str(error).removeprefix(f"{file}: ")))
         return False
     return True
