@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import msgspec
 
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import Prices
@@ -120,7 +121,7 @@ class RunPage:
         if form != "json":
             raise ValueError(f"format must be json, markdown or command, got {form!r}")
         try:
-            return json.dumps(item.subject.to_dict(), ensure_ascii=False, indent=2)
+            return msgspec.json.format(msgspec.json.encode(item.subject.to_dict()), indent=2).decode()
         except RecursionError as error:
             raise ValueError("the run is nested too deeply to be written as JSON") from error
 
