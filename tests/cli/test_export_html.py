@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import subprocess
@@ -9,11 +11,14 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from otel_agent_trace import run_to_spans
 from otel_agent_trace.cli import export_html
+from otel_agent_trace.span import Scope
 from tests.support.export_command import Result
-from tests.support.sample_runs import failed_run, make_run, write_runs_to
+from tests.support.sample_runs import failed_run, make_run, write_records_to, write_runs_to
 
 GITHUB_TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3  # noqa: S105 - made up
 RunCommand = Callable[..., Result]
@@ -115,6 +120,26 @@ def test_secrets_are_masked_and_prices_count(run_command: RunCommand, write_runs
     assert GITHUB_TOKEN not in text
     assert "my key is" in text
     assert "$2.00" in text
+
+
+def test_a_run_of_another_tracer_has_where_its_facts_were_read(run_command: RunCommand, tmp_path: Path) -> None:
+    run = make_run(1, user_input=f"my key is {GITHUB_TOKEN}", recorded_by=None)
+    spans = [msgspec.structs.replace(span, scope=Scope("another.tracer", "1")) for span in run_to_spans(run)]
+    source = write_records_to(tmp_path / "traces.jsonl", spans)
+    for options in (("last", "--output", "p/run.html"), ("--output", "p")):
+        (tmp_path / "p").mkdir(exist_ok=True)
+        run_command("export", source, *options, "--to", "html", "--redact")
+    for page in (tmp_path / "p" / "run.html", tmp_path / "p" / f"{run.run_id}.html"):
+        text = unpacked(page)
+        assert '"place":"gen_ai.tool.call.result"' in text
+        assert "my key is" in text
+        assert GITHUB_TOKEN not in text
+
+
+def unpacked(page: Path) -> str:
+    """The text of all blocks of a page."""
+    blocks = re.findall(r'id="block-[^"]+">([^<]+)', page.read_text())
+    return "\n".join(gzip.decompress(base64.b64decode(block)).decode() for block in blocks)
 
 
 def test_a_large_page_is_warned_of(
