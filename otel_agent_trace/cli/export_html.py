@@ -21,7 +21,8 @@ from otel_agent_trace.prices import Prices, run_cost
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources.search import Found
 from otel_agent_trace.span import SpanRecord
-from otel_agent_trace.viewer.html_file import document_of, index_document
+from otel_agent_trace.viewer.html_file import document_of
+from otel_agent_trace.viewer.html_index import index_document
 from otel_agent_trace.views.bare import without_content
 from otel_agent_trace.views.summaries import RunSummary, summary_of
 

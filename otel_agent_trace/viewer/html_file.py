@@ -12,22 +12,17 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
-from urllib.parse import quote
 
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import Prices
-from otel_agent_trace.query import status_of
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.views.bare import without_content
 from otel_agent_trace.views.escape import escaped
-from otel_agent_trace.views.figures import cost_text, count_text, duration_text, plural, when_text
 from otel_agent_trace.views.run_page import RunPage, Spans
-from otel_agent_trace.views.summaries import RunSummary
 
 BLOCK_STEPS = 200
 """Steps in a block, which is unpacked as a whole; `file_api.js` counts with it."""
@@ -77,42 +72,6 @@ def document_of(
     return run_document(RunPage(run, known, spans))
 
 
-def index_document(runs: Iterable[tuple[RunSummary, str]]) -> str:
-    """Return the page that lists documents of runs, each with the name of its file."""
-    now = datetime.now().astimezone()
-    rows = [_index_row(summary, name, now) for summary, name in runs]
-    head = "".join(
-        f"<th scope=col>{title}"
-        for title in ("Status", "Started", "Agent", "Question", "Steps", "Errors", "Duration", "Tokens", "Cost")
-    )
-    table = f"<table><thead><tr>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
-    title = f"{plural(len(rows), 'run')}"
-    return document(title, f'<main class="index" tabindex="0"><h1>{title}</h1>{table}</main>', "")
-
-
-def _index_row(summary: RunSummary, name: str, now: datetime) -> str:
-    run, usage = summary.run, summary.run.usage
-    question = summary.user_input or run.run_id
-    cells = (
-        status_of(run),
-        when_text(run.started_at_ns, now),
-        run.agent_name or "(unnamed agent)",
-        str(summary.steps),
-        str(summary.errors or ""),
-        duration_text(run.duration_s),
-        count_text(usage.total_tokens if usage else None),
-        cost_text(summary.cost),
-    )
-    first, last = (["<td>" + _escaped(cell) for cell in part] for part in (cells[:3], cells[3:]))
-    error = f' <span class="error-text">{_escaped(str(run.error))}</span>' if run.error is not None else ""
-    link = f'<td><a href="{escape(quote(name))}">{_escaped(question)}</a>{error}'
-    return f"<tr>{''.join([*first, link, *last])}"
-
-
-def _escaped(text: str) -> str:
-    return escape(escaped(text))
-
-
 def run_document(page: RunPage) -> str:
     """Return the document of a run."""
     outline = page.outline(ids=True)
@@ -126,7 +85,7 @@ def document(title: str, body: str, script: str) -> str:
     """Return a page under a policy that lets only its own script run, and nothing be loaded."""
     style = asset("style.css")
     policy = _POLICY.format(script=_digest(script), style=_digest(style))
-    return _DOCUMENT.format(policy=policy, title=_escaped(title), style=style, body=body, script=script)
+    return _DOCUMENT.format(policy=policy, title=escape(escaped(title)), style=style, body=body, script=script)
 
 
 def joined_modules() -> str:

@@ -18,7 +18,8 @@ from otel_agent_trace.model import LogEntry, RecordedException, Score, StepError
 from otel_agent_trace.prices import NO_COST, Prices
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.semconv import SCOPE_NAME
-from otel_agent_trace.viewer.html_file import BLOCK_STEPS, document_of, index_document
+from otel_agent_trace.viewer.html_file import BLOCK_STEPS, document_of
+from otel_agent_trace.viewer.html_index import index_document
 from otel_agent_trace.views.run_page import RunPage
 from otel_agent_trace.views.summaries import summary_of
 from tests.support import long_runs
@@ -26,7 +27,22 @@ from tests.support.run_strategies import agent_runs
 from tests.support.sample_runs import make_run
 
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "script"}
-INDEX_ALLOWED = ALLOWED | {"main", "h1", "table", "thead", "tbody", "tr", "th", "td", "a", "span"}
+INDEX_ALLOWED = ALLOWED | {
+    "main",
+    "h1",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "a",
+    "span",
+    "form",
+    "input",
+    "select",
+    "option",
+}
 HOSTILE = (
     "</script><script>alert(1)</script>",
     "<!--<script>",

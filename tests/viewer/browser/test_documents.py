@@ -11,10 +11,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from otel_agent_trace import compute_metrics, diff_runs, iter_sessions, load_run, load_runs
+from otel_agent_trace.prices import NO_COST
 from otel_agent_trace.viewer.html_file import document_of
+from otel_agent_trace.viewer.html_index import index_document
+from otel_agent_trace.views.summaries import summary_of
 from tests.support.browser import Tabs, violations
 from tests.support.hostile_runs import RUN_ID, write_hostile_runs
-from tests.support.shown_runs import refund_run, report_run
+from tests.support.sample_runs import make_run
+from tests.support.shown_runs import refund_run, report_run, shown_runs
 
 
 def opened(tabs: Tabs, folder: Path, **options: object) -> Page:
@@ -68,6 +72,34 @@ def test_a_document_loads_nothing_and_runs_only_itself(tabs: Tabs, tmp_path: Pat
     assert (
         page.evaluate("() => fetch('https://example.com').then(() => 'loaded', (error) => error.name)") == "TypeError"
     )
+
+
+def test_a_list_of_documents_is_searched_and_filtered(tabs: Tabs, tmp_path: Path) -> None:
+    runs = [*shown_runs(time.time_ns(), 60), make_run(1, agent_name="<b>\u202eodd", user_input="</option>")]
+    listed = [(summary_of(run, NO_COST), f"{run.run_id}.html") for run in runs]
+    (tmp_path / "index.html").write_text(index_document(listed), encoding="utf-8")
+    (tmp_path / "supplier-report.html").write_text(document_of(report_run(time.time_ns())), encoding="utf-8")
+    page = tabs.open((tmp_path / "index.html").as_uri(), offline=True)
+    heading, rows = page.get_by_role("heading"), page.locator("tbody tr:visible")
+    expect(heading).to_have_text("64 runs")
+    assert violations(page) == []
+    page.keyboard.press("/")
+    for wanted, found in (("KEYERROR", "KeyError"), ("three SUPP", "three suppliers")):
+        page.get_by_role("searchbox").fill(wanted)
+        expect(rows.filter(has_not_text=found)).to_have_count(0)
+        expect(heading).to_have_text(re.compile("^[1-9][0-9]* of 64 runs$"))
+    page.get_by_role("searchbox").fill("supplier-rep")
+    expect(heading).to_have_text("1 of 64 runs")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator(".step h2")).to_contain_text("query_table")
+    page.go_back()
+    expect(rows).to_have_count(1)
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("combobox", name="Status").select_option("success")
+    page.get_by_role("combobox", name="Agent").select_option("<b>\\u202eodd")
+    expect(rows).to_have_count(1)
+    expect(rows.get_by_role("link")).to_have_attribute("title", make_run(1).run_id)
 
 
 @pytest.fixture(scope="module")
