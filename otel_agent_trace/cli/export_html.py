@@ -29,7 +29,7 @@ from otel_agent_trace.views.summaries import RunSummary, summary_of
 _INDEX = "index.html"
 _LARGE_BYTES, _MB = 20_000_000, 1_000_000
 _Kept = tuple[AgentRun, Sequence[SpanRecord]]
-"""A run, and the spans that it was read from."""
+"""Type of what is kept: a run, and the spans that it was read from."""
 _USUAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 
 
