@@ -69,6 +69,21 @@ def threshold_in(trace_state: str) -> int | None:
     return int(value.ljust(_DIGITS, "0"), 16) if _THRESHOLD.fullmatch(value) else None
 
 
+def threshold_before(trace_state: str, written: object) -> int | None:
+    """Return the threshold with which a span was sampled before: that of its trace state, else that of a written probability.
+
+    None where neither is valid.
+
+    Args:
+        trace_state: the header of the trace state.
+        written: the probability in an attribute.
+    """
+    threshold = threshold_in(trace_state)
+    if threshold is None and isinstance(written, float) and 0 < written <= 1:
+        return threshold_of(written)
+    return threshold
+
+
 def probability_in(trace_state: str, written: float | None) -> float | None:
     """Return the probability with which a trace was kept: that of its trace state or a written one, the smaller.
 

@@ -10,6 +10,9 @@ import msgspec
 
 from otel_agent_trace import semconv
 
+FLAG_REMOTE_PARENT = 0x200
+"""OTLP's ``SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK``: the parent of a span belongs to another process."""
+
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """Represent an event of a span; `time_ns` is Unix nanoseconds."""

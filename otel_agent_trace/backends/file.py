@@ -135,7 +135,7 @@ class FileBackend(ExportingSink):
 
     def on_hold_log(self, log: LogRecord) -> None:
         """Keep a log record in the journal whose trace the gate holds."""
-        self._hold(int(log.trace_id, 16), self._held.next_number(), _log_line(log))
+        self._hold(int(log.trace_id, 16), self._held.next_number(), log_line(log))
 
     def _hold(self, trace_id: int, number: int, line: bytes) -> None:
         if not self._keep(trace_id, number, line, None, is_held=True):
@@ -229,30 +229,6 @@ class FileBackend(ExportingSink):
             reason,
         )
 
-    def encode(self, spans: Sequence[PipelineSpan], logs: Sequence[LogRecord]) -> tuple[bytes, int, int]:
-        """Return the lines of ended spans and log records for `append`, and how many of these and of those are in them.
-
-        What readers would refuse, or cannot be written, is left out and counted.
-        """
-        lines, number = self._lines.batch(spans)
-        of_logs = [line for line in map(_log_line, logs) if len(line) <= MAX_LINE_BYTES]
-        return b"".join((lines, *of_logs)), number, len(of_logs)
-
-    def append(self, lines: bytes, spans: int, logs: int) -> None:
-        """Append what `encode` has returned, perhaps several times, in one write, and sync it unless durability is none.
-
-        Raises:
-            OSError: that failed, and nothing of it is in the file.
-        """
-        try:
-            self._file.append(lines, spans, self._needs_sync is not None)
-        finally:
-            self._release_media()
-        if not self._has_begun:
-            self._begin()
-        if logs:
-            self._diagnostics.count(LOGS_KEPT, logs)
-
     def on_batch(self, spans: Sequence[PipelineSpan]) -> bool:
         """Append spans in one write, and return whether that succeeded."""
         lines, number = self._lines.batch(spans)
@@ -261,7 +237,7 @@ class FileBackend(ExportingSink):
 
     def on_log(self, log: LogRecord) -> None:
         """Append a log record as one line."""
-        is_kept = self._append(_log_line(log), 0)
+        is_kept = self._append(log_line(log), 0)
         if is_kept:
             self._diagnostics.count(LOGS_KEPT)
 
@@ -340,7 +316,8 @@ class FileBackend(ExportingSink):
         self._maintenance.wait(_COMPACTION_S)
 
 
-def _log_line(log: LogRecord) -> bytes:
+def log_line(log: LogRecord) -> bytes:
+    """Return a log record as a line of the store."""
     return otlp_json_encoding.encode_log(log) + b"\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_agent_trace.formats import otlp_json_encoding
@@ -72,22 +72,16 @@ class SpanLines:
 
     def batch(self, spans: Sequence[PipelineSpan]) -> tuple[bytes, int]:
         """Return spans as lines, grouped by resource and scope, and the number of spans in them."""
-        frames: dict[Frame, list[bytes]] = {}
-        for span in spans:
-            written = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
-            if written is None:
-                continue
-            frame, encoded = written
-            if len(encoded) > MAX_LINE_BYTES - _LINE_BYTES:
-                self._on_lost(too_long())
-            else:
-                frames.setdefault(frame, []).append(encoded)
-        lines = b"".join(
-            b"%b%b%b" % (head, b",".join(part), tail)
-            for (head, tail, _), group in frames.items()
-            for part in _line_parts(group)
-        )
-        return lines, sum(map(len, frames.values()))
+        encoded = [found for span in spans if (found := self.encoded(span)) is not None]
+        return lines_of(encoded), len(encoded)
+
+    def encoded(self, span: PipelineSpan) -> tuple[Frame, bytes] | None:
+        """Return a span that has ended, and what is before and after it in a line; None if it cannot be written, and is lost."""
+        found = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
+        if found is not None and len(found[1]) > MAX_LINE_BYTES - _LINE_BYTES:
+            self._on_lost(too_long())
+            return None
+        return found
 
     def _encoded(self, span: PipelineSpan) -> tuple[Frame, bytes]:
         unchanged = span.unchanged
@@ -126,6 +120,18 @@ class SpanLines:
             known = (resource, scope, Frame(head, tail + b"\n", next(self._numbers)))
             remember(self._frames, key, known)
         return known[2]
+
+
+def lines_of(encoded: Iterable[tuple[Frame, bytes]]) -> bytes:
+    """Return encoded spans as lines, grouped by resource and scope."""
+    frames: dict[Frame, list[bytes]] = {}
+    for frame, span in encoded:
+        frames.setdefault(frame, []).append(span)
+    return b"".join(
+        b"%b%b%b" % (head, b",".join(part), tail)
+        for (head, tail, _), group in frames.items()
+        for part in _line_parts(group)
+    )
 
 
 def too_long() -> OSError:

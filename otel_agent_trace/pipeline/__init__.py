@@ -12,6 +12,7 @@ from otel_agent_trace.pipeline.pipeline import (
     name_of,
     policies_without_gate,
 )
+from otel_agent_trace.pipeline.received_pipeline import ReceivedPipeline
 from otel_agent_trace.pipeline.sampled import with_sampling
 from otel_agent_trace.pipeline.sinks import SpanSink
 from otel_agent_trace.pipeline.spans import PipelineSpan, Policies, Policy, StartedSpan
@@ -27,6 +28,7 @@ __all__ = [
     "PipelineSpan",
     "Policies",
     "Policy",
+    "ReceivedPipeline",
     "SpanSink",
     "StartedSpan",
     "checked_policies",

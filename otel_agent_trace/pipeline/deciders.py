@@ -74,7 +74,7 @@ class GateDecider:
         return (None if decision is None else bool(decision),)
 
 
-class _Known(TraceFacts):
+class Known(TraceFacts):
     """Hold what is known of a trace, its random bits, and the threshold with which it was sampled before."""
 
     randomness: int = 0
@@ -104,7 +104,7 @@ class SamplingDecider:
         self._next_look_s = 0.0
         self._last_state: tuple[Any, int | None, int | None] = (None, None, None)
 
-    def begin(self, trace_id: int, span: Any, *, is_elsewhere: bool) -> _Known | int:
+    def begin(self, trace_id: int, span: Any, *, is_elsewhere: bool) -> Known | int:
         """Return what is known of a trace that begins, or the decision if randomness alone makes it.
 
         Args:
@@ -114,7 +114,7 @@ class SamplingDecider:
         """
         context, parent = span.context, span.parent
         given, incoming = self._fields_of(context.trace_state)
-        known = _Known(randomness=random_bits_of(trace_id) if given is None else given, incoming=incoming)
+        known = Known(randomness=random_bits_of(trace_id) if given is None else given, incoming=incoming)
         known.start_ns = span.start_time or 0
         known.is_elsewhere = is_elsewhere or (parent is not None and parent.is_remote)
         if known.is_elsewhere:
@@ -132,7 +132,7 @@ class SamplingDecider:
             self._last_state = state, random_bits, threshold
         return random_bits, threshold
 
-    def note(self, known: _Known, span: PipelineSpan, is_root: bool) -> None:
+    def note(self, known: Known, span: PipelineSpan, is_root: bool) -> None:
         """Note a span that has ended; most change nothing."""
         attributes, is_error = span.own_facts()
         if not (is_root or is_error or attributes.get(OPERATION_NAME) == OPERATION_INVOKE_AGENT):
@@ -144,7 +144,7 @@ class SamplingDecider:
             known.root_ended_s = time.monotonic()
             known.is_elsewhere |= span.parent is not None and span.parent.is_remote
 
-    def decide(self, known: _Known, trace_id: int, *, is_over: bool, is_last: bool) -> int | None:
+    def decide(self, known: Known, trace_id: int, *, is_over: bool, is_last: bool) -> int | None:
         """Return the decision; None to wait for spans, or for another process.
 
         Args:
@@ -163,7 +163,7 @@ class SamplingDecider:
             return None
         return self._policy.threshold(known, known.randomness, known.incoming)
 
-    def _decide_as_elsewhere(self, known: _Known, trace_id: int, *, is_last: bool) -> int | None:
+    def _decide_as_elsewhere(self, known: Known, trace_id: int, *, is_last: bool) -> int | None:
         """Return the decision about a trace that another process decides: that one, or the one of randomness, which drops it."""
         is_kept = self._decided_elsewhere(trace_id)
         if is_kept:
@@ -171,18 +171,18 @@ class SamplingDecider:
         known.is_counted_elsewhere = is_kept is False
         return NEVER if is_kept is False or is_last or self._has_waited(known) else None
 
-    def _has_waited(self, known: _Known) -> bool:
+    def _has_waited(self, known: Known) -> bool:
         return known.root_ended_s is not None and time.monotonic() - known.root_ended_s >= self._policy.wait_s
 
-    def decide_early(self, known: _Known) -> int:
+    def decide_early(self, known: Known) -> int:
         """Return the decision about a trace for which there is no room: by what is known so far."""
         return self._policy.threshold(known, known.randomness, known.incoming)
 
-    def waits(self, known: _Known) -> bool:
+    def waits(self, known: Known) -> bool:
         """Return whether a trace is over here, and waits for another process or for spans that outlast its root."""
         return known.root_ended_s is not None
 
-    def outcome(self, trace_id: int, known: _Known, decision: int) -> Decided:
+    def outcome(self, trace_id: int, known: Known, decision: int) -> Decided:
         """Return what sinks receive of a decision, with what is counted of a dropped trace that no other process counts.
 
         Other processes know themselves what randomness keeps.

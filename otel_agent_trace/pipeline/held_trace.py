@@ -31,6 +31,7 @@ class HeldTrace:
         "number",
         "open",
         "root_id",
+        "waits_since_s",
         "writing",
     )
 
@@ -44,6 +45,7 @@ class HeldTrace:
         self.has_starts = self.has_root_ended = self.is_early = False
         self.decision: int | None = None
         self.is_followed = self.is_being_delivered = False
+        self.waits_since_s = 0.0
 
     @property
     def is_over(self) -> bool:

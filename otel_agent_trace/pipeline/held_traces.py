@@ -36,17 +36,21 @@ class HeldTraces(DecidedTraces):
 
     def __init__(self, gate: Gate, outlet: Outlet, diagnostics: Diagnostics) -> None:
         self._at_work = AtWork()
-        decider: Any = (
-            SamplingDecider(gate, outlet.decision_elsewhere)
-            if isinstance(gate, TailSampling)
-            else GateDecider(gate, diagnostics, self._at_work)
-        )
+        self._diagnostics = diagnostics
+        decider = self._decider_of(gate, outlet)
         self._calls_programs = isinstance(decider, GateDecider)
         self._has_other_starts, self._has_other_ends = outlet.has_held("on_start"), outlet.has_held("on_end")
+        self._has_other_logs = outlet.has_held("on_log")
         self._is_closed = False
         self._watch = None if outlet.calls_program else Watch(self.look_at_waiting, diagnostics)
         super().__init__(decider, outlet, gate.max_held_bytes, diagnostics)
+        self._counts_content = self._holds_in_memory
         renewed_in_children(self)
+
+    def _decider_of(self, gate: Gate, outlet: Outlet) -> GateDecider | SamplingDecider:
+        if isinstance(gate, TailSampling):
+            return SamplingDecider(gate, outlet.decision_elsewhere)
+        return GateDecider(gate, self._diagnostics, self._at_work)
 
     def renew(self) -> None:
         """Drop everything that is held, in a forked child."""
@@ -149,7 +153,7 @@ class HeldTraces(DecidedTraces):
         if held.has_root_ended and self._decider.waits(held.known):
             self._wait(trace_id, held)
         room = self._room
-        room.uncounted.append((held, span if self._holds_in_memory else None))
+        room.uncounted.append((held, span if self._counts_content else None))
         if len(room.uncounted) > room.most_uncounted:
             self._count_bytes()
 
@@ -190,7 +194,8 @@ class HeldTraces(DecidedTraces):
                 return
             held.number += 1
             self._outlet.deliver_to_journals("on_hold_log", log)
-            held.entries.append((self._outlet.deliver_held, "on_log", log))
+            if self._has_other_logs:
+                held.entries.append((self._outlet.deliver_held, "on_log", log))
             with self._lock:
                 self._room.add(held, size)
         finally:

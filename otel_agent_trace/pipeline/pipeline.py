@@ -91,13 +91,17 @@ class Pipeline:
         self._without_keepers = _listeners(sink for sink in self.sinks if not sink.keeps_held)
         gate = given[-1] if given and isinstance(given[-1], Gate) else None
         self._policies = Policies((policy for policy in given if not isinstance(policy, Gate)), self._diagnostics)
-        self._held = None if gate is None else HeldTraces(gate, self, self._diagnostics)
+        self._held = None if gate is None else self._holding(gate)
         if isinstance(gate, TailSampling):
             for sink in self.sinks:
                 guarded(self._diagnostics, name_of(sink), sink.sample_by, gate)
         self._starts, self._ends = self._all["on_start"], self._all["on_end"]
         self.needs_starts = bool(self._starts) or self._held is not None
         """True if `on_start` has to be called."""
+
+    def _holding(self, gate: Gate) -> HeldTraces:
+        """Return what holds traces until a gate has decided."""
+        return HeldTraces(gate, self, self._diagnostics)
 
     # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_agent_trace import semconv
+from otel_agent_trace.formats.otlp_json_sampling import sampled
 from otel_agent_trace.pipeline.readable import readable_of
 from otel_agent_trace.pipeline.spans import PipelineSpan
-from otel_agent_trace.sampling import probability_of, with_threshold
+from otel_agent_trace.sampling import probability_of
 from otel_agent_trace.span import SpanRecord
 
 
@@ -29,7 +29,7 @@ class SampledSpan(PipelineSpan):
             ValueError: it has no ids.
         """
         if self._sampled is None:
-            self._sampled = sampled_record(super().record, self.threshold)
+            self._sampled = sampled(super().record, self.threshold)
         return self._sampled
 
     @property
@@ -58,15 +58,6 @@ def with_sampling(span: PipelineSpan, threshold: int) -> PipelineSpan:
         span._record,  # noqa: SLF001
         span.shape,
         threshold=threshold,
-    )
-
-
-def sampled_record(record: SpanRecord, threshold: int) -> SpanRecord:
-    """Return the record of a span with the threshold with which its trace was kept."""
-    return msgspec.structs.replace(
-        record,
-        attributes={**record.attributes, **_attribute(threshold)},
-        trace_state=with_threshold(record.trace_state, threshold),
     )
 
 

@@ -27,12 +27,13 @@ class Delivery(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Hold the valid spans and log records of a request, and the reasons for which others are rejected."""
+    """Hold the valid spans and log records of a request, its size, and the reasons for which others are rejected."""
 
     spans: list[SpanRecord]
     logs: list[LogRecord]
     rejected: list[str]
     warnings: list[str]
+    size_bytes: int = 0
 
     @property
     def message(self) -> str:
@@ -51,7 +52,7 @@ def content_of(delivery: Delivery, limits: Limits) -> Content:
     body = gunzipped(delivery.body, limits) if delivery.is_gzip else delivery.body
     read = _READERS[delivery.signal, delivery.is_json]
     try:
-        return read(body)
+        return read(body)._replace(size_bytes=len(body))
     except (otlp_json.OtlpJsonError, otlp_proto.OtlpProtoError) as error:
         raise RefusedError(Reason.UNREADABLE, f"the body cannot be read: {error}") from error
 

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from otel_agent_trace.backends.file import FileBackend, FileOptions
+from otel_agent_trace.backends.file import FileOptions
 from otel_agent_trace.guard import Diagnostics, shielded
 from otel_agent_trace.keywords import fields_among, takes_fields
-from otel_agent_trace.pipeline import (
-    DROPPED_BY_A_POLICY,
-    DataOptions,
-    Gate,
-    PipelineSpan,
-    Policies,
-    Policy,
-    data_policies,
-    policies_without_gate,
-)
+from otel_agent_trace.pipeline import DataOptions, Gate, Policy, ReceivedPipeline, data_policies
+from otel_agent_trace.pipeline.sampling import Sampling, with_sampling
 from otel_agent_trace.receiver.deliveries import Content, Delivery, content_of
+from otel_agent_trace.receiver.received_file import ReceivedFile
 from otel_agent_trace.receiver.refusals import Reason, RefusedError
 from otel_agent_trace.receiver.unpacking import Limits
 from otel_agent_trace.store.settings import StoreOptions
@@ -31,7 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _WRITE_BYTES = 4 << 20
-"""Size of the lines from which on no further request is added to a write."""
+"""Size of requests from which on no further one is added to a write."""
+_LOOK_S = 1.0
 _RETRY_S = 5
 _TOO_LONG = "too long for a line of the store, or cannot be written"
 
@@ -57,15 +52,6 @@ class Sink(Protocol):
 _Waiting = tuple[Delivery, "Future[Receipt]"]
 
 
-class _Taken(NamedTuple):
-    """Hold the receipt of a request, its lines after the policies, and how many spans and log records are in them."""
-
-    receipt: Receipt
-    lines: bytes
-    spans: int
-    logs: int
-
-
 class StoreSink:
     """Write requests into a local store, which is the file of a `FileBackend` with these options.
 
@@ -75,7 +61,8 @@ class StoreSink:
 
     Args:
         path: the file; by default as for `FileBackend`.
-        policies: further policies, as for `configure`, but no `Gate`.
+        policies: further policies, as for `configure`, of which the last may be a `Gate`.
+        sampling: policy by which traces are sampled; by default that of ``OTEL_AGENT_TRACE_SAMPLING``, False for none.
         limits: what is taken.
         options: `user_ids`, `content`, `mask` and `redact`, and the settings of the store, as for `FileBackend`.
 
@@ -88,15 +75,18 @@ class StoreSink:
         self,
         path: str | PathLike[str] | None = None,
         *,
-        policies: Iterable[Policy] = (),
+        policies: Iterable[Policy | Gate] = (),
+        sampling: Sampling = None,
         limits: Limits | None = None,
         **options: Unpack[FileOptions],
     ) -> None:
         self.limits = limits or Limits()
         self._diagnostics = Diagnostics()
-        in_order = data_policies(**fields_among(options, DataOptions)).in_order(policies_without_gate(policies))
-        self._policies = Policies((policy for policy in in_order if not isinstance(policy, Gate)), self._diagnostics)
-        self._backend = FileBackend(path, **fields_among(options, StoreOptions))
+        in_order = data_policies(**fields_among(options, DataOptions)).in_order(with_sampling(policies, sampling))
+        self._file = ReceivedFile(path, **fields_among(options, StoreOptions))
+        self._pipeline = ReceivedPipeline(in_order, (self._file,), self._diagnostics)
+        if self._pipeline.holds:
+            self._file.begin(self._pipeline.begin)
         self._waiting: deque[_Waiting] = deque()
         self._news = threading.Condition()
         self._is_closed = False
@@ -106,7 +96,7 @@ class StoreSink:
     @property
     def path(self) -> str:
         """Return the path of the file."""
-        return self._backend.path
+        return self._file.path
 
     def submit(self, delivery: Delivery) -> Future[Receipt]:
         """Return the receipt of a request, which is there once it was written, or the `RefusedError` for it."""
@@ -121,85 +111,93 @@ class StoreSink:
 
     def stats(self) -> dict[str, int]:
         """Return the number of requests, spans and log records that were received, rejected, dropped and lost, by reason."""
-        return {**self._backend.stats(), **self._diagnostics.counts()}
+        return {**self._file.stats(), **self._diagnostics.counts()}
 
     def close(self) -> None:
-        """Write what waits, and close the file; further requests are refused."""
+        """Write what waits, and close the file; further requests are refused. Undecided traces stay in the journal."""
         with self._news:
             self._is_closed = True
             self._news.notify()
         self._thread.join()
-        self._backend.close()
+        self._pipeline.close()
 
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _work(self) -> None:
         while (group := self._next_group()) is not None:
+            shielded(self._diagnostics, "look at what waits", self._pipeline.look)
+            self._write(group)
             while group:
                 self._write(group)
 
     def _next_group(self) -> deque[_Waiting] | None:
-        """Return the requests that wait; None once the sink is closed."""
+        """Return the requests that wait, perhaps none when it is time to look at held traces; None once the sink is closed."""
         with self._news:
-            self._news.wait_for(lambda: self._waiting or self._is_closed)
+            look_s = _LOOK_S if self._pipeline.holds else None
+            self._news.wait_for(lambda: self._waiting or self._is_closed, look_s)
             group, self._waiting = self._waiting, deque()
-        return group or None
+            return None if self._is_closed and not group else group
 
     def _write(self, group: deque[_Waiting]) -> None:
         """Write the first requests of a group, and remove them from it."""
-        taken: list[tuple[Future[Receipt], _Taken]] = []
+        taken: list[tuple[Future[Receipt], Content]] = []
         size = 0
         while group and size < _WRITE_BYTES:
             delivery, receipt = group.popleft()
             if not receipt.set_running_or_notify_cancel():  # the client is gone
                 continue
-            found = shielded(self._diagnostics, "request", self._taken, delivery)
-            if isinstance(found, _Taken):
+            found = shielded(self._diagnostics, "request", self._content_of, delivery)
+            if isinstance(found, Content):
                 taken.append((receipt, found))
-                size += len(found.lines)
+                size += found.size_bytes
             else:
                 receipt.set_exception(found or RefusedError(Reason.FAILED, "the request could not be processed"))
-        self._append(taken)
+        shielded(self._diagnostics, "write", self._pass_and_write, taken)
+        for receipt, _ in taken:
+            if not receipt.done():
+                receipt.set_exception(RefusedError(Reason.FAILED, "the request could not be written"))
 
-    def _taken(self, delivery: Delivery) -> _Taken | RefusedError:
-        """Return what is to be written of a request, or the error with which it is refused."""
+    def _content_of(self, delivery: Delivery) -> Content | RefusedError:
+        """Return what a request has, or the error with which it is refused."""
         self._diagnostics.count(f"requests: {delivery.signal}")
         try:
-            return self._encoded(content_of(delivery, self.limits))
+            return content_of(delivery, self.limits)
         except RefusedError as error:
             self._diagnostics.count(f"refused: {error.reason.name.lower().replace('_', ' ')}")
             return error
 
-    def _encoded(self, content: Content) -> _Taken:
-        admit, policies = self._policies.of_record, self._policies
-        records = [record for span in content.spans if (record := admit(span)) is not None]
-        logs = [log for given in content.logs if (log := admit(given)) is not None]
-        spans = [PipelineSpan(policies, None, None, record) for record in records]
-        lines, kept_spans, kept_logs = self._backend.encode(spans, logs)
-        content.rejected.extend([_TOO_LONG] * (len(spans) - kept_spans + len(logs) - kept_logs))
-        self._count(DROPPED_BY_A_POLICY, len(content.spans) + len(content.logs) - len(spans) - len(logs))
-        self._count("rejected", len(content.rejected))
-        return _Taken(Receipt(len(content.rejected), content.message), lines, kept_spans, kept_logs)
+    def _pass(self, contents: Sequence[Content]) -> None:
+        """Pass spans and logs to the file: root spans after the others, since with them their traces are decided, then logs."""
+        for is_root in (False, True):
+            for content in contents:
+                self._file.reject = partial(content.rejected.append, _TOO_LONG)
+                for span in content.spans:
+                    if (span.parent_span_id is None) is is_root:
+                        self._pipeline.on_record(span)
+        for content in contents:
+            self._file.reject = partial(content.rejected.append, _TOO_LONG)
+            for log in content.logs:
+                self._pipeline.on_log(log)
+
+    def _pass_and_write(self, taken: list[tuple[Future[Receipt], Content]]) -> None:
+        """Write what the pipeline passes on of requests, and pass on their receipts, or the error of that."""
+        self._pass([content for _, content in taken])
+        try:
+            self._file.write()
+        except OSError as error:
+            self._fail([receipt for receipt, _ in taken], error)
+            return
+        for receipt, content in taken:
+            self._count("rejected", len(content.rejected))
+            receipt.set_result(Receipt(len(content.rejected), content.message))
 
     def _count(self, reason: str, number: int) -> None:
         if number:
             self._diagnostics.count(reason, number)
 
-    def _append(self, taken: list[tuple[Future[Receipt], _Taken]]) -> None:
-        """Append the lines of requests in one write, and pass on their receipts, or the error of that."""
-        lines = b"".join(each.lines for _, each in taken)
-        try:
-            if lines:
-                self._backend.append(lines, sum(each.spans for _, each in taken), sum(each.logs for _, each in taken))
-        except OSError as error:
-            self._fail([receipt for receipt, _ in taken], error)
-        else:
-            for receipt, each in taken:
-                receipt.set_result(each.receipt)
-
     def _fail(self, receipts: list[Future[Receipt]], error: OSError) -> None:
         reason = error.strerror or str(error)
-        self._diagnostics.count(f"not written: {reason}", len(receipts))
+        self._count(f"not written: {reason}", len(receipts))
         self._diagnostics.warn_once(reason, "could not write to %s: %s; clients may send again", self.path, reason)
         for receipt in receipts:
             receipt.set_exception(RefusedError(Reason.UNAVAILABLE, f"{self.path}: {reason}", retry_after_s=_RETRY_S))

@@ -44,6 +44,7 @@ from otel_agent_trace.span import (
 )
 from otel_agent_trace.store import frames, names, zstandard
 from otel_agent_trace.store.dropped import read_dropped
+from otel_agent_trace.store.journal_lines import MAX_JOURNAL_BYTES
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive
 from otel_agent_trace.store.sampled_journals import sampled
@@ -537,7 +538,7 @@ class _OpenFile:
         What sampling drops is left out.
         """
         is_alive = is_owner_alive(self._raw.fileno(), lock_is_free=is_lock_free(self._raw.fileno()))
-        content = sampled(store, self._raw.read(MAX_LINE_BYTES), is_alive=is_alive is not False).content
+        content = sampled(store, self._raw.read(MAX_JOURNAL_BYTES), is_alive=is_alive is not False).content
         self._raw.close()
         self._raw = io.BufferedReader(_Held(content), BLOCK_BYTES)
         return is_alive

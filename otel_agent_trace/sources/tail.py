@@ -36,7 +36,8 @@ from otel_agent_trace.sources.files import (
     open_regular,
 )
 from otel_agent_trace.sources.open_traces import spans_in
-from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span import FLAG_REMOTE_PARENT, SpanRecord
+from otel_agent_trace.store.journal_lines import MAX_JOURNAL_BYTES
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles, is_journal, store_of, store_of_segment
@@ -46,7 +47,6 @@ from otel_agent_trace.store.sharing import is_lock_free
 _Identity = tuple[int, int]
 _Times = tuple[int, int]
 """Begin and end, in Unix nanoseconds."""
-_HAS_REMOTE_PARENT = 0x200
 """Flag of OTLP of a span whose parent is in another process."""
 _MOST_SORTED = 100_000
 """Number of events that are held to be sorted by time; those that are further apart come in the order of the files."""
@@ -253,7 +253,7 @@ class _Journal(_Opened):
         if not self._has_changed(self._is_alive):
             return
         self._file.seek(0)
-        text = self._file.read(MAX_LINE_BYTES)
+        text = self._file.read(MAX_JOURNAL_BYTES)
         for line in sampled(self._store, text, is_alive=self._is_alive is not False).content.split(b"\n"):
             with contextlib.suppress(ValueError):  # it is being written
                 for span in self._lines.read(line) if line.strip() else ():
@@ -553,7 +553,7 @@ def _is_over(span: SpanRecord) -> bool:
 
 def _is_outermost(span: SpanRecord) -> bool:
     """Return whether no span of this store is above a span."""
-    return not span.parent_span_id or bool(span.flags & _HAS_REMOTE_PARENT)
+    return not span.parent_span_id or bool(span.flags & FLAG_REMOTE_PARENT)
 
 
 def _last_time(run: AgentRun) -> int:

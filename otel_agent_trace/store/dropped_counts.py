@@ -68,6 +68,7 @@ class DroppedFile:
         self._turn = ForkSafeLock()
         self._file: LineFile | None = None
         self._lines = 0
+        self._latest: tuple[int, DroppedTraces | None] = (0, None)
         renewed_in_children(self)
 
     def renew(self) -> None:
@@ -80,7 +81,7 @@ class DroppedFile:
         Raises:
             OSError: it cannot be written.
         """
-        if dropped == instead_of:
+        if dropped == instead_of or self._latest == (trace_id, dropped):  # again, since what followed has failed
             return
         counts = [] if instead_of is None else [instead_of._replace(traces=-1)]
         counts += [] if dropped is None else [dropped]
@@ -94,6 +95,7 @@ class DroppedFile:
                     self._on_full()
             self._lines += len(counts)
             self._file.append(lines, 0)
+            self._latest = trace_id, dropped
 
     def close(self) -> None:
         """Close the file, which is added to the total by the next compaction."""

@@ -18,15 +18,13 @@ from otel_agent_trace.formats.otlp_json_encoding import encode
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.dropped_counts import add_dead_files, add_journal
 from otel_agent_trace.store.frames import FrameError, decompressed
-from otel_agent_trace.store.journal_lines import LOGS
+from otel_agent_trace.store.journal_lines import LOGS, MAX_JOURNAL_BYTES
 from otel_agent_trace.store.lines import MAX_LINE_BYTES, LineFile
 from otel_agent_trace.store.liveness import is_owner_alive, owner_of, position_in, with_liveness
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sampled_journals import sampled
 from otel_agent_trace.store.sharing import held, open_regular, take
 
-MAX_JOURNAL_BYTES = 256 << 20
-"""Most bytes of a journal that is folded; a larger one is none of ours."""
 _SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})",(?:"parentSpanId":"[0-9a-f]{16}",)?"kind"')
 """Beginning of a span as our encoders write it; the ids of links are not followed by a kind."""
 _BLOCK_BYTES = 1 << 20

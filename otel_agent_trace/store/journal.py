@@ -23,6 +23,7 @@ from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.store.blanking import blanks
 from otel_agent_trace.store.journal_lines import frame_line
+from otel_agent_trace.store.lines import fdatasync
 from otel_agent_trace.store.liveness import header, keeps_others_out
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import detach, is_at, take
@@ -66,6 +67,8 @@ class Journal:
         self._ended: list[_Place] = []
         self._of_traces: dict[int, dict[int, bool]] = {}
         self._sampling = self._began_at = ""
+        self.is_received = False
+        """True if the spans in it are of other processes; set before anything is added."""
         self._elsewhere: tuple[int, ...] = ()
         self._frames: dict[int, bytes] = {}
         self._path, self._identity = "", (-1, -1)
@@ -226,6 +229,17 @@ class Journal:
             if len(self._ended) >= _MOST_ENDED or not self._open:
                 self._clear()
 
+    def sync(self) -> None:
+        """Wait until the disk has the file.
+
+        Raises:
+            OSError: it cannot take it.
+        """
+        with self._turn:
+            if self._open and self._has_file():
+                assert self._descriptor is not None  # noqa: S101 - for type checkers
+                fdatasync(self._descriptor)
+
     def close(self) -> None:
         """Remove the file if nothing is open; otherwise it stays, locked, for as long as this process lives."""
         with self._turn:
@@ -368,7 +382,13 @@ class Journal:
 
     def _first_line(self) -> bytes:
         elsewhere = ",".join(f"{trace_id:032x}" for trace_id in self._elsewhere) if self._sampling else ""
-        return header(self._began_at, has_locks=self._has_locks, sampling=self._sampling, sampled_elsewhere=elsewhere)
+        return header(
+            self._began_at,
+            has_locks=self._has_locks,
+            sampling=self._sampling,
+            sampled_elsewhere=elsewhere,
+            is_received=self.is_received,
+        )
 
     def _write_rest(self, line: bytes, written: int) -> None:
         """Write the rest of a line of which the disk took only a part; nothing of it is left if it does not take that.

@@ -20,6 +20,8 @@ from otel_agent_trace.span import SpanRecord
 
 LOGS = b'{"resourceLogs"'
 """Beginning of a line of log records."""
+MAX_JOURNAL_BYTES = 256 << 20
+"""Most bytes of a journal; a larger one is none of ours."""
 _SHORT = b'{"frame":'
 _NO_SPANS = b'"spans":[]'
 """Place of the spans in a frame; within a text of JSON, its quotes would be escaped."""

@@ -277,7 +277,7 @@ class LineFile:
         if time.monotonic() < self._next_sync_s:
             return
         try:
-            _fdatasync(descriptor)
+            fdatasync(descriptor)
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
                 raise
@@ -301,7 +301,7 @@ class LineFile:
             self._write_unsynced()
             for start, lines in self._unsynced:
                 blank_line(old, segment, start, lines)
-            _fdatasync(self._descriptor if self._descriptor is not None else descriptor)
+            fdatasync(self._descriptor if self._descriptor is not None else descriptor)
         except OSError as failure:
             if is_of_signal_handler(failure):
                 raise
@@ -351,5 +351,6 @@ def _room_bytes(path: str) -> int:
     return there.f_bavail * there.f_frsize
 
 
-def _fdatasync(descriptor: int) -> None:
+def fdatasync(descriptor: int) -> None:
+    """Wait until the disk has the content of a file."""
     getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS and Windows have no fdatasync

@@ -28,6 +28,8 @@ _HAS_LOCKS = "agent_trace.has_locks"
 _POSITION = "agent_trace.store_position"
 SAMPLING, SAMPLED_ELSEWHERE = "agent_trace.sampling", "agent_trace.sampled_elsewhere"
 """Attributes of the first line: the text of a policy, and the traces that are decided in the process that forked this one."""
+RECEIVED = "agent_trace.received"
+"""Attribute of the first line: the spans in the journal are of other processes, and were received when they had ended."""
 _HEAD_BYTES = 16 << 10
 _ZOMBIE = "Z"
 _NETWORK = frozenset(
@@ -60,7 +62,9 @@ class _Header(msgspec.Struct):
 _header_decoder = msgspec.json.Decoder(_Header)
 
 
-def header(position: str, *, has_locks: bool, sampling: str = "", sampled_elsewhere: str = "") -> bytes:
+def header(
+    position: str, *, has_locks: bool, sampling: str = "", sampled_elsewhere: str = "", is_received: bool = False
+) -> bytes:
     """Return the first line of a journal of this process, an OTLP/JSON object without spans.
 
     Args:
@@ -68,6 +72,7 @@ def header(position: str, *, has_locks: bool, sampling: str = "", sampled_elsewh
         has_locks: whether a lock was found to keep another one out.
         sampling: the text of the policy that decides about the traces in it; empty if they are not sampled.
         sampled_elsewhere: the ids of traces, with commas between, whose root span is in the process that forked this one.
+        is_received: whether the spans in it are of other processes.
     """
     attributes = {
         _HOST: platform.node(),
@@ -79,6 +84,7 @@ def header(position: str, *, has_locks: bool, sampling: str = "", sampled_elsewh
         _POSITION: position,
         **({SAMPLING: sampling} if sampling else {}),
         **({SAMPLED_ELSEWHERE: sampled_elsewhere} if sampled_elsewhere else {}),
+        **({RECEIVED: "true"} if is_received else {}),
     }
     head, tail = otlp_json_encoding.frame(
         Resource(attributes), Scope(JOURNAL_SCOPE, attributes={semconv.FORMAT: JOURNAL_FORMAT})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -15,18 +15,17 @@ from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.policies.trace_facts import TraceFacts
-from otel_agent_trace.sampling import NEVER, DroppedTraces, randomness_of, threshold_in
-from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.sampling import NEVER, DroppedTraces, randomness_of, threshold_before, threshold_in
+from otel_agent_trace.span import FLAG_REMOTE_PARENT, SpanRecord
 from otel_agent_trace.store.decisions import Decisions
 from otel_agent_trace.store.dropped_counts import counted_traces
 from otel_agent_trace.store.journal_lines import LOGS, as_kept, as_otlp
-from otel_agent_trace.store.liveness import SAMPLED_ELSEWHERE, SAMPLING, owner_of
+from otel_agent_trace.store.liveness import RECEIVED, SAMPLED_ELSEWHERE, SAMPLING, owner_of
 from otel_agent_trace.store.liveness import is_alive as is_writer_alive
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import open_regular
 
 _TRACE_ID = re.compile(rb'"traceId":"([0-9a-f]{32})"')
-_IS_REMOTE = 0x200
 _NS_PER_S = 1e9
 
 
@@ -83,7 +82,11 @@ def sampled(files: StoreFiles, text: bytes, *, is_alive: bool) -> SampledJournal
         known, before = decisions.of(int(trace_id, 16)), decisions.count_of(int(trace_id, 16))
         if trace_id in counted and not known and (known is False or before is None):
             continue  # its lines would have been blanked soon
-        decision = _decision(policy, trace_id, trace, known, is_elsewhere=trace_id in elsewhere, is_alive=is_alive)
+        decision = (
+            _decision_about_received(policy, trace_id, trace, known, is_alive=is_alive)
+            if RECEIVED in owner
+            else _decision(policy, trace_id, trace, known, is_elsewhere=trace_id in elsewhere, is_alive=is_alive)
+        )
         if decision.has_waited and _goes_on(files, trace_id, text):
             decision = _Decision(None, is_waiting=True)
         is_waiting |= decision.is_waiting
@@ -134,20 +137,50 @@ def _decision(
     policy: TailSampling, trace_id: str, trace: _Trace, known: bool | None, *, is_elsewhere: bool, is_alive: bool
 ) -> _Decision:
     spans = trace.spans
-    roots = [span for span in spans.values() if span.parent_span_id not in spans]
-    if not roots:  # logs alone: their trace was decided, or its spans are in another journal
+    root = _root_in(spans)
+    if root is None:
         return _Decision(None if known is not False else NEVER)
-    root = min(roots, key=lambda span: span.start_ns)
     incoming = threshold_in(root.trace_state)
     if known:
         return _Decision(incoming or 0)
     randomness = randomness_of(int(trace_id, 16), root.trace_state)
-    facts = _facts_of(root, spans.values())
-    if is_elsewhere or root.flags & _IS_REMOTE:
+    facts = _facts_of(root, spans.values(), is_interrupted=root.end_ns is None)
+    if is_elsewhere or root.flags & FLAG_REMOTE_PARENT:
         threshold = policy.threshold_of_rest(randomness, incoming)
         return _as_elsewhere(policy, facts, spans.values(), known, threshold=threshold, is_alive=is_alive)
     if is_alive:
         return _Decision(None)
+    return _as_here(policy, facts, randomness, incoming)
+
+
+def _root_in(spans: Mapping[str, SpanRecord]) -> SpanRecord | None:
+    """Return the first of the spans whose parents are not there; None of logs alone.
+
+    The trace of these was decided, or its spans are in another journal.
+    """
+    roots = (span for span in spans.values() if span.parent_span_id not in spans)
+    return min(roots, key=lambda span: span.start_ns, default=None)
+
+
+def _decision_about_received(
+    policy: TailSampling, trace_id: str, trace: _Trace, known: bool | None, *, is_alive: bool
+) -> _Decision:
+    """Return the decision about a trace of other processes, whose root span has not come (see `pipeline.ReceivedDecider`)."""
+    first = _root_in(trace.spans)
+    if known is False:
+        return _Decision(NEVER)
+    if first is None or (is_alive and known is None):
+        return _Decision(None)
+    incoming = threshold_before(first.trace_state, first.attributes.get(semconv.SAMPLING_PROBABILITY))
+    if known:
+        return _Decision(incoming or 0)
+    is_interrupted = first.parent_span_id is not None and not first.flags & FLAG_REMOTE_PARENT
+    facts = _facts_of(first, trace.spans.values(), is_interrupted=is_interrupted)
+    return _as_here(policy, facts, randomness_of(int(trace_id, 16), first.trace_state), incoming)
+
+
+def _as_here(policy: TailSampling, facts: TraceFacts, randomness: int, incoming: int | None) -> _Decision:
+    """Return the decision about a trace that the process of the journal would have decided."""
     threshold = policy.threshold(facts, randomness, incoming)
     if threshold == NEVER:
         return _Decision(NEVER, facts.counted())
@@ -197,16 +230,16 @@ def _content_of(path: str) -> bytes:
         return file.read()
 
 
-def _facts_of(root: SpanRecord, spans: Iterable[SpanRecord]) -> TraceFacts:
+def _facts_of(root: SpanRecord, spans: Iterable[SpanRecord], *, is_interrupted: bool) -> TraceFacts:
     facts = TraceFacts()
     for span in spans:
         if span.end_ns is not None:
             facts.note(span.attributes, span.start_ns, is_error=span.status_code == semconv.STATUS_ERROR)
-    if root.end_ns is not None:
-        is_error = root.status_code == semconv.STATUS_ERROR
-        facts.note_root(root.attributes, root.start_ns, root.end_ns, is_error=is_error)
-    else:
+    if is_interrupted:
         facts.note_death(_agent_in(root.attributes), root.start_ns)
+    else:
+        is_error = root.status_code == semconv.STATUS_ERROR
+        facts.note_root(root.attributes, root.start_ns, root.end_ns or root.start_ns, is_error=is_error)
     return facts
 
 

@@ -28,10 +28,10 @@ from otel_agent_trace.pipeline import (
     SpanSink,
     data_policies,
 )
+from otel_agent_trace.pipeline.sampling import Sampling, with_sampling
 from otel_agent_trace.span import LogRecord
 from otel_agent_trace.tracing.interception import INSTALLED
 from otel_agent_trace.tracing.log_intake import LogIntake
-from otel_agent_trace.tracing.sampling import Sampling, with_sampling
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -39,6 +39,7 @@ from otel_agent_trace.pipeline import (
     checked_policies,
     data_policies,
 )
+from otel_agent_trace.pipeline.sampling import Sampling, with_sampling
 from otel_agent_trace.store.settings import StoreOptions
 from otel_agent_trace.tracing import sigterm
 from otel_agent_trace.tracing.exporters import FILE_EXPORTER, exporter_names, named_backends, otlp_of
@@ -53,7 +54,6 @@ from otel_agent_trace.tracing.provider_registry import (
     span_processors_of,
 )
 from otel_agent_trace.tracing.record_all import RECORD_ALL
-from otel_agent_trace.tracing.sampling import Sampling, with_sampling
 from otel_agent_trace.tracing.threads import carry_context_into_threads
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from otel_agent_trace.pipeline import (
     data_policies,
     policies_without_gate,
 )
+from otel_agent_trace.pipeline.sampling import Sampling, with_sampling
 from otel_agent_trace.signals import OneShotResult
 from otel_agent_trace.tracing import calls, imperative, propagation
 from otel_agent_trace.tracing.active import ActiveRun
@@ -42,7 +43,6 @@ from otel_agent_trace.tracing.invocations import Start
 from otel_agent_trace.tracing.processor import as_backends
 from otel_agent_trace.tracing.provider_registry import HistoryMode, check_history
 from otel_agent_trace.tracing.providers import private_provider, processors_of
-from otel_agent_trace.tracing.sampling import Sampling, with_sampling
 from otel_agent_trace.tracing.state import Origin, TracerState
 from otel_agent_trace.types import RunFields, StepFields
 from otel_agent_trace.values import Limits

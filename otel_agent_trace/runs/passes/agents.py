@@ -15,11 +15,9 @@ from otel_agent_trace.runs.node import Node, end_of, start_of
 from otel_agent_trace.runs.passes.duplicates import merge_siblings
 from otel_agent_trace.runs.passes.loose_calls import joined_by_messages
 from otel_agent_trace.runs.tree import TraceTree
-from otel_agent_trace.span import SpanRecord
+from otel_agent_trace.span import FLAG_REMOTE_PARENT, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 
-_IS_REMOTE = 0x200
-"""OTLP's ``SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK``: the span's parent belongs to another process."""
 _TURN = re.compile(r"(agent[_ ])?(step|turn|cycle|iteration|round|loop|node|model|tools)\b", re.IGNORECASE)
 """Names of a run's parts: smolagents' ``Step 1``, turns of OpenAI Agents, nodes of LangGraph's agents."""
 _STEPS = (StepKind.MODEL, StepKind.TOOL, StepKind.RETRIEVAL)
@@ -145,7 +143,7 @@ def _runs_of(group: list[Node], tree: TraceTree) -> list[Node]:
     outermost: SpanRecord | None = tree.outermost(with_steps[0].span)
     if outermost is with_steps[0].span:
         outermost = None  # the call itself, among other spans
-    is_known = outermost is not None or all(root.span.flags & _IS_REMOTE for root in with_steps)
+    is_known = outermost is not None or all(root.span.flags & FLAG_REMOTE_PARENT for root in with_steps)
     whole = _whole_runs(with_steps) if is_known else []
     others = [root for root in with_steps if root not in whole]
     if len(whole) == 1 and all(root.kind is StepKind.RETRIEVAL for root in others):
@@ -216,7 +214,7 @@ def _is_whole(root: Node) -> bool:
 def _is_part_of_lost_run(root: Node, tree: TraceTree) -> bool:
     """Return whether a frame is a turn of a run whose own span is missing, rather than what a request called."""
     span = root.span
-    if root.kind is not None or span.parent_span_id is None or span.flags & _IS_REMOTE or _is_shell(root):
+    if root.kind is not None or span.parent_span_id is None or span.flags & FLAG_REMOTE_PARENT or _is_shell(root):
         return False
     is_lost = tree.outermost_id(span) not in tree.records
     return is_lost and _TURN.match(root.facts.label or span.name) is not None

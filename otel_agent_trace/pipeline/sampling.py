@@ -8,7 +8,9 @@ from typing import Literal
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.keywords import shown
-from otel_agent_trace.pipeline import Gate, Policy, checked_policies
+from otel_agent_trace.pipeline.pipeline import checked_policies
+from otel_agent_trace.pipeline.spans import Policy
+from otel_agent_trace.policies.gate import Gate
 from otel_agent_trace.policies.tail_sampling import TailSampling, sampling_in
 
 Sampling = TailSampling | Literal[False] | None
