@@ -3,7 +3,8 @@
     python benchmarks/receiver.py [--seconds 5] [--spans 512]
 
 Each server is a process of its own, to which four threads send batches that were encoded before: of steps of agents, with
-12 attributes and 1.5 KB of messages. The CPU time is that of the server's process, from the first request to the last; the
+12 attributes and 1.5 KB of messages, ten in a trace, each time of new traces (but for gzip). With sampling, a tenth of
+the traces are kept. The CPU time is that of the server's process, from the first request to the last; the
 ratio is between medians of rounds that take turns.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import http.client
+import hashlib
+import itertools
 import statistics
 import subprocess
 import sys
@@ -32,9 +35,10 @@ import asyncio, contextlib, sys, threading, time
 OURS = (
     BEGINNING
     + """
-from otel_agent_trace import receiver
+from otel_agent_trace import TailSampling, receiver
 async def main():
-    sink = receiver.StoreSink(sys.argv[1], redact=sys.argv[2] == "redacted")
+    sampling = TailSampling(rest=0.1) if sys.argv[3:] else False
+    sink = receiver.StoreSink(sys.argv[1], redact=sys.argv[2] == "redacted", sampling=sampling)
     async with receiver.running(sink, http_port=0) as addresses:
         print(addresses.http.rpartition(":")[2], flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
@@ -76,6 +80,14 @@ class Body(NamedTuple):
     data: bytes
     headers: dict[str, str]
 
+    def anew(self, number: int) -> bytes:
+        """The body with trace ids of its own."""
+        return self.data.replace(HIGH, number.to_bytes(8)).replace(HIGH.hex().encode(), b"%016x" % number)
+
+
+HIGH = bytes.fromhex("a7c5e0f1b3d29486")
+"""First half of all trace ids."""
+
 
 def bodies(spans: int) -> dict[str, list[Body]]:
     """Bodies of batches of spans, by what they are."""
@@ -99,9 +111,9 @@ def step(number: int) -> SpanRecord:
     """One step of an agent."""
     question = f"Where is order {number}? It was to be here on Friday, and nobody has written since. " * 8
     return SpanRecord(
-        f"{number // 10 + 1:032x}",
+        HIGH.hex() + hashlib.sha256(b"%d" % (number // 10)).hexdigest()[:16],
         f"{number + 1:016x}",
-        f"{number // 10 + 1:016x}",
+        None if number % 10 == 9 else f"{number // 10 * 10 + 10:016x}",
         "chat gpt-5-mini",
         1_764_000_000_000_000_000 + number * 1000,
         1_764_000_000_900_000_000 + number * 1000,
@@ -122,6 +134,7 @@ def step(number: int) -> SpanRecord:
         3,
         resource=RESOURCE,
         scope=SCOPE,
+        flags=0x101,
     )
 
 
@@ -135,6 +148,7 @@ class Server:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self._port = int(self._line())
+        self._numbers = itertools.count(1)
 
     def _line(self) -> str:
         assert self._process.stdout is not None
@@ -161,7 +175,7 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self._port)
         while time.monotonic() < until:
             body = given[counts[place] % len(given)]
-            connection.request("POST", "/v1/traces", body.data, body.headers)
+            connection.request("POST", "/v1/traces", body.anew(next(self._numbers)), body.headers)
             answer = connection.getresponse()
             answer.read()
             assert answer.status == 200, answer.status
@@ -188,8 +202,9 @@ def main() -> None:
         started(BARE) as bare,
         started(OURS, f"{folder}/a.jsonl", "redacted") as ours,
         started(OURS, f"{folder}/b.jsonl", "as it is") as unredacted,
+        started(OURS, f"{folder}/c.jsonl", "redacted", "sampled") as sampling,
     ):
-        servers = {"bare": bare, "receiver": ours, "receiver, redact=False": unredacted}
+        servers = {"bare": bare, "receiver": ours, "receiver, redact=False": unredacted, "receiver, sampling": sampling}
         for what, given in bodies(options.spans).items():
             costs: dict[str, list[float]] = {name: [] for name in servers}
             for _ in range(5):

@@ -17,9 +17,8 @@ from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.messages import Messages
 from otel_agent_trace.sources.files import Content, content_of
 from otel_agent_trace.span import Problem
-from otel_agent_trace.store.folding import MAX_JOURNAL_BYTES
 from otel_agent_trace.store.frames import FrameWriter
-from otel_agent_trace.store.journal_lines import as_otlp
+from otel_agent_trace.store.journal_lines import MAX_JOURNAL_BYTES, as_otlp
 from otel_agent_trace.store.liveness import is_owner_alive
 from otel_agent_trace.store.names import is_journal, store_of_segment
 from otel_agent_trace.store.replacing import Write, replace
