@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import http.client
 import hashlib
+import http.client
 import itertools
 import statistics
 import subprocess

@@ -210,9 +210,8 @@ class FileBackend(ExportingSink):
     def _begin(self) -> None:
         """Compact the store, at the first span, if there is anything to do."""
         self._has_begun = True
-        if (
-            self.settings.maintains or len(self._files.journals()) > 1 or self._files.counts()
-        ):  # of processes that are gone
+        has_others = len(self._files.journals()) > self._journal.has_begun  # of processes that are gone
+        if self.settings.maintains or has_others or self._files.counts():
             self._maintenance.soon()
 
     def _miss_in_journal(self, what: str, error: OSError) -> None:

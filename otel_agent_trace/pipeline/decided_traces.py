@@ -11,7 +11,7 @@ from otel_agent_trace.guard import Diagnostics, guarded
 from otel_agent_trace.pipeline.deciders import AS_IT_IS
 from otel_agent_trace.pipeline.early_drops import EarlyDrop, EarlyDrops
 from otel_agent_trace.pipeline.held_bytes import HeldBytes
-from otel_agent_trace.pipeline.held_trace import Entry, HeldTrace
+from otel_agent_trace.pipeline.held_trace import Entry, HeldTrace, has_no_parent_here
 from otel_agent_trace.pipeline.outlet import Decided, Outlet
 from otel_agent_trace.pipeline.sampled import with_sampling
 from otel_agent_trace.pipeline.spans import PipelineSpan
@@ -80,7 +80,9 @@ class DecidedTraces:
         decided = self._decider.outcome(trace_id, held.known, NEVER)
         if held.is_early and decided.counted is not None and not (held.has_root_ended or decided.is_elsewhere):
             with self._lock:
-                self._early.add(trace_id, EarlyDrop(held.known, held.root_id, decided.counted))
+                self._early.add(
+                    trace_id, EarlyDrop(held.known, held.root_id if held.has_starts else None, decided.counted)
+                )
         self._outlet.deliver_to_keepers("on_decided", decided)
         for _, what, thing in held.entries:  # after the count, which a journal without the root span does not yield
             if what == "on_end":
@@ -100,7 +102,7 @@ class DecidedTraces:
 
     def _note_late(self, trace_id: int, early: EarlyDrop, span: PipelineSpan) -> None:
         """Note a span of a trace that was dropped before its end, and count the trace anew when its root span has ended."""
-        is_root = span.context.span_id == early.root_id
+        is_root = has_no_parent_here(span) if early.root_id is None else span.context.span_id == early.root_id
         self._decider.note(early.known, span, is_root)
         if is_root:
             with self._lock:

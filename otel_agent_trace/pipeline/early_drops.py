@@ -15,12 +15,12 @@ class EarlyDrop(NamedTuple):
 
     Args:
         known: what is known of it, see `deciders`.
-        root_id: the id of its root span.
+        root_id: the id of its root span; None if that is not known, as only the ends of spans are observed.
         counted: as what it was counted.
     """
 
     known: Any
-    root_id: int
+    root_id: int | None
     counted: DroppedTraces
 
 

@@ -51,3 +51,9 @@ class HeldTrace:
     def is_over(self) -> bool:
         """Return whether no span is open; if starts are not observed, whether a root span has ended."""
         return not self.open if self.has_starts else self.has_root_ended
+
+
+def has_no_parent_here(span: Any) -> bool:
+    """Return whether a span is the outermost one of its trace in this process."""
+    parent = span.parent
+    return parent is None or parent.is_remote

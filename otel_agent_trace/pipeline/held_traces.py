@@ -9,7 +9,7 @@ from otel_agent_trace.guard import Diagnostics, failed, guarded
 from otel_agent_trace.pipeline.decided_traces import DROPPED_EARLY, DecidedTraces
 from otel_agent_trace.pipeline.deciders import GateDecider, SamplingDecider
 from otel_agent_trace.pipeline.held_bytes import ENTRY_BYTES
-from otel_agent_trace.pipeline.held_trace import HeldTrace
+from otel_agent_trace.pipeline.held_trace import HeldTrace, has_no_parent_here
 from otel_agent_trace.pipeline.outlet import Listener, Outlet
 from otel_agent_trace.pipeline.sizes import values_bytes
 from otel_agent_trace.pipeline.spans import PipelineSpan, StartedSpan
@@ -110,7 +110,7 @@ class HeldTraces(DecidedTraces):
         else:
             try:
                 held.writing.add(span_id)
-                is_root = span_id == held.root_id if held.has_starts else _has_no_parent_here(live)
+                is_root = span_id == held.root_id if held.has_starts else has_no_parent_here(live)
                 held.open.discard(span_id)
                 if is_root:
                     held.has_root_ended = True
@@ -284,11 +284,6 @@ class HeldTraces(DecidedTraces):
             self._diagnostics.warn_once("gate full", message, self._max_bytes)
             self._decide(*oldest, self._decider.decide_early(oldest[1].known), is_early=True)
             self._follow(*oldest)
-
-
-def _has_no_parent_here(span: Any) -> bool:
-    parent = span.parent
-    return parent is None or parent.is_remote
 
 
 def _trace_and_size(log: LogRecord) -> tuple[int, int]:

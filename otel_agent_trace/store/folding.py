@@ -32,6 +32,8 @@ _HEAD_BYTES = 16 << 10
 _GZIP = b"\x1f\x8b"
 _MARGIN_S = 1.0
 _NS_PER_S = 1e9
+_Key = tuple[str, str]
+"""Ids of a trace and of a span."""
 
 
 def fold_dead_journals(files: StoreFiles) -> int:
@@ -88,12 +90,12 @@ def left_open(files: StoreFiles, content: bytes, position: tuple[int, int, int] 
         content: the content as OTLP/JSON.
         position: device, inode and size of the live file when the journal was begun.
     """
-    records = {record.span_id: record for line in content.splitlines() for record in _records_in(line)}
+    records = {_key(record): record for line in content.splitlines() for record in _records_in(line)}
     if not records:
         return []
     since_s = min(record.start_ns for record in records.values()) / _NS_PER_S
-    for span_id in _found_in(files, records.keys(), since_s, position):
-        records.pop(span_id, None)
+    for key in _found_in(files, records.keys(), since_s, position):
+        records.pop(key, None)
     return [with_liveness(record, is_alive=False) for record in records.values()]
 
 
@@ -120,17 +122,17 @@ def _records_in(line: bytes) -> list[SpanRecord]:
 
 
 def _found_in(
-    files: StoreFiles, span_ids: Iterable[str], since_s: float, position: tuple[int, int, int] | None
-) -> Iterator[str]:
+    files: StoreFiles, keys: Iterable[_Key], since_s: float, position: tuple[int, int, int] | None
+) -> Iterator[_Key]:
     """Yield the ids of spans, among some, that the store has.
 
     Args:
         files: the names of the store.
-        span_ids: the ids.
+        keys: the ids.
         since_s: the time after which the spans have ended, in Unix seconds; older files do not have them.
         position: device and inode of the live file at that time, and its size.
     """
-    wanted = {span_id.encode() for span_id in span_ids}
+    wanted = set(keys)
     for path in reversed([*files.closed(), files.path]):
         if not wanted:
             return
@@ -140,31 +142,35 @@ def _found_in(
                 continue
             if position is not None and (status.st_dev, status.st_ino) == position[:2]:
                 raw.seek(position[2])
-            for found in _ids_in(decompressed(raw, _ignore), wanted):
+            for found in _keys_in(decompressed(raw, _ignore), wanted):
                 wanted.discard(found)
-                yield found.decode()
+                yield found
 
 
 def _ignore(damage: FrameError) -> None:
     """Go on after a damaged frame: what it held is lost."""
 
 
-def _ids_in(blocks: Iterable[bytes], wanted: set[bytes]) -> Iterator[bytes]:
+def _keys_in(blocks: Iterable[bytes], wanted: set[_Key]) -> Iterator[_Key]:
     """Yield the wanted ids of spans in whole lines: the line in which a process was killed has the id, and not the end."""
-    rest = b""
+    span_ids, rest = {span_id.encode() for _, span_id in wanted}, b""
     for block in blocks:
         lines, found, after = (rest + block).rpartition(b"\n")
         rest = after if len(after) <= MAX_LINE_BYTES else b""
-        if found and not wanted.isdisjoint(_SPAN_ID.findall(lines)):
-            yield from _whole_ids_in(lines, wanted)
-    yield from _whole_ids_in(rest, wanted)
+        if found and not span_ids.isdisjoint(_SPAN_ID.findall(lines)):
+            yield from _whole_keys_in(lines, span_ids, wanted)
+    yield from _whole_keys_in(rest, span_ids, wanted)
 
 
-def _whole_ids_in(lines: bytes, wanted: set[bytes]) -> Iterator[bytes]:
+def _whole_keys_in(lines: bytes, span_ids: set[bytes], wanted: set[_Key]) -> Iterator[_Key]:
     for line in lines.split(b"\n"):
-        if not wanted.isdisjoint(_SPAN_ID.findall(line)):
+        if not span_ids.isdisjoint(_SPAN_ID.findall(line)):
             try:
                 records = otlp_json.decode(line)
             except (ValueError, RecursionError):  # torn, or a whole line after a torn one
                 records = otlp_json.salvage(line)
-            yield from wanted.intersection(record.span_id.encode() for record in records)
+            yield from wanted.intersection(map(_key, records))
+
+
+def _key(record: SpanRecord) -> _Key:
+    return record.trace_id, record.span_id

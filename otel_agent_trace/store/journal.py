@@ -155,6 +155,11 @@ class Journal:
         self._size += len(line)
         self._frames[number] = line
 
+    @property
+    def has_begun(self) -> bool:
+        """Return whether there is a file."""
+        return self._descriptor is not None
+
     def look_soon(self) -> None:
         """Compare the file with the one at its path before the next line, since the folder was found to be another one."""
         self._next_look_s = self._retry_s = 0.0
