@@ -85,7 +85,9 @@ async def _receiving(
     ports = {"http_port": http_port, "grpc_port": grpc_port}
     with closing(StoreSink(name)) as sink:
         async with running(sink, host=host, **ports, trusted_hosts=trusted_hosts) as addresses:
-            yield [f"spans and logs are received at {addresses.http} (OTLP/HTTP) and {addresses.grpc} (OTLP/gRPC)"]
+            sampled = [] if sink.sampling is None else [f"received traces are sampled: {sink.sampling}"]
+            at = f"{addresses.http} (OTLP/HTTP) and {addresses.grpc} (OTLP/gRPC)"
+            yield [f"spans and logs are received at {at}", *sampled]
 
 
 def _check(name: str) -> None:

@@ -24,6 +24,9 @@ _GATE_WAIT_S = 30.0
 _MOST_BYTES = 96 << 20
 """Most bytes of held traces: their journal, which may have twice as many, is to stay one that readers read."""
 
+_NO_SPAN = "0" * 16
+"""Id in place of that of a span, for a trace of which only logs have come."""
+
 
 class ReceivedTraces(HeldTraces):
     """Hold received traces until the root span is there, or until a time has passed since their last span or log.
@@ -38,11 +41,6 @@ class ReceivedTraces(HeldTraces):
         self._max_bytes = min(gate.max_held_bytes, _MOST_BYTES)
         self._wait_s = gate.wait_s if isinstance(gate, TailSampling) else _GATE_WAIT_S
 
-    def renew(self) -> None:
-        """Drop everything that is held, in a forked child."""
-        super().renew()
-        self._of_logs = set[int]()
-
     def _decider_of(self, gate: Gate, outlet: Outlet) -> GateDecider | SamplingDecider:
         if isinstance(gate, TailSampling):
             return ReceivedDecider(gate, outlet.decision_elsewhere)
@@ -53,7 +51,7 @@ class ReceivedTraces(HeldTraces):
         self._remember(trace_id, NEVER)
 
     def _hold(self, trace_id: int, held: HeldTrace, span: PipelineSpan, is_root: bool, is_discarded: bool) -> None:
-        self._of_logs.discard(trace_id)
+        held.root_id = held.root_id or span.context.span_id
         super()._hold(trace_id, held, span, is_root, is_discarded)
         if held.decision is None:
             self._wait(trace_id, held)
@@ -62,9 +60,9 @@ class ReceivedTraces(HeldTraces):
         """Hold a log record, also one that comes before the spans of its trace; else follow the decision about that."""
         trace_id = int(log.trace_id or "0", 16)
         if trace_id and trace_id not in self._held and trace_id not in self._decisions:
-            start = SpanRecord(log.trace_id, log.span_id or "0", None, "", log.time_ns, None)
-            if self._undecided_or_new(trace_id, Received.of(start)) is not None:
-                self._of_logs.add(trace_id)
+            self._undecided_or_new(
+                trace_id, Received.of(SpanRecord(log.trace_id, _NO_SPAN, None, "", log.time_ns, None))
+            )
         super().on_log(log)
         held = self._held.get(trace_id)
         if held is not None and held.decision is None:
@@ -86,11 +84,10 @@ class ReceivedTraces(HeldTraces):
 
     def _decide_late(self, trace_id: int, held: HeldTrace) -> None:
         """Decide about a trace whose root span has not come; logs alone are kept, without any decision for later spans."""
-        if trace_id not in self._of_logs:
+        if held.root_id:
             self._ask(trace_id, held, is_over=True, is_last=True)
             self._follow(trace_id, held)
             return
-        self._of_logs.discard(trace_id)
         self._decide(trace_id, held, AS_IT_IS)
         self._follow(trace_id, held)
         self._decisions.pop(trace_id, None)
@@ -132,6 +129,10 @@ class ReceivedDecider(SamplingDecider):
             known.note_root(record.attributes, record.start_ns, record.end_ns or record.start_ns, is_error=is_error)
         if is_root:
             known.root_ended_s = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Return False: `look_at_waiting` is called after what may have a root span that is waited for."""
+        return False
 
     def decide(self, known: Any, trace_id: int, *, is_over: bool, is_last: bool) -> int | None:
         """Return the decision; None to wait for the root span."""

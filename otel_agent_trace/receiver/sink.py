@@ -15,6 +15,7 @@ from otel_agent_trace.guard import Diagnostics, shielded
 from otel_agent_trace.keywords import fields_among, takes_fields
 from otel_agent_trace.pipeline import DataOptions, Gate, Policy, ReceivedPipeline, data_policies
 from otel_agent_trace.pipeline.sampling import Sampling, with_sampling
+from otel_agent_trace.policies.tail_sampling import TailSampling
 from otel_agent_trace.receiver.deliveries import Content, Delivery, content_of
 from otel_agent_trace.receiver.received_file import ReceivedFile
 from otel_agent_trace.receiver.refusals import Reason, RefusedError
@@ -84,6 +85,8 @@ class StoreSink:
         self._diagnostics = Diagnostics()
         in_order = data_policies(**fields_among(options, DataOptions)).in_order(with_sampling(policies, sampling))
         self._file = ReceivedFile(path, **fields_among(options, StoreOptions))
+        self.sampling = next((policy for policy in in_order if isinstance(policy, TailSampling)), None)
+        """Policy by which traces are sampled; None for none."""
         self._pipeline = ReceivedPipeline(in_order, (self._file,), self._diagnostics)
         if self._pipeline.holds:
             self._file.begin(self._pipeline.begin)
@@ -125,7 +128,6 @@ class StoreSink:
 
     def _work(self) -> None:
         while (group := self._next_group()) is not None:
-            shielded(self._diagnostics, "look at what waits", self._pipeline.look)
             self._write(group)
             while group:
                 self._write(group)
@@ -152,7 +154,7 @@ class StoreSink:
                 size += found.size_bytes
             else:
                 receipt.set_exception(found or RefusedError(Reason.FAILED, "the request could not be processed"))
-        shielded(self._diagnostics, "write", self._pass_and_write, taken)
+        shielded(self._diagnostics, "write", self._pass_and_write, taken, not group)
         for receipt, _ in taken:
             if not receipt.done():
                 receipt.set_exception(RefusedError(Reason.FAILED, "the request could not be written"))
@@ -179,9 +181,16 @@ class StoreSink:
             for log in content.logs:
                 self._pipeline.on_log(log)
 
-    def _pass_and_write(self, taken: list[tuple[Future[Receipt], Content]]) -> None:
-        """Write what the pipeline passes on of requests, and pass on their receipts, or the error of that."""
+    def _pass_and_write(self, taken: list[tuple[Future[Receipt], Content]], looks: bool) -> None:
+        """Write what the pipeline passes on of requests, and pass on their receipts, or the error of that.
+
+        Args:
+            taken: the receipts, and what the requests have.
+            looks: whether to look at traces that wait: no further request is there, which may have their root spans.
+        """
         self._pass([content for _, content in taken])
+        if looks:
+            self._pipeline.look()
         try:
             self._file.write()
         except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from otel_agent_trace import TailSampling, load_runs, open_source
 from otel_agent_trace.errors import ConfigurationError
@@ -28,6 +29,7 @@ from otel_agent_trace.span import FLAG_REMOTE_PARENT, LogRecord, SpanRecord
 from otel_agent_trace.store.lines import LineFile
 from tests.support.own_receiver import JSON, PROGRAM, PROTOBUF, Receiver, proto_of, receiving, request, stored_spans
 from tests.support.processes import environment
+from tests.support.viewed import viewing
 from tests.support.waiting import wait_until
 
 HALF = TailSampling(rest=0.5)
@@ -116,6 +118,33 @@ def test_the_variable_of_the_environment_applies(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("OTEL_AGENT_TRACE_SAMPLING", "rest=2")
     with pytest.raises(ConfigurationError, match="OTEL_AGENT_TRACE_SAMPLING"):
         StoreSink(file)
+
+
+def test_the_command_takes_the_settings_of_the_environment_and_names_its_sampling(tmp_path: Path) -> None:
+    variables: dict[str, str | None] = {
+        "OTEL_AGENT_TRACE_SAMPLING": "rest=0",
+        "OTEL_AGENT_TRACE_REDACT": "false",
+        "OTEL_AGENT_TRACE_ROTATE_BYTES": "1024",
+        "OTEL_AGENT_TRACE_USER_KEY": "key of a test",
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false",
+    }
+    ports = ("--port", 0, "--otlp-http-port", 0, "--otlp-grpc-port", 0)
+    secret = "sk-" + "a1B2c3D4" * 4
+    with viewing(tmp_path / "t.jsonl", "--receive", "--no-open", *ports, env=variables) as viewed:
+        assert viewed.process.stderr is not None
+        lines = [viewed.process.stderr.readline() for _ in range(2)]
+        port = int(lines[0].split("http://127.0.0.1:")[1].split()[0])
+        for number in range(4):
+            more = {"gen_ai.input.messages": "question", "user.id": "ann", "server.address": secret + "x" * 1000}
+            failed = failed_root_of(number)
+            spans = (structs.replace(failed, attributes={**failed.attributes, **more}), root_of(number + 10))
+            assert request(port, proto_of(*spans), PROTOBUF).status == 200
+        viewed.end()
+    assert "keep_errors=true" in lines[1] and "rest=0.0" in lines[1]
+    text = b"".join(path.read_bytes() for path in tmp_path.glob("t*.jsonl")).decode()
+    assert len(list(tmp_path.glob("t-*.jsonl"))) > 1
+    assert text.count(secret) == 4
+    assert "question" not in text and '"ann"' not in text
 
 
 def test_a_rule_about_a_step_counts_that_comes_in_the_same_request_as_the_root_span(tmp_path: Path) -> None:
