@@ -57,8 +57,9 @@ class StoreSink:
     """Write requests into a local store, which is the file of a `FileBackend` with these options.
 
     A request is decoded, passes the policies, and is written in a thread of the sink, together with others that wait. Its
-    receipt is there after the write: then a kill of the process loses nothing of it. If the disk is full, the request is
-    refused in a way that lets clients send it again.
+    receipt is there after the write: then a kill of the process loses nothing of it that the policies keep. What a gate or
+    sampling has not decided is written into the journal. If the disk is full, the request is refused in a way that lets
+    clients send it again.
 
     Args:
         path: the file; by default as for `FileBackend`.
@@ -154,7 +155,7 @@ class StoreSink:
                 size += found.size_bytes
             else:
                 receipt.set_exception(found or RefusedError(Reason.FAILED, "the request could not be processed"))
-        shielded(self._diagnostics, "write", self._pass_and_write, taken, not group)
+        shielded(self._diagnostics, "write", self._pass_and_write, taken, group)
         for receipt, _ in taken:
             if not receipt.done():
                 receipt.set_exception(RefusedError(Reason.FAILED, "the request could not be written"))
@@ -181,15 +182,15 @@ class StoreSink:
             for log in content.logs:
                 self._pipeline.on_log(log)
 
-    def _pass_and_write(self, taken: list[tuple[Future[Receipt], Content]], looks: bool) -> None:
+    def _pass_and_write(self, taken: list[tuple[Future[Receipt], Content]], rest: deque[_Waiting]) -> None:
         """Write what the pipeline passes on of requests, and pass on their receipts, or the error of that.
 
         Args:
             taken: the receipts, and what the requests have.
-            looks: whether to look at traces that wait: no further request is there, which may have their root spans.
+            rest: further requests, which may have the root spans of traces that wait, so that these are not looked at yet.
         """
         self._pass([content for _, content in taken])
-        if looks:
+        if not rest:
             self._pipeline.look()
         try:
             self._file.write()
