@@ -52,11 +52,10 @@ class ReceivedPipeline(Pipeline):
             self._held.on_log(log)
 
     def _pass(self, record: SpanRecord) -> None:
-        span = ReceivedSpan(self._policies, Received.of(record), None, record)
         if self._held is None:
-            self.deliver("on_end", span)
+            self.deliver("on_end", PipelineSpan(self._policies, None, None, record))
         else:
-            self._held.on_end(span, is_discarded=False)
+            self._held.on_end(ReceivedSpan(self._policies, Received.of(record), None, record), is_discarded=False)
 
     def look(self) -> None:
         """Decide about traces that have waited long enough for their root spans."""
