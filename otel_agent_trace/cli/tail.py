@@ -17,6 +17,7 @@ import click
 from otel_agent_trace.cli.options import json_option, source_argument
 from otel_agent_trace.cli.sources import hints_on_error, local_source
 from otel_agent_trace.cli.streams import stdout_console, write_json
+from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.files import FilesSource, open_regular
 from otel_agent_trace.sources.listing import check_names_no_export
 from otel_agent_trace.sources.tail import Event, Tail
@@ -58,9 +59,14 @@ def _check(name: str) -> None:
     Raises:
         SourceError: there are none.
     """
-    files = FilesSource([name]).files()
-    if files == [name]:
+    source = FilesSource([name])
+    if source.files() != [name]:
+        return
+    try:
         open_regular(name).close()
+    except SourceError:
+        if source.files() == [name]:  # else it was closed as the first segment of a store
+            raise
 
 
 def _write_json(event: Event) -> None:

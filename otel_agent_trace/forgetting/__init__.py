@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -14,6 +15,7 @@ from otel_agent_trace.errors import ConfigurationError, SourceError
 from otel_agent_trace.forgetting.beside import remove_index
 from otel_agent_trace.forgetting.files import Removal, remove_from_file
 from otel_agent_trace.forgetting.oldest import oldest_runs, size_on_disk, sizes_of_traces
+from otel_agent_trace.forgetting.passes import Removed, problem_of, remove_from_all
 from otel_agent_trace.forgetting.selection import RunSelection, Selection, UserSelection, select
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled
@@ -23,7 +25,6 @@ from otel_agent_trace.span import Problem
 from otel_agent_trace.store.compaction import tidy
 from otel_agent_trace.store.dropped_counts import note_removal
 from otel_agent_trace.store.names import StoreFiles, store_of
-from otel_agent_trace.store.replacing import check_writers
 from otel_agent_trace.store.sharing import one_at_a_time
 from otel_agent_trace.store.unnamed_media import remove_unnamed_media
 
@@ -109,9 +110,10 @@ def forget(
         msg = "name a user, a session, or both"
         raise ConfigurationError(msg)
     opened = _local_files(source, on_progress)
-    paths = _paths_of(opened, apply=apply)
+    if apply:
+        _put_in_order(opened)
     selection = select(opened, UserSelection(query), on_problem)
-    removed = _remove(paths, selection, apply=apply)
+    removed = _remove(opened, selection, apply=apply)
     if not selection.in_flight:
         return removed
     runs = "a run in flight stays" if selection.in_flight == 1 else f"{selection.in_flight} runs in flight stay"
@@ -153,13 +155,14 @@ def prune(
     def matches(found: Assembled) -> bool:
         return found.run.interrupted is not False and query.matches(found.run, found.spans)
 
+    if apply:
+        _put_in_order(opened)
     if keep_bytes is None:
-        paths = _paths_of(opened, apply=apply)
-        return _remove(paths, select(opened, RunSelection(matches), on_problem), apply=apply)
+        return _remove(opened, select(opened, RunSelection(matches), on_problem), apply=apply)
     removed = Forgotten(0, 0, 0, 0, (), (), apply)
-    while (excess := size_on_disk(paths := _paths_of(opened, apply=apply)) - keep_bytes) > 0:
+    while (excess := size_on_disk(paths := _paths_of(opened)) - keep_bytes) > 0:
         chosen = oldest_runs(opened, matches, sizes_of_traces(paths), excess, on_problem)
-        each = _remove(paths, select(opened, RunSelection(chosen), _ignore), apply=apply)
+        each = _remove(opened, select(opened, RunSelection(chosen), _ignore), apply=apply)
         removed += each
         on_problem = _ignore
         if not apply or not each.paths:
@@ -189,57 +192,40 @@ def _local_files(source: Any, on_progress: Progress | None) -> FilesSource:
     return opened
 
 
-def _paths_of(opened: FilesSource, *, apply: bool) -> list[str]:
-    """Return the real paths of the files of a source; before they are changed, what processes left that are gone is put in order."""
-    if apply:
-        for store in {*map(store_of, map(os.path.realpath, opened.files()))}:
-            with one_at_a_time(store.folder):
-                tidy(store)
+def _put_in_order(opened: FilesSource) -> None:
+    """Fold what processes left that are gone, and remove what killed compactions left."""
+    for store in {*map(store_of, map(os.path.realpath, opened.files()))}:
+        with one_at_a_time(store.folder):
+            tidy(store)
+
+
+def _paths_of(opened: FilesSource) -> list[str]:
+    """Return the real paths of the files of a source."""
     return [*dict.fromkeys(os.path.realpath(path) for path in opened.files() if os.path.isfile(path))]
 
 
-def _remove(paths: Sequence[str], selection: Selection, *, apply: bool) -> Forgotten:
+def _remove(opened: FilesSource, selection: Selection, *, apply: bool) -> Forgotten:
     """Remove what is selected from files, or count it."""
-    removals = {path: [remove(path, selection, False) for remove in PLACES] for path in paths if selection}
-    changed = [path for path, each in removals.items() if any(removal.counts for removal in each)]
-    if apply:
-        for path in changed:  # before any of them is changed: spans in one may be known by those in another only
-            check_writers(path)
-        removals |= {path: [_removed(path, selection, remove) for remove in PLACES] for path in changed}
-        removals |= {
-            store.path: [*removals.get(store.path, ()), _removed_beside(store)] for store in {*map(store_of, changed)}
-        }
-    total = sum((removal.counts for each in removals.values() for removal in each), Counter[str]())
-    return Forgotten(
-        selection.runs,
-        total["spans"],
-        total["logs"],
-        total["bytes"],
-        tuple(path for path in changed if any(removal.counts for removal in removals[path])),
-        tuple(problem for each in removals.values() for removal in each for problem in removal.left),
-        apply,
-    )
+
+    def removal(path: str, apply: bool) -> Removal:
+        found = [remove(path, selection, apply) for remove in PLACES]
+        counts = sum((each.counts for each in found), Counter[str]())
+        return Removal(counts, tuple(problem for each in found for problem in each.left))
+
+    listing = partial(_paths_of, opened)
+    removed = remove_from_all(listing, removal, apply=apply) if selection else Removed(Counter(), (), ())
+    beside = [_left_beside(store) for store in {*map(store_of, removed.paths)}] if apply else []
+    left = tuple(dict.fromkeys((*removed.left, *(problem for each in beside for problem in each))))
+    counts = removed.counts
+    return Forgotten(selection.runs, counts["spans"], counts["logs"], counts["bytes"], removed.paths, left, apply)
 
 
-def _removed(path: str, selection: Selection, remove: Callable[[str, Selection, bool], Removal]) -> Removal:
-    """Return what was removed from a place; a failure is reported beside what was done, as other files are changed."""
-    try:
-        return remove(path, selection, True)
-    except (OSError, SourceError) as error:
-        return Removal(Counter(), (_problem(path, error),))
-
-
-def _removed_beside(store: StoreFiles) -> Removal:
-    """Return what could not be removed from what lies beside a store."""
+def _left_beside(store: StoreFiles) -> list[Problem]:
+    """Remove what lies beside a store, and return what could not be."""
     left = []
     for remove in STORE_PLACES:
         try:
             remove(store)
         except (OSError, SourceError) as error:
-            left.append(_problem(store.path, error))
-    return Removal(Counter(), tuple(left))
-
-
-def _problem(path: str, error: OSError | SourceError) -> Problem:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error).removeprefix(f"{path}: ")
-    return Problem(path, 0, reason)
+            left.append(problem_of(store.path, error))
+    return left

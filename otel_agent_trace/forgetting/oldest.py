@@ -6,6 +6,7 @@ import itertools
 import operator
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.stitch import assembled
@@ -32,7 +33,7 @@ def sizes_of_traces(paths: Sequence[str]) -> Mapping[str, float]:
     for path in paths:
         in_file = Counter[bytes]()
         total = 0
-        with open(path, "rb") as raw:
+        with suppress(FileNotFoundError), open(path, "rb") as raw:  # closed or compressed meanwhile
             content = content_of(raw)
             try:
                 for found in content.file_format.pieces(content.blocks, _UNLIMITED, _UNLIMITED):

@@ -36,6 +36,10 @@ _COPIES = 3
 _POLL_S = 0.02
 
 
+class RenamedError(SourceError):
+    """Indicate a file that is at another path by now."""
+
+
 def replace(path: str, copy: Copy) -> None:
     """Replace a file by what `copy` makes of it, and of what programs append meanwhile; it has mode 0600, and its owner.
 
@@ -44,8 +48,8 @@ def replace(path: str, copy: Copy) -> None:
         copy: is called once for all that is there, and again for what was appended since.
 
     Raises:
-        SourceError: a program has the file open that would not notice another one at its path, or the file was replaced
-            by others meanwhile; it is unchanged then.
+        RenamedError: the file was renamed or replaced by others meanwhile; it is unchanged then.
+        SourceError: a program has the file open that would not notice another one at its path; it is unchanged then.
         OSError: it cannot be read or written.
     """
     with one_at_a_time(os.path.dirname(path) or "."), open(path, "rb") as old:
@@ -56,11 +60,17 @@ def replace(path: str, copy: Copy) -> None:
                 copy(old, beside.write, False)
             beside.flush()
             os.fsync(beside.fileno())
-            if not os.path.samestat(os.stat(path), status):
+            if not _is_at(path, status):
                 msg = f"{path}: it was renamed or replaced meanwhile, and is unchanged: try again"
-                raise SourceError(msg)
+                raise RenamedError(msg)
             os.replace(beside.name, path)
         _carry_over(old, path, copy)
+
+
+def _is_at(path: str, status: os.stat_result) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(path), status)
+    return False
 
 
 def check_writers(path: str) -> None:

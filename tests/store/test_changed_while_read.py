@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from otel_agent_trace.sources.index.source import build_index
 from otel_agent_trace.store.compaction import compact
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import store_settings
+from tests.support.moments import act_after, act_before
 from tests.support.requirements import needs_locks
 from tests.support.sample_runs import append, make_run
 
@@ -29,19 +31,7 @@ Before = Callable[[Any, str, Callable[[], object]], None]
 
 @pytest.fixture
 def before(monkeypatch: pytest.MonkeyPatch) -> Before:
-    """Do something once, before the next call of a function."""
-
-    def install(owner: Any, name: str, act: Callable[[], object]) -> None:
-        call, todo = getattr(owner, name), [act]
-
-        def acting_first(*arguments: Any, **keywords: Any) -> Any:
-            while todo:
-                todo.pop()()
-            return call(*arguments, **keywords)
-
-        monkeypatch.setattr(owner, name, acting_first)
-
-    return install
+    return partial(act_before, monkeypatch)
 
 
 @pytest.fixture
@@ -91,15 +81,7 @@ def test_the_live_file_is_closed_before_it_is_opened(
 
 
 def test_the_live_file_is_closed_after_the_closed_ones_were_listed(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed, todo = StoreFiles.closed, [lambda: rotate(live)]
-
-    def acting_after(store: StoreFiles) -> list[str]:
-        found = closed(store)
-        while todo:
-            todo.pop()()
-        return found
-
-    monkeypatch.setattr(StoreFiles, "closed", acting_after)
+    act_after(monkeypatch, StoreFiles, "closed", lambda: rotate(live))
     assert ids(live) == runs(0)
 
 
