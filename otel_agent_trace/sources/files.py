@@ -388,7 +388,7 @@ def _reopen(file: _ScannedFile, on_damage: _OnDamage) -> _OpenFile | None:
     for _ in range(_MAX_RENAMES):
         path = file.path_now()
         if path is None:
-            return _compressed_copy(file.path, on_damage)
+            return _replacement(file.path, on_damage)
         try:
             opened = _OpenFile(path, on_damage)
         except SourceError as error:
@@ -401,11 +401,15 @@ def _reopen(file: _ScannedFile, on_damage: _OnDamage) -> _OpenFile | None:
     return None
 
 
-def _compressed_copy(path: str, on_damage: _OnDamage) -> _OpenFile | None:
-    """Open the file with the same content by which a segment of a store was replaced; None if there is none."""
+def _replacement(path: str, on_damage: _OnDamage) -> _OpenFile | None:
+    """Open what stands in the place of a segment of a store: a file without runs that were removed, or a compressed one.
+
+    Each trace in it ends where it did, or before. None if there is nothing.
+    """
     if names.store_of_segment(path) is not None:
-        with suppress(SourceError):
-            return _OpenFile(f"{path}{names.COMPRESSED}", on_damage)
+        for name in (path, f"{path}{names.COMPRESSED}"):
+            with suppress(SourceError):
+                return _OpenFile(name, on_damage)
     return None
 
 

@@ -34,14 +34,15 @@ from otel_agent_trace.views.summaries import cost_data
 T = TypeVar("T")
 _FIRST = 1000
 """Runs that are listed before all are."""
-_UNREADABLE = (UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error)
+UNREADABLE = (UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error)
+"""Exceptions that stand for an index that cannot answer: a search can."""
 _GONE = "gone"
 
 
 def result_of(reading: Reading, query: RunQuery, stop: Stop) -> Result:
     """Return the result of a query: by the index of a store where there is one that can answer, else by a search."""
     if is_exact(query) and isinstance(reading.opened(stop), IndexedSource):
-        with contextlib.suppress(*_UNREADABLE):
+        with contextlib.suppress(*UNREADABLE):
             return IndexedResult(reading, query, stop)
     return ScannedResult(reading, query)
 
@@ -139,7 +140,7 @@ class IndexedResult:
 
     def _list_all(self) -> None:
         """List all runs, in a thread of its own; where that fails, the first ones remain."""
-        with contextlib.suppress(*_UNREADABLE), self._index(Stop()) as (index, _, _):
+        with contextlib.suppress(*UNREADABLE), self._index(Stop()) as (index, _, _):
             keys = self._listing(index).keys(self._query)
             self._places, self._keys = self._places_in(keys), keys
         self._is_whole = True

@@ -21,7 +21,7 @@ from otel_agent_trace.sources.search import Found, find
 from otel_agent_trace.tracing.file_scores import scored_file
 from otel_agent_trace.viewer.cache import Cache
 from otel_agent_trace.viewer.entries import Entries
-from otel_agent_trace.viewer.indexed import result_of
+from otel_agent_trace.viewer.lasting import LastingResult
 from otel_agent_trace.viewer.live import Changes, Follower
 from otel_agent_trace.viewer.results import Reading, Result, ignore_problem
 from otel_agent_trace.viewer.work import Stop
@@ -143,7 +143,7 @@ class Library:
             kept = next((each for each in self._results.values() if self._is_same(each, query, state)), None)
         if kept is None:  # made without the lock, since an index may have to be made first
             started, made_s = self.changes.started, time.time()
-            made = result_of(self.reading(), query, stop)
+            made = LastingResult(self.reading(), query, stop)
             kept = Kept(secrets.token_hex(6), query, made, state, started, made_s)
         with self._lock:
             self._results[kept.result_id] = kept

@@ -112,6 +112,23 @@ def test_a_segment_that_is_not_kept_open_is_read_on_in_its_compressed_copy(
     assert ids(live) == runs(0, 1)
 
 
+def test_of_a_segment_that_is_not_kept_open_the_runs_are_read_that_are_left(
+    live: Path, before: Before, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_module, "_MOST_HELD", 0)
+    write(live, 1)
+    segment = rotate(live, 2)
+
+    def remove_first() -> None:
+        kept = segment.read_bytes().splitlines(keepends=True)[1:]
+        other = segment.with_name("other")
+        other.write_bytes(b"".join(kept))
+        other.rename(segment)
+
+    before(files_module, "_reopen", remove_first)
+    assert ids(live) == runs(1, 2)
+
+
 def test_a_file_that_is_not_there_is_an_error_nevertheless(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No such file"):
         ids(tmp_path / "t.jsonl")

@@ -18,9 +18,12 @@ from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.sources.index import choice
 from otel_agent_trace.sources.index.query import is_exact
+from otel_agent_trace.sources.index.segments import StaleError
+from otel_agent_trace.sources.index.source import IndexedSource
 from otel_agent_trace.viewer import indexed
 from otel_agent_trace.viewer.entries import Entries, Entry
 from otel_agent_trace.viewer.indexed import IndexedResult, result_of
+from otel_agent_trace.viewer.lasting import LastingResult
 from otel_agent_trace.viewer.results import Reading, ScannedResult
 from otel_agent_trace.viewer.work import Stop
 from tests.store.test_index import Store, contents
@@ -173,6 +176,22 @@ def test_a_run_that_is_gone_keeps_its_place(tmp_path: Path) -> None:
     ids = [entry.run_id for entry in result.page(0, 6, Stop())]
     assert len(ids) == 6
     assert [run_id for run_id in ids if run_id] == [f"{number + 1:032x}" for number in (5, 4, 3, 1, 0)]
+
+
+def test_what_the_index_cannot_answer_any_more_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when programs change the files each time that they are looked at."""
+    path = store_of(tmp_path, 20)
+    result = LastingResult(reading_of(path), RunQuery(), Stop())
+    first = result.page(0, 5, Stop())
+    assert result.total == 20
+
+    def changed(*_: object) -> None:
+        raise StaleError
+
+    monkeypatch.setattr(IndexedSource, "begun", changed)
+    assert [entry.run_id for entry in result.page(0, 5, Stop())] == [entry.run_id for entry in first]
+    assert result.at_least == 20
+    assert sum(result.facets(Stop())["status"].values()) == 20
 
 
 def test_all_of_a_long_list_are_found_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
