@@ -74,7 +74,7 @@ def test_an_output_of_50_mb(run_python: RunPython, tmp_path: Path, name: str) ->
     )
     grown_mb, took_s, cut = last_line_of(result)
     assert grown_mb < 40
-    assert took_s < 20
+    assert took_s < 60
     assert cut >= 1
     assert (tmp_path / "t.jsonl").stat().st_size < 8_000_000
     (run,) = load_runs(tmp_path / "t.jsonl")
@@ -132,7 +132,7 @@ def test_50_mb_of_everything_that_has_a_name(run_python: RunPython, tmp_path: Pa
     )
     grown_mb, took_s = last_line_of(result)
     assert grown_mb < 90  # of which 50 are the user id as bytes, for its pseudonym
-    assert took_s < 20
+    assert took_s < 60
     assert (tmp_path / "t.jsonl").stat().st_size < 20_000_000
     named, other = load_runs(tmp_path / "t.jsonl")
     assert named.run_id == "names"

@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_agent_trace import AgentSpanProcessor, AgentTracer, FileBackend, InMemoryBackend, configure
 from otel_agent_trace.closer import CLOSER
+from tests.support.waiting import DEADLOCK_S
 
-_CLOSED_S = 30.0
 Points = dict[tuple[Any, ...], Any]
 
 
@@ -67,7 +67,7 @@ def runs(tracer: AgentTracer, number: int = 1) -> None:
 def collected() -> None:
     """Wait until whatever was dropped is closed."""
     gc.collect()
-    assert CLOSER.wait(_CLOSED_S)
+    assert CLOSER.wait(DEADLOCK_S)
 
 
 # ── counts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
