@@ -19,7 +19,7 @@ from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.listing import SUFFIXES
 from otel_agent_trace.sources.parquet.schema import is_parquet_folder
 from otel_agent_trace.span import SpanSource
-from otel_agent_trace.store.names import is_beside
+from otel_agent_trace.store.names import COMPRESSED, is_beside
 
 T = TypeVar("T")
 SOURCE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
@@ -162,9 +162,14 @@ def warn_of_files_beside(source: str) -> None:
     folder, name = os.path.split(source) if is_file else (source, "")
     stem, _ = os.path.splitext(name)
     older = rf"{re.escape(name)}[.-].+|{re.escape(stem)}-\d.*" if is_file else r".+\.jsonl?[.-]\d.*"
-    there = (os.path.join(folder, other) for other in os.listdir(folder or ".") if re.fullmatch(older, other))
-    looked_at = {os.path.normpath(path) for path in FilesSource([source]).files()}
-    others = sorted(path for path in there if os.path.normpath(path) not in looked_at and not is_beside(path))
+    there = [os.path.join(folder, other) for other in os.listdir(folder or ".") if re.fullmatch(older, other)]
+    looked_at = {_content_at(path) for path in FilesSource([source]).files()}
+    others = sorted(path for path in there if _content_at(path) not in looked_at and not is_beside(path))
     if others:
         pattern = f"{source}*" if is_file else os.path.join(source, "*")
         write_message(f"not looked at: {', '.join(others)}; a glob such as '{pattern}' names such files too")
+
+
+def _content_at(path: str) -> str:
+    """Return what stands for the content of a file: its path, which has another end once the file is compressed."""
+    return os.path.realpath(path).removesuffix(COMPRESSED)

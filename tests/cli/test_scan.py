@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from otel_agent_trace.sources.listing import SUFFIXES
+from otel_agent_trace.store.names import StoreFiles
 from tests.support.made_up_secrets import alnum
 
 
@@ -72,6 +73,15 @@ def test_rotated_files_in_a_folder_are_named(run_command, write_runs, make_run, 
     assert not rotated.endswith(SUFFIXES)
     result = run_command(command[0], tmp_path, *command[1:])
     assert f"not looked at: {rotated}; a glob such as" in result.err
+
+
+@pytest.mark.parametrize("command", [("scan",), ("forget", "--user", "ann")], ids=lambda command: command[0])
+def test_segments_of_the_store_are_looked_at(run_command, write_runs, make_run, command, monkeypatch):
+    """Also if the store is named by a relative path."""
+    path = write_runs([make_run("a" * 32)])
+    shutil.copy(path, StoreFiles(str(path)).new_segment(0))
+    monkeypatch.chdir(path.parent)
+    assert "not looked at" not in run_command(command[0], path.name, *command[1:]).err
 
 
 def test_bad_input(run_command, tmp_path):
