@@ -22,6 +22,8 @@ from otel_agent_trace.sources import Progress, name_of, open_source, prices_for
 from otel_agent_trace.sources.census import Census
 from otel_agent_trace.sources.clickhouse import ClickHouseSource
 from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.index.files import files_of
+from otel_agent_trace.sources.index.segments import StaleError
 from otel_agent_trace.sources.parquet.source import ParquetSource
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem
@@ -144,8 +146,19 @@ def _of_files(call: _Call, source: FilesSource) -> MetricsReport | None:
 
     if not otlp_json.can_count(call.query, call.strata.by):
         return None
+    before = _places_of(source)
     with otlp_json.opened_files(source.files(), call.prices) as spans:
-        return None if spans is None else _with_odd_traces(call, spans, among(source))
+        if spans is None or before is None or before != _places_of(source):
+            return None
+        return _with_odd_traces(call, spans, among(source))
+
+
+def _places_of(source: FilesSource) -> set[tuple[str, str]] | None:
+    """Return the path and the identity of each file, which differ once one was closed or compressed; None while that goes on."""
+    try:
+        return {(status.path, status.identity) for status in files_of(source.files)}
+    except StaleError:
+        return None
 
 
 def _of_clickhouse(call: _Call) -> MetricsReport | None:

@@ -14,6 +14,8 @@ import pytest
 from otel_agent_trace import AgentTracer, FileBackend, load_runs
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.formats import otlp_json
+from otel_agent_trace.metrics.engines import source_metrics
+from otel_agent_trace.metrics.sql import otlp_json as otlp_json_by_sql
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.sources.index import build
@@ -141,6 +143,11 @@ def test_a_run_of_another_process_is_scored_while_its_file_is_closed(live: Path,
         before(files_module, name, lambda: rotate(live))
         tracer.score(runs(0)[0], "good", True)
     assert [score.name for score in load_runs(live)[0].scores] == ["good"]
+
+
+def test_what_sql_would_count_is_read_when_a_file_is_closed_meanwhile(live: Path, before: Before) -> None:
+    before(otlp_json_by_sql, "_is_read", lambda: rotate(live, 1))
+    assert source_metrics(str(live), engine="duckdb").to_dict()["runs"] == 2
 
 
 # ── with the index ───────────────────────────────────────────────────────────────────────────────────────────────────
