@@ -12,6 +12,7 @@ from otel_agent_trace.forgetting.files import Removal
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.names import COMPRESSED
 from otel_agent_trace.store.replacing import RenamedError, check_writers
+from otel_agent_trace.store.sharing import one_at_a_time
 
 _MOST_PASSES = 10
 
@@ -106,7 +107,8 @@ class _Passes:
         try:
             if not self.changed:  # spans in one file may be known by those in another only
                 for path in paths:
-                    check_writers(path)
+                    with one_at_a_time(os.path.dirname(path)):  # whoever compacts has files open for writing, too
+                        check_writers(path)
         except FileNotFoundError:
             self.is_whole = False
             return

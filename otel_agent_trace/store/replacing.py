@@ -34,6 +34,8 @@ _MOST_S = 30.0
 _COPIES = 3
 """Number of times that the file is copied on before the renaming, so that little is left for the time after it."""
 _POLL_S = 0.02
+_MARK_S = 0.5
+"""Longest time after which who has opened a file has marked it as in use."""
 
 
 class RenamedError(SourceError):
@@ -80,12 +82,14 @@ def check_writers(path: str) -> None:
         SourceError: another program, such as a Collector, has it open for writing; known on Linux only.
         OSError: it cannot be read.
     """
+    deadline_s = time.monotonic() + _MARK_S
     with open(path, "rb") as file:
-        writers = writers_of(os.fstat(file.fileno())) if is_unused(file.fileno()) else []
-    if writers:
-        processes = ", ".join(map(str, writers))
-        msg = f"{path}: process {processes} has it open, and would go on writing to the old file: stop it first"
-        raise SourceError(msg)
+        while is_unused(file.fileno()) and (writers := writers_of(os.fstat(file.fileno()))):
+            if time.monotonic() > deadline_s:
+                processes = ", ".join(map(str, writers))
+                msg = f"{path}: process {processes} has it open, and would go on writing to the old file: stop it first"
+                raise SourceError(msg)
+            time.sleep(_POLL_S)  # it may just have opened it
 
 
 @contextmanager

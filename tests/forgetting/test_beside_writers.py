@@ -17,6 +17,8 @@ from otel_agent_trace import AgentTracer, FileBackend, load_runs
 from otel_agent_trace.cli import main
 from otel_agent_trace.store import lines, replacing
 from otel_agent_trace.store.lines import LineFile
+from otel_agent_trace.store.sharing import mark_in_use
+from tests.support.moments import act_after
 from tests.support.processes import environment
 from tests.support.requirements import needs_locks
 from tests.support.waiting import wait_until
@@ -236,3 +238,13 @@ def test_a_program_that_would_not_notice_the_new_file_is_named(
     capsys.readouterr()
     assert main(["forget", str(path), "--user", "ann", "--apply", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == 1
+
+
+@needs_proc
+@needs_locks
+def test_a_program_that_has_just_opened_the_file_is_none_of_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It marks the file as in use a moment later."""
+    path.write_bytes(b"{}\n")
+    with open(path, "r+b") as opened:
+        act_after(monkeypatch, replacing, "writers_of", lambda: mark_in_use(opened.fileno()))
+        replacing.check_writers(str(path))
