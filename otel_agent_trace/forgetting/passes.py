@@ -68,7 +68,7 @@ class _Passes:
         self.counts = Counter[str]()
         self.changed: dict[str, None] = {}
         self.is_whole = True
-        """Whether the last pass met no file that is new, or has another name by now."""
+        """Is True if the last pass met no file that is new, or has another name by now."""
 
     def left_in(self, paths: Iterable[str]) -> list[Problem]:
         """Return what is left in some files."""
