@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 from otel_agent_trace.model import FAILED_STATUSES, RunStatus, at_time
 from otel_agent_trace.prices import NO_COST
@@ -16,7 +15,8 @@ from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.choice import remove_database
 from otel_agent_trace.sources.index.costs import KeptCosts
-from otel_agent_trace.sources.index.listing import Keys, ListedRun, Listing
+from otel_agent_trace.sources.index.counts import counts_of
+from otel_agent_trace.sources.index.listing import ListedRun, Listing
 from otel_agent_trace.sources.index.query import is_exact
 from otel_agent_trace.sources.index.schema import UnusableIndexError
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
@@ -25,15 +25,13 @@ from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.viewer.entries import Entry, entry_of
 from otel_agent_trace.viewer.facets import SHOWN, buckets_of, width_for
+from otel_agent_trace.viewer.places import Apart, Places
 from otel_agent_trace.viewer.replies import encoded
 from otel_agent_trace.viewer.results import Reading, Result, ScannedResult, ignore_problem
 from otel_agent_trace.viewer.work import Stop
 from otel_agent_trace.views.figures import cost_text, count_text, duration_text
 from otel_agent_trace.views.summaries import cost_data
 
-T = TypeVar("T")
-_FIRST = 1000
-"""Runs that are listed before all are."""
 UNREADABLE = (UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error)
 """Exceptions that stand for an index that cannot answer: a search can."""
 _GONE = "gone"
@@ -47,18 +45,10 @@ def result_of(reading: Reading, query: RunQuery, stop: Stop) -> Result:
     return ScannedResult(reading, query)
 
 
-class _Apart(NamedTuple):
-    """Hold a run that was read, as it goes on or may be joined with others: what it is in order by, and its id."""
-
-    value: int
-    started_at_ns: int
-    run_id: str
-
-
 class IndexedResult:
     """Hold which runs the index had, in order, and the few among them that had to be read.
 
-    The first thousand are listed at once, all of them in a thread.
+    The first thousand are found at once, and in a thread where each thousandth of all is.
 
     Args:
         reading: what is read.
@@ -75,42 +65,40 @@ class IndexedResult:
         with self._index(stop) as (index, source, always):
             self._apart_traces = set(always.numbers)
             self._last_trace = index.last_trace()
-            found = _apart_runs(source, index, always, self._query, reading)
-            self._apart = sorted(found, reverse=True)
-            self._keys = self._listing(index).keys(self._query, _FIRST)
-        self._places = self._places_in(self._keys)
-        self._is_whole = len(self._keys) < _FIRST
-        self._thread = threading.Thread(target=self._list_all, name="otel-agent-trace-list", daemon=True)
-        if not self._is_whole:
-            self._thread.start()
+            self._apart = sorted(_apart_runs(source, index, always, self._query, reading), reverse=True)
+            listing = self._listing(index)
+            self._places = Places(listing.way(self._query), self._apart)
+            self._places.extend(listing)
+        if not self._places.is_whole:
+            threading.Thread(target=self._find_all, name="otel-agent-trace-list", daemon=True).start()
 
     @property
     def total(self) -> int | None:
         """Return how many there are; None as long as that is not known."""
-        return self.at_least if self._is_whole else None
+        return self.at_least if self._places.is_whole else None
 
     @property
     def at_least(self) -> int:
         """Return how many are known."""
-        return len(self._keys) + len(self._apart)
+        return len(self._places)
 
     def page(self, begin: int, count: int, stop: Stop) -> Sequence[Entry]:
         """Return the entries of some runs, as `Result` has it; a run that is gone has an entry without an id."""
-        if begin + count > len(self._keys) and not self._is_whole:
-            self._thread.join()
-        wanted = [*self._items(begin, min(begin + count, self.at_least))]
-        apart = self._read_apart({item for item in wanted if isinstance(item, str)}, stop)
+        self._places.wait(begin + count, stop)
         with self._index(stop) as (index, _, _):
-            rows = [item for item in wanted if not isinstance(item, str)]
-            listed = _Rows(index, self._listing(index), self._reading, self._query).entries(rows)
-        return [(apart if isinstance(item, str) else listed).get(item) or _gone() for item in wanted]
+            listing = self._listing(index)
+            wanted = [*self._places.items(listing, begin, begin + count)]
+            rows = [item for item in wanted if type(item) is tuple]
+            listed = _Rows(index, listing, self._reading, self._query).entries(rows)
+        apart = self._read_apart({item.run_id for item in wanted if isinstance(item, Apart)}, stop)
+        return [(apart.get(item.run_id) if isinstance(item, Apart) else listed.get(item)) or _gone() for item in wanted]
 
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return the counts of what runs have, as `Result` has it; categories of errors are not in the index."""
         apart = self._read_apart({each.run_id for each in self._apart}, stop).values()
         starts_ns = [entry.started_at_ns for entry in apart if entry.started_at_ns > 0]
         with self._index(stop) as (index, _, _):
-            counts = self._listing(index).counts(self._query, width_for, starts_ns)
+            counts = counts_of(self._listing(index), self._places.way, self._query, width_for, starts_ns)
         for entry in apart:
             counts.status[entry.status] += 1
             counts.agent.update(filter(None, [entry.agent]))
@@ -138,31 +126,13 @@ class IndexedResult:
     def _listing(self, index: Index) -> Listing:
         return Listing(index, self._apart_traces, self._last_trace)
 
-    def _list_all(self) -> None:
-        """List all runs, in a thread of its own; where that fails, the first ones remain."""
+    def _find_all(self) -> None:
+        """Find where all runs are, in a thread of its own; where that fails, the first ones remain."""
         with contextlib.suppress(*UNREADABLE), self._index(Stop()) as (index, _, _):
-            keys = self._listing(index).keys(self._query)
-            self._places, self._keys = self._places_in(keys), keys
-        self._is_whole = True
-
-    def _places_in(self, keys: Keys) -> list[int]:
-        """Return the places of the runs apart among those with keys, which fall in the order."""
-
-        def order(place: int) -> tuple[int, int]:
-            return -keys.values[place], -keys.starts_ns[place]
-
-        numbers = range(len(keys))
-        places = [bisect.bisect_left(numbers, (-run.value, -run.started_at_ns), key=order) for run in self._apart]
-        return [place + number for number, place in enumerate(places)]
-
-    def _items(self, begin: int, end: int) -> Iterator[str | tuple[int, int]]:
-        """Yield the id of each run apart, and the numbers of the trace and of the run of each other."""
-        for place in range(begin, end):
-            before = bisect.bisect_left(self._places, place)
-            if before < len(self._places) and self._places[before] == place:
-                yield self._apart[before].run_id
-            else:
-                yield self._keys.traces[place - before], self._keys.numbers[place - before]
+            listing = self._listing(index)
+            while not self._places.is_whole:
+                self._places.extend(listing)
+        self._places.give_up()
 
     def _read_apart(self, run_ids: set[str], stop: Stop) -> dict[Any, Entry]:
         """Return the entries of runs apart, which are read again where they have changed."""
@@ -175,7 +145,7 @@ class IndexedResult:
 
 def _apart_runs(
     source: IndexedSource, index: Index, always: AlwaysRead, query: RunQuery, reading: Reading
-) -> Iterator[_Apart]:
+) -> Iterator[Apart]:
     """Yield the runs that match among those that are read with every query, and keep their entries."""
     order = query.order
     if order is None:
@@ -187,10 +157,10 @@ def _apart_runs(
         def traces(self, on_problem: Callable[[Problem], None]) -> Iterator[list[SpanRecord]]:
             return source.always_read(index, always, on_problem)
 
-    def kept(found: Assembled) -> _Apart:
+    def kept(found: Assembled) -> Apart:
         entry = entry_of(found, query.costs.of(found.run))
         reading.entries.keep(entry)
-        return _Apart(int(order(found.run)[0]), entry.started_at_ns, entry.run_id)
+        return Apart(int(order(found.run)[0]), entry.started_at_ns, entry.run_id)
 
     return search(AlwaysReadSource(), query.but(limit=None), ignore_problem, kept)
 

@@ -20,7 +20,7 @@ from otel_agent_trace.sources.index import choice
 from otel_agent_trace.sources.index.query import is_exact
 from otel_agent_trace.sources.index.segments import StaleError
 from otel_agent_trace.sources.index.source import IndexedSource
-from otel_agent_trace.viewer import indexed
+from otel_agent_trace.viewer import places
 from otel_agent_trace.viewer.entries import Entries, Entry
 from otel_agent_trace.viewer.indexed import IndexedResult, result_of
 from otel_agent_trace.viewer.lasting import LastingResult
@@ -195,7 +195,7 @@ def test_what_the_index_cannot_answer_any_more_is_searched(tmp_path: Path, monke
 
 
 def test_all_of_a_long_list_are_found_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexed, "_FIRST", 5)
+    monkeypatch.setattr(places, "_BLOCK", 5)
     result = result_by_index(store_of(tmp_path, 23), RunQuery(sort="steps"))
     assert len(result.page(20, 10, Stop())) == 3
     assert (result.total, result.at_least) == (23, 23)

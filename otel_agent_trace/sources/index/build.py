@@ -17,7 +17,7 @@ from otel_agent_trace.sources.files import LocatedLine, ScannedJournal, blocks_o
 from otel_agent_trace.sources.index.files import Listing, files_of
 from otel_agent_trace.sources.index.rows import RunRow, rows_of
 from otel_agent_trace.sources.index.scan import LineScanner, UnusualError, is_trace_id
-from otel_agent_trace.sources.index.schema import Link, is_storable
+from otel_agent_trace.sources.index.schema import Link, complete, is_complete, is_storable
 from otel_agent_trace.sources.index.segments import (
     SEGMENT_TYPES,
     Chunk,
@@ -113,6 +113,10 @@ class Index:
         self._traces.forget()
         self._complete_rows()
         self.segments = self._known_segments()
+        if not is_complete(self.connection):
+            with suppress(sqlite3.OperationalError), self.transaction():
+                if not is_complete(self.connection):  # nobody else was faster
+                    complete(self.connection)
         return not replaced
 
     def begin(self) -> bool:

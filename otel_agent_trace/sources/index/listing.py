@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from array import array
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from otel_agent_trace.model import FAILED_STATUSES
 from otel_agent_trace.prices import NO_COST, RunCost
 from otel_agent_trace.query import STATUSES, RunQuery
 from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.costs import kept_cost
-from otel_agent_trace.sources.index.query import exact_conditions, order_of
-from otel_agent_trace.sources.index.schema import names_in
+from otel_agent_trace.sources.index.query import exact_conditions
+from otel_agent_trace.sources.index.schema import INDEX_OF, ORDERS, names_in
 from otel_agent_trace.sources.index.segments import WrongIndexError
 
+_MANY = 10_000
+"""Runs from which on a list is walked through in its order, since few are passed over then."""
+_NOT_INDEXED = ("services", "end_ns")
 _COLUMNS = (
     "hex(trace_id), run.id, start_ns, end_ns, status, agent, user, tools, models, tags, steps, errors, tokens, question,"
     " prices, cost, priced_calls, unpriced"
@@ -58,16 +59,24 @@ class ListedRun(NamedTuple):
     cost: RunCost | None
 
 
-class Counts(NamedTuple):
-    """Hold how many of the runs that a query selects have which value, and how many began, and of these failed, in which bucket of time."""
+class Bound(NamedTuple):
+    """Hold a place in an order: the value that runs go by, and when one began."""
 
-    status: Counter[str]
-    agent: Counter[str]
-    tool: Counter[str]
-    model: Counter[str]
-    runs: Counter[int]
-    errors: Counter[int]
-    width_ns: int
+    value: int
+    start_ns: int
+
+
+class Way(NamedTuple):
+    """Hold how the runs that a query selects are found: in which table, under which conditions, and the value that they go by.
+
+    `is_few` is whether they are so few that they are listed at once; else they are found in their order.
+    """
+
+    source: str
+    where: str
+    arguments: tuple[Any, ...]
+    value: str
+    is_few: bool
 
 
 class Listing:
@@ -80,28 +89,61 @@ class Listing:
     """
 
     def __init__(self, index: Index, apart: set[int], last: int) -> None:
-        self._connection = index.connection
+        self.connection = index.connection
         self._names: dict[int, str] = {}
-        self._apart, self._last = apart, last
-        self._connection.execute("CREATE TEMP TABLE IF NOT EXISTS apart(trace INTEGER PRIMARY KEY)")
-        self._connection.execute("DELETE FROM apart")
-        self._connection.executemany("INSERT INTO apart VALUES(?)", [(number,) for number in apart])
+        self._apart, self.last = apart, last
+        self.connection.execute("CREATE TEMP TABLE IF NOT EXISTS apart(trace INTEGER PRIMARY KEY)")
+        self.connection.execute("DELETE FROM apart")
+        self.connection.executemany("INSERT INTO apart VALUES(?)", [(number,) for number in apart])
 
-    def keys(self, query: RunQuery, limit: int | None = None) -> Keys:
-        """Return the runs that a query selects, or the first ones of them.
+    def way(self, query: RunQuery) -> Way:
+        """Return how the runs that a query selects are found: by the filter that few of them pass, else in their order."""
+        conditions = [*exact_conditions(query)]
+        narrow = next((place for place, condition in enumerate(conditions) if self._is_narrow(condition)), None)
+        others = ["trace<=?", *(["trace NOT IN apart"] if self._apart else [])]
+        tried = [sql if place == narrow else f"+{sql}" for place, (sql, _) in enumerate(conditions)]
+        arguments = (*(each for _, given in conditions for each in given), self.last)
+        order = query.order_name or "time"
+        source = f"run INDEXED BY {INDEX_OF[order]}" if narrow is None else "run"
+        if narrow is None:
+            tried = [
+                sql if sql.startswith("start_ns") else text for (sql, _), text in zip(conditions, tried, strict=True)
+            ]
+        return Way(source, " AND ".join([*tried, *others]), arguments, ORDERS[order], narrow is not None)
+
+    def _is_narrow(self, condition: tuple[str, tuple[Any, ...]]) -> bool:
+        sql, arguments = condition
+        if sql.startswith(_NOT_INDEXED):
+            return False
+        (count,) = self._one(f"SELECT count(*) FROM (SELECT 1 FROM run WHERE {sql} LIMIT {_MANY})", arguments)
+        return int(count) < _MANY
+
+    def next_bound(self, way: Way, after: Bound | None, count: int) -> Bound | None:
+        """Return where the last of so many further runs is in the order; None if there are fewer."""
+        where, arguments = _within(way, after, None)
+        select = (
+            f"SELECT {way.value}, start_ns FROM {way.source} WHERE {where} ORDER BY 1 DESC, 2 DESC LIMIT 1 OFFSET ?"
+        )
+        row = self._one(select, (*arguments, count - 1))
+        with checked():
+            return None if row is None else Bound(int(row[0]), int(row[1]))
+
+    def count(self, way: Way, after: Bound | None, until: Bound | None) -> int:
+        """Return how many runs there are in a part of the order: behind a place, and up to another."""
+        where, arguments = _within(way, after, until)
+        return int(self._one(f"SELECT count(*) FROM {way.source} WHERE {where}", arguments)[0])
+
+    def keys(self, way: Way, after: Bound | None = None, until: Bound | None = None) -> Keys:
+        """Return the runs in a part of the order: behind a place, and up to another.
 
         Raises:
             WrongIndexError: a row is not as it was written.
         """
-        where, arguments = self._where(query)
-        value, order = order_of(query)
-        rows = self._connection.execute(
-            f"SELECT trace, number, {value}, start_ns FROM run WHERE {where} ORDER BY {order} LIMIT ?",
-            (*arguments, -1 if limit is None else limit),
-        )
+        where, arguments = _within(way, after, until)
+        select = f"SELECT trace, number, {way.value}, start_ns FROM {way.source} WHERE {where} ORDER BY +{way.value} DESC, start_ns DESC"
         keys = Keys(array("q"), array("q"), array("q"), array("q"))
-        with _checked():
-            for row in rows:
+        with checked():
+            for row in self.connection.execute(select, arguments):
                 for column, number in zip(keys, row, strict=True):
                     column.append(number)
         return keys
@@ -112,25 +154,25 @@ class Listing:
         Raises:
             WrongIndexError: the row is not as it was written.
         """
-        row = self._connection.execute(
+        row = self.connection.execute(
             f"SELECT {_COLUMNS} FROM run JOIN trace ON trace.id=run.trace WHERE trace=? AND number=?", (trace, number)
         ).fetchone()
         if row is None:
             return None
         trace_id, run_id, start_ns, end_ns, status, agent, user, tools, models, tags, *rest = row
         steps, errors, tokens, question, prices, *cost = rest
-        with _checked():
-            is_known = prices_version and prices is not None and self._name(prices) == prices_version
+        with checked():
+            is_known = prices_version and prices is not None and self.name(prices) == prices_version
             return ListedRun(
                 trace_id.lower() if run_id is None else run_id,
                 int(start_ns),
                 None if end_ns is None else int(end_ns),
                 STATUSES[status],
-                self._name(agent),
-                self._name(user),
-                names_in(self._name(tools)),
-                names_in(self._name(models)),
-                names_in(self._name(tags)),
+                self.name(agent),
+                self.name(user),
+                names_in(self.name(tools)),
+                names_in(self.name(models)),
+                names_in(self.name(tags)),
                 steps,
                 errors,
                 tokens,
@@ -138,64 +180,11 @@ class Listing:
                 kept_cost(cost) if is_known else NO_COST if models is None else None,
             )
 
-    def counts(self, query: RunQuery, width_for: Any, other_starts_ns: Sequence[int] = ()) -> Counts:
-        """Return the counts of what the runs have that a query selects.
-
-        Args:
-            query: the filters.
-            width_for: function that returns the width of buckets for a span of time, in nanoseconds.
-            other_starts_ns: when runs began that are not listed, but counted in the same buckets.
-        """
-        where, arguments = self._where(query)
-        ends = self._one(f"SELECT min(start_ns), max(start_ns) FROM run WHERE {where} AND start_ns>0", arguments)
-        with _checked():
-            starts_ns = [*other_starts_ns, *(int(end) for end in ends if end is not None)]
-        width_ns = width_for(max(starts_ns, default=0) - min(starts_ns, default=0))
-        failed = ",".join(str(STATUSES.index(status)) for status in FAILED_STATUSES)
-        starts = self._connection.execute(
-            f"SELECT start_ns/{width_ns}, count(*), sum(status IN ({failed})) FROM run WHERE {where} AND start_ns>0 GROUP BY 1",
-            arguments,
-        ).fetchall()
-        with _checked():
-            status = Counter({STATUSES[value]: count for value, count in self._grouped("status", where, arguments)})
-        return Counts(
-            status,
-            Counter(
-                {
-                    name: count
-                    for number, count in self._grouped("agent", where, arguments)
-                    if (name := self._name(number))
-                }
-            ),
-            self._named("tools", where, arguments),
-            self._named("models", where, arguments),
-            Counter({bucket: runs for bucket, runs, _ in starts}),
-            Counter({bucket: errors for bucket, _, errors in starts if errors}),
-            width_ns,
-        )
-
-    def _where(self, query: RunQuery) -> tuple[str, tuple[Any, ...]]:
-        conditions = [*exact_conditions(query), ("trace<=?", (self._last,))]
-        if self._apart:
-            conditions.append(("trace NOT IN apart", ()))
-        where = " AND ".join(f"({sql})" for sql, _ in conditions)
-        return where, tuple([each for _, given in conditions for each in given])
-
     def _one(self, sql: str, arguments: Sequence[Any]) -> Any:
-        return self._connection.execute(sql, arguments).fetchone()
+        return self.connection.execute(sql, arguments).fetchone()
 
-    def _grouped(self, column: str, where: str, arguments: Sequence[Any]) -> Iterator[tuple[Any, int]]:
-        return iter(self._connection.execute(f"SELECT {column}, count(*) FROM run WHERE {where} GROUP BY 1", arguments))
-
-    def _named(self, column: str, where: str, arguments: Sequence[Any]) -> Counter[str]:
-        """Return how many runs have which name in a column with several names of each."""
-        counter = Counter[str]()
-        for number, count in self._grouped(column, where, arguments):
-            for name in names_in(self._name(number)):
-                counter[name] += count
-        return counter
-
-    def _name(self, number: int | None) -> str | None:
+    def name(self, number: int | None) -> str | None:
+        """Return the name with a number; None for None."""
         if number is None:
             return None
         if number not in self._names:
@@ -206,8 +195,27 @@ class Listing:
         return self._names[number]
 
 
+def _within(way: Way, after: Bound | None, until: Bound | None) -> tuple[str, tuple[Any, ...]]:
+    """Return the conditions of a part of an order, and their arguments."""
+    where, arguments = way.where, way.arguments
+    for sign, bound in (("<", after), (">=", until)):
+        if bound is not None:
+            condition, given = _beyond(way.value, sign, bound)
+            where, arguments = f"{where} AND {condition}", (*arguments, *given)
+    return where, arguments
+
+
+def _beyond(value: str, sign: str, bound: Bound) -> tuple[str, tuple[int, ...]]:
+    if value == "start_ns":
+        return f"start_ns{sign}?", (bound.start_ns,)
+    pair = f"({value}, start_ns){sign}(?, ?)"
+    if value.isidentifier():
+        return pair, bound
+    return f"{value}{sign[0]}=? AND {pair}", (bound.value, *bound)  # an index is not searched for pairs with an expression
+
+
 @contextlib.contextmanager
-def _checked() -> Iterator[None]:
+def checked() -> Iterator[None]:
     """Take values of other types than those that were written for an index that is wrong."""
     try:
         yield

@@ -7,23 +7,15 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from otel_agent_trace.policies.user_ids import key_id_of
-from otel_agent_trace.query import ANY_TOOL, COST, RunQuery
+from otel_agent_trace.query import ANY_TOOL, RunQuery
 from otel_agent_trace.sources.index.rows import status_numbers
-from otel_agent_trace.sources.index.schema import UNKNOWN, session_number, within
+from otel_agent_trace.sources.index.schema import ORDERS, UNKNOWN, session_number, within
 
 INDEXED = frozenset(
     {"agent", "status", "tool", "tool_error", "model", "user_id", "session_id", "service", "tag", "since", "until"}
     | {"min_duration", "run_id"}
 )
 """Fields of `RunQuery` by which rows are left out."""
-_ORDERS = {
-    "time": "start_ns",
-    "duration": "coalesce(end_ns-start_ns,-1)",
-    "steps": "steps",
-    "tokens": "tokens",
-    COST: "CASE WHEN priced_calls>0 THEN cost ELSE -1 END",
-}
-"""`RunQuery.sort` → the value of a row that it goes by; of other orders, such as by a score, all rows are read."""
 _EXACT = INDEXED - {"run_id", "user_id"}
 """Fields of `RunQuery` by which rows are left out that do not match, and no others."""
 _LARGEST = (1 << 63) - 1
@@ -48,7 +40,7 @@ def is_narrowed(query: RunQuery) -> bool:
     is_filtered = not INDEXED.isdisjoint(query.given())
     if query.order_name is None:
         return query.limit is None and is_filtered
-    return is_filtered or (query.limit is not None and query.order_name in _ORDERS)
+    return is_filtered or (query.limit is not None and query.order_name in ORDERS)
 
 
 def selection_of(query: RunQuery, connection: sqlite3.Connection) -> Selection:
@@ -64,9 +56,9 @@ def selection_of(query: RunQuery, connection: sqlite3.Connection) -> Selection:
     where = " AND ".join(f"({sql})" for sql, _ in conditions) or "1"
     arguments = tuple([each for _, given in conditions for each in given])
     sort = query.order_name
-    if sort not in _ORDERS:
+    if sort not in ORDERS:
         return Selection(f"SELECT DISTINCT trace, 0 FROM run WHERE {where} ORDER BY trace", arguments, False)
-    value = _ORDERS[sort]
+    value = ORDERS[sort]
     order = f"{value} DESC" if sort == "time" else f"{value} DESC, start_ns DESC"
     columns = f"trace, {value}" if sort == "time" else f"trace, {value}, start_ns"
     return Selection(f"SELECT {columns} FROM run WHERE {where} ORDER BY {order}", arguments, not has_other_keys)
@@ -95,12 +87,6 @@ def exact_conditions(query: RunQuery) -> Iterator[_Condition]:
     yield from _conditions(query.but(until=None))
     if query.until_ns is not None:
         yield "start_ns<?", (_in_64_bits(query.until_ns),)
-
-
-def order_of(query: RunQuery) -> tuple[str, str]:
-    """Return the value by which the runs of a query that `is_exact` are in order, and the order; by default the newest comes first."""
-    value = _ORDERS[query.order_name or "time"]
-    return value, f"{value} DESC" if value == "start_ns" else f"{value} DESC, start_ns DESC"
 
 
 def _conditions(query: RunQuery) -> Iterator[_Condition]:

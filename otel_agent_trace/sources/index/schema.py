@@ -4,6 +4,9 @@
 of `name` for what repeats, and `run_id` the ids of runs that do not begin with the id of their trace. Several names of one
 run, such as those of its tools, are one name (`joined`). What a run costs is kept with the number of the version of the
 prices (`costs`), and is null until it is asked for.
+
+What lists of very many runs need is made when the first files are indexed, as that is faster than keeping it meanwhile:
+indexes of the orders, and `tally`, which has how many runs of a status began in a slot of time, or have an agent, tools or models.
 """
 
 from __future__ import annotations
@@ -19,11 +22,32 @@ from collections.abc import Iterable
 
 from otel_agent_trace.sources.index.choice import remove_database
 
-VERSION = 4
+VERSION = 5
 UNKNOWN = ""
 """Name that stands for any: of what is too long, or no text of SQLite."""
 
+ORDERS = {
+    "time": "start_ns",
+    "duration": "coalesce(end_ns-start_ns,-1)",
+    "steps": "steps",
+    "tokens": "tokens",
+    "cost": "CASE WHEN priced_calls>0 THEN cost ELSE -1 END",
+}
+"""`RunQuery.sort` → the value of a row that it goes by."""
+INDEX_OF = {"time": "run_start", "duration": "run_duration", "steps": "run_steps", "tokens": "run_tokens"}
+"""`RunQuery.sort` → the index of the order."""
+SLOT_NS = 600_000_000_000
+TALLIED = {
+    "time": f"CASE WHEN {{row}}start_ns>0 THEN {{row}}start_ns/{SLOT_NS} ELSE -1 END",
+    "agent": "coalesce({row}agent, 0)",
+    "tools": "coalesce({row}tools, 0)",
+    "models": "coalesce({row}models, 0)",
+}
+"""What `tally` counts → the value of a row: the number of the slot of ten minutes in which it began, or that of a name."""
+
 _APPLICATION_ID = 0x61676E74
+_COUNTED = "trace, number, status, agent, tools, models"
+"""Columns at the end of indexes of orders, so that most filters are tried without looking at rows."""
 _TABLES = (
     """CREATE TABLE segment(id INTEGER PRIMARY KEY, name TEXT NOT NULL, identity TEXT NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, indexed INTEGER NOT NULL, digest BLOB NOT NULL, is_usual INTEGER NOT NULL)""",
@@ -39,13 +63,42 @@ _TABLES = (
     question TEXT, answer TEXT, id TEXT, prices INTEGER, cost INTEGER, priced_calls INTEGER, unpriced TEXT,
     PRIMARY KEY(trace, number)) WITHOUT ROWID""",
     "CREATE INDEX trace_link ON trace(link) WHERE link > 0",
-    "CREATE INDEX run_start ON run(start_ns)",
+    f"CREATE INDEX {INDEX_OF['time']} ON run(start_ns, {_COUNTED})",
     *(
         f"CREATE INDEX run_{column} ON run({column}, start_ns) WHERE {column} IS NOT NULL"
         for column in ("status", "agent", "user", "session", "tools", "failed_tools", "models", "tags")
     ),
 )
-_SETTINGS = ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=OFF", "temp_store=MEMORY", "cache_size=-16384")
+_ADDED = " ON CONFLICT DO UPDATE SET runs=runs+excluded.runs;"
+
+
+def _trigger(event: str, row: str, sign: str) -> str:
+    added = "".join(
+        f"INSERT INTO tally VALUES('{kind}', {value.format(row=f'{row}.')}, {row}.status, {sign}1){_ADDED}"
+        for kind, value in TALLIED.items()
+    )
+    return f"CREATE TRIGGER run_{event.lower()} AFTER {event} ON run BEGIN {added} END"
+
+
+_LATER_TABLES = (
+    *(
+        f"CREATE INDEX {index} ON run({ORDERS[name]}, start_ns, {_COUNTED}{', end_ns' if name == 'duration' else ''})"
+        for name, index in INDEX_OF.items()
+        if name != "time"
+    ),
+    """CREATE TABLE tally(kind TEXT, value INTEGER, status INTEGER, runs INTEGER NOT NULL,
+    PRIMARY KEY(kind, value, status)) WITHOUT ROWID""",
+    _trigger("INSERT", "new", ""),
+    _trigger("DELETE", "old", "-"),
+)
+_SETTINGS = (
+    "recursive_triggers=ON",
+    "trusted_schema=OFF",
+    "cell_size_check=ON",
+    "synchronous=OFF",
+    "temp_store=MEMORY",
+    "cache_size=-16384",
+)
 _BUSY_S = 10.0
 _MOST_NAME_CHARS = 2048
 _MOST_KNOWN_NAMES = 50_000
@@ -104,7 +157,10 @@ def _opened(path: str) -> sqlite3.Connection | None:
             connection.execute(f"PRAGMA {setting}")
         if _schema_of(connection) == ():
             _create(connection)
-        if _schema_of(connection) == _TABLES and _number(connection, "user_version") == VERSION:
+        if (
+            _schema_of(connection) in (_TABLES, _TABLES + _LATER_TABLES)
+            and _number(connection, "user_version") == VERSION
+        ):
             return connection
     except BaseException:
         connection.close()
@@ -122,6 +178,20 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
+
+
+def is_complete(connection: sqlite3.Connection) -> bool:
+    """Return whether an index has what lists of very many runs need."""
+    return connection.execute("SELECT 1 FROM sqlite_schema WHERE name='tally'").fetchone() is not None
+
+
+def complete(connection: sqlite3.Connection) -> None:
+    """Make what lists of very many runs need, in a transaction."""
+    for statement in _LATER_TABLES:
+        connection.execute(statement)
+    for kind, value in TALLIED.items():
+        select = f"SELECT '{kind}', {value.format(row='')}, status, count(*) FROM run GROUP BY 2, 3"
+        connection.execute(f"INSERT INTO tally {select}")
 
 
 def _schema_of(connection: sqlite3.Connection) -> tuple[str, ...]:
