@@ -34,6 +34,11 @@ _SCROLL = """(frames) => new Promise((resolve) => {
 _NODES = """() => document.querySelectorAll("*").length - document.querySelectorAll(".step *").length"""
 
 
+def measure_list(tabs: Tabs, store: Path, runs: int) -> None:
+    """Open the list of a store with so many runs, and print what it costs beside what it may cost."""
+    _measure(tabs, store, "", runs, f"a list of {runs:,} runs", 0.2, "-")
+
+
 def main() -> None:
     """Open both pages, and print what they cost beside what they may cost."""
     arguments = _arguments()
@@ -42,7 +47,7 @@ def main() -> None:
         steps = write_long_run(Path(folder) / "long.jsonl", arguments.steps)
         _measure(tabs, steps, "runs/long", arguments.steps + 1, f"a run of {arguments.steps:,} steps", 0.5, "400")
         runs = write_runs_to(Path(folder) / "runs.jsonl", shown_runs(time.time_ns(), arguments.runs - 3))
-        _measure(tabs, runs, "", arguments.runs, f"a list of {arguments.runs:,} runs", 0.2, "-")
+        measure_list(tabs, runs, arguments.runs)
         tabs.close()
 
 

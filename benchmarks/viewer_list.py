@@ -164,8 +164,12 @@ def _print(title: str, cpu_ms: float, then_ms: float, took_s: float, most_ms: fl
 
 def _measure_browser(store: Path, runs: int) -> None:
     from benchmarks.viewer import measure_list
+    from tests.support.browser import Tabs, chromium
 
-    measure_list(store, runs)
+    with chromium() as browser:
+        tabs = Tabs(browser)
+        measure_list(tabs, store, runs)
+        tabs.close()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import open_source
-from otel_agent_trace.sources.index import choice
+from otel_agent_trace.sources.index import choice, listing
 from otel_agent_trace.sources.index.query import is_exact
 from otel_agent_trace.sources.index.segments import StaleError
 from otel_agent_trace.sources.index.source import IndexedSource
@@ -200,6 +200,42 @@ def test_all_of_a_long_list_are_found_in_a_thread(tmp_path: Path, monkeypatch: p
     assert len(result.page(20, 10, Stop())) == 3
     assert (result.total, result.at_least) == (23, 23)
     assert result.page(23, 10, Stop()) == []
+
+
+@pytest.mark.parametrize("sort", ["time", "duration", "steps", "tokens"])
+@pytest.mark.parametrize("facts", [{}, {"status": "error"}, {"tool": "search"}, {"since": (BEGAN_NS + 5e9) / 1e9}])
+def test_blocks_of_a_list_are_those_of_a_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sort: str, facts: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(places, "_BLOCK", 3)
+    monkeypatch.setattr(listing, "_MANY", 1)  # also few runs are found in their order
+    path, query = store_of(tmp_path, 23), RunQuery(sort=sort, **facts)
+    expected = [entry.run_id for entry in all_of(ScannedResult(reading_of(path), query))]
+    result = result_by_index(path, query)
+    assert [entry.run_id for entry in result.page(7, 9, Stop())] == expected[7:16]
+    assert [entry.run_id for entry in all_of(result)] == expected
+
+
+def test_the_tally_is_kept_while_runs_come_change_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_BLOCK", 5)
+    path = store_of(tmp_path, 0)
+    days = [_spans(make_run(number, started_at_ns=BEGAN_NS + number * 10**14)) for number in range(20)]
+    append(path, b"".join(line for spans in days[:15] for line in lines_of(spans)))
+    before = result_by_index(path, RunQuery())
+    append(path, b"".join(line for spans in days[15:] for line in lines_of(spans)))
+    after = result_by_index(path, RunQuery())
+    assert (tallied(before), tallied(after)) == (15, 20)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if f"{3:032x}".encode() not in line))
+    assert tallied(result_by_index(path, RunQuery(status="success"))) == 19
+
+
+def tallied(result: IndexedResult) -> int:
+    """How many runs are counted, which has to be the same in all facets."""
+    facets = result.facets(Stop())
+    (count,) = {sum(facets[name].values()) for name in ("status", "agent", "model")}
+    assert count == facets["tool"]["search"] == sum(bucket["runs"] for bucket in facets["histogram"])
+    return int(count)
 
 
 def test_filters_and_buckets_are_counted(tmp_path: Path) -> None:

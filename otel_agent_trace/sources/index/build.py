@@ -238,7 +238,7 @@ class Index:
         self.segments = self._known_segments()
         last = 0
         while found := self.connection.execute(
-            "SELECT id, hex(trace_id) FROM trace WHERE link=? AND id>? ORDER BY id LIMIT ?",
+            "SELECT id, hex(trace_id) FROM trace WHERE link=? AND link>0 AND id>? ORDER BY id LIMIT ?",
             (Link.UNKNOWN, last, _TRACES_AT_ONCE),
         ).fetchall():
             numbers = {trace_id.lower(): number for number, trace_id in found}

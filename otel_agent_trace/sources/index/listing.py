@@ -211,7 +211,10 @@ def _beyond(value: str, sign: str, bound: Bound) -> tuple[str, tuple[int, ...]]:
     pair = f"({value}, start_ns){sign}(?, ?)"
     if value.isidentifier():
         return pair, bound
-    return f"{value}{sign[0]}=? AND {pair}", (bound.value, *bound)  # an index is not searched for pairs with an expression
+    return f"{value}{sign[0]}=? AND {pair}", (
+        bound.value,
+        *bound,
+    )  # an index is not searched for pairs with an expression
 
 
 @contextlib.contextmanager
