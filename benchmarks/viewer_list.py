@@ -118,6 +118,12 @@ class _Server:
         answer = self._viewed.json("/api/runs", **filters, result=result, count=_PAGE_ROWS, **{"from": begin})
         assert answer["rows"] or not answer["at_least"], answer
 
+    def total(self, filters: dict[str, str], result: str) -> int:
+        """How many runs a result has, when that is known."""
+        while (total := self.ask("/api/runs", **filters, result=result, count=0)[0]["total"]) is None:
+            pass
+        return int(total)
+
     def ask(self, path: str, **parameters: Any) -> tuple[Any, float, float, float]:
         """Return an answer, the CPU time until it came, that of what went on then, and the seconds that it took."""
         began_ms, began_s = self.cpu_ms(), time.monotonic()
@@ -142,7 +148,7 @@ def _measure_lists(server: _Server, runs: int, *, by_cost: bool) -> None:
 
 def _measure_list(server: _Server, filters: dict[str, str]) -> None:
     first, cpu_ms, then_ms, took_s = server.ask("/api/runs", **filters, count=_PAGE_ROWS)
-    total = server.ask("/api/runs", **filters, result=first["result"], count=0)[0]["total"] or first["at_least"]
+    total = server.total(filters, first["result"])
     _print(f"list {_name(filters)} of {total:,}", cpu_ms, then_ms, took_s, MOST_PAGE_MS)
     places = {"first": 0, "middle": total // 2, "last": max(total - _PAGE_ROWS, 0)}
     for name, begin in places.items():

@@ -88,7 +88,7 @@ class IndexedResult:
         with self._index(stop) as (index, _, _):
             listing = self._listing(index)
             wanted = [*self._places.items(listing, begin, begin + count)]
-            rows = [item for item in wanted if type(item) is tuple]
+            rows = [item for item in wanted if item is not None and not isinstance(item, Apart)]
             listed = _Rows(index, listing, self._reading, self._query).entries(rows)
         apart = self._read_apart({item.run_id for item in wanted if isinstance(item, Apart)}, stop)
         return [(apart.get(item.run_id) if isinstance(item, Apart) else listed.get(item)) or _gone() for item in wanted]

@@ -99,5 +99,5 @@ def _line(chance: random.Random) -> str:
 
 
 def _step(place: int, **fields: Any) -> AgentStep:
-    times = {"started_at_ns": _STARTS_NS[place], "ended_at_ns": _ENDED_NS}
+    times: dict[str, Any] = {"started_at_ns": _STARTS_NS[place], "ended_at_ns": _ENDED_NS}
     return AgentStep(step_id=place + 1, index=place, span_id=_SPANS[place], **times, **fields)

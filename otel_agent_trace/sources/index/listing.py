@@ -16,7 +16,7 @@ from otel_agent_trace.sources.index.query import exact_conditions
 from otel_agent_trace.sources.index.schema import INDEX_OF, ORDERS, names_in
 from otel_agent_trace.sources.index.segments import WrongIndexError
 
-_MANY = 10_000
+_MANY = 4_000
 """Runs from which on a list is walked through in its order, since few are passed over then."""
 _NOT_INDEXED = ("services", "end_ns")
 _COLUMNS = (
