@@ -60,7 +60,8 @@ def _arguments() -> argparse.Namespace:
 
 def _measure(tabs: Tabs, store: Path, path: str, rows: int, title: str, most_cpu_s: float, most_nodes: str) -> None:
     with viewing(store, "--port", 0, "--no-open") as viewed:
-        viewed.client.get(f"/api/{path or 'runs'}")  # what the server reads once
+        while viewed.json(f"/api/{path or 'runs'}").get("total", 0) is None:
+            pass  # what the server finds once, for which the browser would be asked again and again
         page = tabs.open("about:blank")
         session = page.context.new_cdp_session(page)
         session.send("Performance.enable", {"timeDomain": "threadTicks"})
