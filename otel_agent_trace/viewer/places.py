@@ -54,7 +54,7 @@ class Places:
         self._end = 0
         self._changed = threading.Condition()
         self.is_whole = False
-        """Whether all blocks are known."""
+        """Hold whether all blocks are known."""
 
     def __len__(self) -> int:
         """Return how many runs are known."""

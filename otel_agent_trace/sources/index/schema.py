@@ -43,7 +43,7 @@ TALLIED = {
     "tools": "coalesce({row}tools, 0)",
     "models": "coalesce({row}models, 0)",
 }
-"""What `tally` counts → the value of a row: the number of the slot of ten minutes in which it began, or that of a name."""
+"""`tally.kind` → the value of a row: the number of the slot of ten minutes in which it began, or that of a name."""
 
 _APPLICATION_ID = 0x61676E74
 _COUNTED = "trace, number, status, agent, tools, models"
