@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import RunCost
@@ -18,6 +18,10 @@ from otel_agent_trace.views.figures import cost_text, count_text, duration_text,
 from otel_agent_trace.views.summaries import RunSummary, summary_of
 
 _MOST_ENTRIES = 60_000
+
+
+Key: TypeAlias = tuple[str, int]
+"""Type of what names an entry: the id of a run, and when it began, as several runs may have one id."""
 
 
 class Entry(NamedTuple):
@@ -31,6 +35,11 @@ class Entry(NamedTuple):
     tools: tuple[str, ...]
     model: str | None
     error: str | None
+
+    @property
+    def key(self) -> Key:
+        """Return what names the entry."""
+        return self.run_id, self.started_at_ns
 
     def json(self, now: datetime) -> bytes:
         """Return the row as JSON."""
@@ -80,18 +89,20 @@ def _shared(text: str | None) -> str | None:
 
 
 class Entries:
-    """Hold entries of runs by their ids: those that were used last, and which of them are not as the source has them."""
+    """Hold entries of runs: those that were used last, and which of them are not as the source has them."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[str, dict[int, Entry]] = OrderedDict()
         self._stale: set[str] = set()
         self._lock = threading.Lock()
 
     def keep(self, entry: Entry) -> None:
         """Keep the entry of a run that was just read."""
         with self._lock:
-            self._stale.discard(entry.run_id)
-            self._entries[entry.run_id] = entry
+            if entry.run_id in self._stale:
+                self._stale.discard(entry.run_id)
+                self._entries[entry.run_id].clear()  # other runs with this id have to be read too
+            self._entries.setdefault(entry.run_id, {})[entry.started_at_ns] = entry
             self._entries.move_to_end(entry.run_id)
             if len(self._entries) > _MOST_ENTRIES:
                 self._stale.discard(self._entries.popitem(last=False)[0])
@@ -102,20 +113,33 @@ class Entries:
             if run_id in self._entries:
                 self._stale.add(run_id)
 
-    def settle(self, run_ids: Iterable[str]) -> None:
-        """Note that the source does not have some runs any more; what was read of them is kept."""
-        with self._lock:
-            self._stale.difference_update(run_ids)
+    def settle(self, keys: Iterable[Key]) -> None:
+        """Note that the source does not have some runs any more as they are named.
 
-    def known(self, run_ids: Iterable[str]) -> dict[str, Entry]:
+        What was read of one that is gone is kept; one that began at another time than its name has is kept by that too.
+        """
+        with self._lock:
+            for run_id, started_at_ns in keys:
+                self._stale.discard(run_id)
+                held = self._entries.get(run_id)
+                if held:
+                    nearest_ns = min(held, key=lambda known_ns: abs(known_ns - started_at_ns))
+                    held.setdefault(started_at_ns, held[nearest_ns])
+
+    def known(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         """Return the entries that are held, also those that are not as the source has them."""
         with self._lock:
-            found = {run_id: entry for run_id in run_ids if (entry := self._entries.get(run_id)) is not None}
-            for run_id in found:
+            found = {key: entry for key in keys if (entry := self._entries.get(key[0], {}).get(key[1])) is not None}
+            for run_id, _ in found:
                 self._entries.move_to_end(run_id)
         return found
 
-    def outdated(self, run_ids: Iterable[str]) -> set[str]:
+    def outdated(self, keys: Iterable[Key]) -> set[Key]:
         """Return the runs whose entries are not held, or not as the source has them."""
         with self._lock:
-            return {run_id for run_id in run_ids if run_id not in self._entries or run_id in self._stale}
+            return {key for key in keys if key[0] in self._stale or key[1] not in self._entries.get(key[0], ())}
+
+    def unread(self, keys: Iterable[Key]) -> set[str]:
+        """Return the ids of those runs of which nothing is held that was read since they changed."""
+        with self._lock:
+            return {run_id for run_id, _ in keys if run_id in self._stale or run_id not in self._entries}

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from otel_agent_trace.model import FAILED_STATUSES, RunStatus, at_time
-from otel_agent_trace.prices import NO_COST
+from otel_agent_trace.prices import NO_COST, RunCosts
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.choice import remove_database
 from otel_agent_trace.sources.index.costs import KeptCosts
 from otel_agent_trace.sources.index.counts import counts_of
-from otel_agent_trace.sources.index.listing import ListedRun, Listing
+from otel_agent_trace.sources.index.listing import ListedRun, Listing, Row, unlisted_traces
 from otel_agent_trace.sources.index.query import is_exact
-from otel_agent_trace.sources.index.schema import UnusableIndexError
+from otel_agent_trace.sources.index.schema import UNKNOWN, UnusableIndexError
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
 from otel_agent_trace.sources.index.source import AlwaysRead, IndexedSource, opened_index
 from otel_agent_trace.sources.search import search
@@ -33,7 +33,7 @@ from otel_agent_trace.views.figures import cost_text, count_text, duration_text
 from otel_agent_trace.views.summaries import cost_data
 
 UNREADABLE = (UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error)
-"""Exceptions that stand for an index that cannot answer: a search can."""
+"""Exceptions that stand for an index that cannot answer, or not for this result: one that is made anew can."""
 _GONE = "gone"
 
 
@@ -62,10 +62,13 @@ class IndexedResult:
     def __init__(self, reading: Reading, query: RunQuery, stop: Stop) -> None:
         self._reading = reading
         self._query = query if query.order is not None else query.but(newest_first=True)
+        self._segments = set[tuple[int, str]]()
         with self._index(stop) as (index, source, always):
-            self._apart_traces = set(always.numbers)
+            self._segments = {(segment.id, segment.identity) for segment in index.segments.values()}
+            apart = always.also(unlisted_traces(index, query))
+            self._apart_traces = set(apart.numbers)
             self._last_trace = index.last_trace()
-            self._apart = sorted(_apart_runs(source, index, always, self._query, reading), reverse=True)
+            self._apart = sorted(_apart_runs(source, index, apart, self._query, reading), reverse=True)
             listing = self._listing(index)
             self._places = Places(listing.way(self._query), self._apart)
             self._places.extend(listing)
@@ -85,24 +88,28 @@ class IndexedResult:
     def page(self, begin: int, count: int, stop: Stop) -> Sequence[Entry]:
         """Return the entries of some runs, as `Result` has it; a run that is gone has an entry without an id."""
         self._places.wait(begin + count, stop)
-        with self._index(stop) as (index, _, _):
+        with self._index(stop) as (index, _, always):
             listing = self._listing(index)
             wanted = [*self._places.items(listing, begin, begin + count)]
-            rows = [item for item in wanted if item is not None and not isinstance(item, Apart)]
-            listed = _Rows(index, listing, self._reading, self._query).entries(rows)
-        apart = self._read_apart({item.run_id for item in wanted if isinstance(item, Apart)}, stop)
-        return [(apart.get(item.run_id) if isinstance(item, Apart) else listed.get(item)) or _gone() for item in wanted]
+            rows = [item for item in wanted if isinstance(item, Row)]
+            listed = _Rows(index, listing, self._reading, self._query).entries(rows, always.numbers)
+        keys = [item.key for item in wanted if isinstance(item, Apart)]
+        keys += [entry.key for row, entry in listed.items() if row.trace in always.numbers]  # they go on by now
+        current = self._reading.current(keys, self._query, stop)
+        found: dict[Any, Entry] = {**current, **{row: current.get(entry.key, entry) for row, entry in listed.items()}}
+        return [found.get(item.key if isinstance(item, Apart) else item) or _gone() for item in wanted]
 
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return the counts of what runs have, as `Result` has it; categories of errors are not in the index."""
-        apart = self._read_apart({each.run_id for each in self._apart}, stop).values()
+        known = self._reading.current([each.key for each in self._apart], self._query, stop)
+        apart = [known[each.key] for each in self._apart if each.key in known]
         starts_ns = [entry.started_at_ns for entry in apart if entry.started_at_ns > 0]
         with self._index(stop) as (index, _, _):
             counts = counts_of(self._listing(index), self._places.way, self._query, width_for, starts_ns)
         for entry in apart:
             counts.status[entry.status] += 1
             counts.agent.update(filter(None, [entry.agent]))
-            counts.tool.update(entry.tools)
+            counts.tool.update(filter(None, entry.tools))
             counts.model.update(filter(None, [entry.model]))
             if entry.started_at_ns > 0:
                 counts.runs[entry.started_at_ns // counts.width_ns] += 1
@@ -114,11 +121,19 @@ class IndexedResult:
 
     @contextlib.contextmanager
     def _index(self, stop: Stop) -> Iterator[tuple[Index, IndexedSource, AlwaysRead]]:
-        """Yield the index, which is up to date and in a transaction; it is removed if it is not as it was written."""
+        """Yield the index, which is up to date and in a transaction; it is removed if it is not as it was written.
+
+        Raises:
+            UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error: it cannot answer, or files are gone or changed
+                whose rows the result has.
+        """
         source: Any = self._reading.opened(stop)
         with opened_index(source.store) as (index, path):
             try:
-                yield index, source, source.begun(index)
+                always = source.begun(index)
+                if not self._segments <= {(segment.id, segment.identity) for segment in index.segments.values()}:
+                    raise StaleError
+                yield index, source, always
             except WrongIndexError:
                 remove_database(path)
                 raise
@@ -133,14 +148,6 @@ class IndexedResult:
             while not self._places.is_whole:
                 self._places.extend(listing)
         self._places.give_up()
-
-    def _read_apart(self, run_ids: set[str], stop: Stop) -> dict[Any, Entry]:
-        """Return the entries of runs apart, which are read again where they have changed."""
-        outdated = self._reading.entries.outdated(run_ids)
-        if outdated:
-            known = self._reading.entries.known(outdated)
-            self._reading.refresh([known.get(run_id) for run_id in outdated], outdated, self._query, stop)
-        return {**self._reading.entries.known(run_ids)}
 
 
 def _apart_runs(
@@ -166,28 +173,30 @@ def _apart_runs(
 
 
 class _Rows:
-    """Make the entries of runs of their rows; runs that did not succeed are read for their errors, others where the cost is not known."""
+    """Make the entries of runs of their rows; runs that did not succeed are read for their errors, others where something is not known."""
 
     def __init__(self, index: Index, listing: Listing, reading: Reading, query: RunQuery) -> None:
-        self._index, self._listing, self._reading, self._query = index, listing, reading, query
-        self._version = query.costs.prices.version
+        self._index, self._listing, self._reading = index, listing, reading
+        self._costs = RunCosts(query.costs.prices)  # those of the query may be of runs that have changed since
+        self._version = self._costs.prices.version
 
-    def entries(self, rows: Sequence[tuple[int, int]]) -> dict[Any, Entry]:
-        """Return the entries by the numbers of trace and run; of those that are gone there are none."""
-        listed = {row: run for row in rows if (run := self._listing.run(*row, self._version)) is not None}
-        unread = {row: run for row, run in listed.items() if self._has_to_be_read(run)}
-        ids = [run.run_id for run in unread.values()]
-        missing = self._reading.entries.outdated(ids)
-        self._read({trace for (trace, _), run in unread.items() if run.run_id in missing})
-        known = self._reading.entries.known(ids)
-        return {row: known.get(run.run_id) or _entry(run) for row, run in listed.items()}
+    def entries(self, rows: Sequence[Row], going: Collection[int]) -> dict[Row, Entry]:
+        """Return the entries by the rows, without those that are gone; of traces that are `going` on, as the index has them."""
+        listed = {row: run for row in rows if (run := self._listing.run(row, self._version)) is not None}
+        unread = {row: run for row, run in listed.items() if row.trace not in going and self._has_to_be_read(run)}
+        keys = [run.key for run in unread.values()]
+        missing = self._reading.entries.outdated(keys)
+        self._read({row.trace for row, run in unread.items() if run.key in missing})
+        known = self._reading.entries.known(keys)
+        return {row: known.get(run.key) or _entry(run) for row, run in listed.items()}
 
     def _has_to_be_read(self, run: ListedRun) -> bool:
-        return run.status != RunStatus.SUCCESS.value or bool(self._version and run.cost is None)
+        is_known = UNKNOWN not in (run.user, run.question)
+        return not is_known or run.status != RunStatus.SUCCESS.value or bool(self._version and run.cost is None)
 
     def _read(self, traces: Iterable[int]) -> None:
         """Read the runs of some traces, and keep their entries, and their costs in the index."""
-        kept = KeptCosts(self._index, self._query.costs)
+        kept = KeptCosts(self._index, self._costs)
         numbers = (
             kept.note(traces)
             if self._version
@@ -199,7 +208,7 @@ class _Rows:
             if number is not None and self._version:
                 kept.compute(number, runs)
             for run in runs:
-                self._reading.entries.keep(entry_of(Assembled(run, ()), self._query.costs.of(run)))
+                self._reading.entries.keep(entry_of(Assembled(run, ()), self._costs.of(run)))
         if self._version:
             self._index.connection.execute("COMMIT")
             kept.write()

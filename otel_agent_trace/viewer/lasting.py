@@ -1,7 +1,8 @@
-"""Answer by the index of a store for as long as that is possible, and by a search from then on."""
+"""Answer by the index of a store, anew where its files are not what they were, and by a search where that is not possible."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -39,15 +40,16 @@ class LastingResult:
 
     def page(self, begin: int, count: int, stop: Stop) -> Sequence[Entry]:
         """Return the entries of some runs, as `Result` has it."""
-        return self._answer(lambda result: result.page(begin, count, stop))
+        return self._answer(lambda result: result.page(begin, count, stop), stop)
 
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return the counts of what runs have, as `Result` has it."""
-        return self._answer(lambda result: result.facets(stop))
+        return self._answer(lambda result: result.facets(stop), stop)
 
-    def _answer(self, answer: Callable[[Result], T]) -> T:
-        try:
-            return answer(self._result)
-        except UNREADABLE:
-            self._result = ScannedResult(self._reading, self._query)
-            return answer(self._result)
+    def _answer(self, answer: Callable[[Result], T], stop: Stop) -> T:
+        for _ in range(2):
+            with contextlib.suppress(*UNREADABLE):
+                return answer(self._result)
+            self._result = result_of(self._reading, self._query, stop)
+        self._result = ScannedResult(self._reading, self._query)
+        return answer(self._result)

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from otel_agent_trace.sources.index.listing import Bound, Keys, Listing, Way
+from otel_agent_trace.sources.index.listing import Bound, Keys, Listing, Row, Way
+from otel_agent_trace.viewer.entries import Key
 from otel_agent_trace.viewer.work import Stop
 
 _BLOCK = 1000
@@ -15,11 +16,16 @@ _LOOK_S = 0.1
 
 
 class Apart(NamedTuple):
-    """Hold a run that was read, as it goes on or may be joined with others: what it is in order by, and its id."""
+    """Hold a run that was read, as it goes on, may be joined with others, or has names that the index has not: what it is in order by."""
 
     value: int
     started_at_ns: int
     run_id: str
+
+    @property
+    def key(self) -> Key:
+        """Return what names its entry."""
+        return self.run_id, self.started_at_ns
 
 
 class _Block(NamedTuple):
@@ -91,8 +97,8 @@ class Places:
                 self._changed.wait(_LOOK_S)
                 stop.check()
 
-    def items(self, listing: Listing, begin: int, end: int) -> Iterator[Apart | tuple[int, int] | None]:
-        """Yield for some places the run apart, or the numbers of the trace and of the run of another; None for one that is gone."""
+    def items(self, listing: Listing, begin: int, end: int) -> Iterator[Apart | Row | None]:
+        """Yield for some places the run apart, or the row of another; None for one that is gone."""
         blocks = self._blocks
         for place in range(begin, min(end, self._end)):
             number = bisect.bisect_right(blocks, place, key=lambda block: block.begin) - 1
@@ -102,26 +108,15 @@ class Places:
 
     def _list(self, listing: Listing, block: _Block) -> _Listed:
         keys = listing.keys(self.way, block.after, block.until)
-        numbers = range(len(keys))
-        places = [
-            bisect.bisect_left(numbers, _order(run), key=lambda place: (-keys.values[place], -keys.starts_ns[place]))
-            for run in block.apart
-        ]
-        return _Listed(
-            keys, {place + number: run for number, (place, run) in enumerate(zip(places, block.apart, strict=True))}
-        )
+        return _Listed(keys, {listing.place_in(keys, *run) + number: run for number, run in enumerate(block.apart)})
 
 
 def _order(each: Bound | Apart) -> tuple[int, int]:
     return -each[0], -each[1]
 
 
-def _item(listed: _Listed, place: int) -> Apart | tuple[int, int] | None:
+def _item(listed: _Listed, place: int) -> Apart | Row | None:
     if place in listed.apart:
         return listed.apart[place]
     before = sum(other < place for other in listed.apart)
-    return (
-        (listed.keys.traces[place - before], listed.keys.numbers[place - before])
-        if place - before < len(listed.keys)
-        else None
-    )
+    return listed.keys.row(place - before) if place - before < len(listed.keys) else None

@@ -10,7 +10,7 @@ from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import Problem, SpanSource, capabilities_of
-from otel_agent_trace.viewer.entries import Entries, Entry, entry_of
+from otel_agent_trace.viewer.entries import Entries, Entry, Key, entry_of
 from otel_agent_trace.viewer.facets import facets_of
 from otel_agent_trace.viewer.work import Stop
 
@@ -66,16 +66,29 @@ class Reading(NamedTuple):
 
         return search(self.opened(stop), query, ignore_problem, kept)
 
-    def refresh(self, outdated: Sequence[Entry | None], run_ids: set[str], query: RunQuery, stop: Stop) -> None:
-        """Read runs again, by the times at which those began that are known."""
-        times = [entry.started_at_ns for entry in outdated if entry is not None]
-        is_known = len(times) == len(run_ids)
+    def current(self, keys: Sequence[Key], query: RunQuery, stop: Stop) -> dict[Key, Entry]:
+        """Return the entries of runs, of which those are read again that have changed or are not held."""
+        outdated = self.entries.outdated(keys)
+        if outdated:
+            self._refresh(outdated, query, stop)
+        return self.entries.known(keys)
+
+    def _refresh(self, keys: set[Key], query: RunQuery, stop: Stop) -> None:
+        """Read runs again, around the times at which they began; by their ids those that began at other times."""
+        times = [entry.started_at_ns for entry in self.entries.known(keys).values()]
+        is_known = len(times) == len(keys)
         bounds: dict[str, Any] = {"since": min(times) / 1e9 - 1, "until": max(times) / 1e9 + 1} if is_known else {}
-        for entry in self.search(RunQuery(**bounds, prices=query.prices), stop):
-            run_ids.discard(entry.run_id)
-            if not run_ids:
+        self._read(keys, RunQuery(**bounds, prices=query.prices), stop)
+        for run_id in self.entries.unread(keys) if bounds else ():
+            self._read(keys, RunQuery(run_id=run_id, prices=query.prices), stop)
+        self.entries.settle(keys)
+
+    def _read(self, keys: set[Key], query: RunQuery, stop: Stop) -> None:
+        """Read the runs that match until all that are wanted are found, which are taken out of the keys."""
+        for entry in self.search(query, stop) if keys else ():
+            keys.discard(entry.key)
+            if not keys:
                 return
-        self.entries.settle(run_ids)
 
 
 def ignore_problem(problem: Problem) -> None:
@@ -83,7 +96,7 @@ def ignore_problem(problem: Problem) -> None:
 
 
 class ScannedResult:
-    """Hold the ids of runs that a search of the source has found, and search further when more of them are asked for.
+    """Hold the names of runs that a search of the source has found, and search further when more of them are asked for.
 
     Runs that arrive later are left out: further ones are taken from behind the last that is known. Of sources that
     find the first runs without reading all of them, a part is searched first.
@@ -96,7 +109,7 @@ class ScannedResult:
     def __init__(self, reading: Reading, query: RunQuery) -> None:
         self._reading = reading
         self._query = query if query.order is not None else query.but(newest_first=True)
-        self._ids: list[str] = []
+        self._keys: list[Key] = []
         self._is_whole = False
         self._limit = 0
         self._lock = threading.Lock()
@@ -104,38 +117,34 @@ class ScannedResult:
     @property
     def total(self) -> int | None:
         """Return how many there are; None as long as that is not known."""
-        return len(self._ids) if self._is_whole else None
+        return len(self._keys) if self._is_whole else None
 
     @property
     def at_least(self) -> int:
         """Return how many are known."""
-        return len(self._ids)
+        return len(self._keys)
 
     def page(self, begin: int, count: int, stop: Stop) -> Sequence[Entry]:
         """Return the entries of some runs, as `Result` has it."""
         self._find(begin + count, stop)
-        return self._entries(self._ids[begin : begin + count], stop)
+        return self._entries(self._keys[begin : begin + count], stop)
 
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return the counts of what runs have, as `Result` has it: of the first runs only, if there are many."""
         self._find(_COUNTED, stop)
-        entries = self._entries(self._ids, stop)
-        return {**facets_of(entries), "is_exact": self._is_whole and len(entries) == len(self._ids)}
+        entries = self._entries(self._keys, stop)
+        return {**facets_of(entries), "is_exact": self._is_whole and len(entries) == len(self._keys)}
 
-    def _entries(self, ids: Sequence[str], stop: Stop) -> list[Entry]:
-        """Return the entries of runs, of which those are read again that have changed or are not held."""
-        outdated = self._reading.entries.outdated(ids)
-        if outdated:
-            known = self._reading.entries.known(outdated)
-            self._reading.refresh([known.get(run_id) for run_id in outdated], outdated, self._query, stop)
-        known = self._reading.entries.known(ids)
-        return [known[run_id] for run_id in ids if run_id in known]
+    def _entries(self, keys: Sequence[Key], stop: Stop) -> list[Entry]:
+        """Return the entries of the runs that were ever read."""
+        known = self._reading.current(keys, self._query, stop)
+        return [known[key] for key in keys if key in known]
 
     def _find(self, count: int, stop: Stop) -> None:
         """Search until so many runs are known, or all."""
-        while not self._is_whole and len(self._ids) < min(count, MOST_RUNS):
+        while not self._is_whole and len(self._keys) < min(count, MOST_RUNS):
             with self._lock:
-                if not self._is_whole and len(self._ids) < min(count, MOST_RUNS):
+                if not self._is_whole and len(self._keys) < min(count, MOST_RUNS):
                     self._extend(stop)
 
     def _extend(self, stop: Stop) -> None:
@@ -143,8 +152,8 @@ class ScannedResult:
         if limit == self._limit:
             self._is_whole = True  # nothing new is found where the last run is gone
             return
-        found = [entry.run_id for entry in self._reading.search(self._query.but(limit=limit), stop)]
-        self._ids = [*self._ids, *_behind(self._ids, found)]
+        found = [entry.key for entry in self._reading.search(self._query.but(limit=limit), stop)]
+        self._keys = [*self._keys, *_behind(self._keys, found)]
         self._limit, self._is_whole = limit, len(found) < limit
 
     def _is_stepwise(self, stop: Stop) -> bool:
@@ -153,9 +162,9 @@ class ScannedResult:
         return capabilities.whole_queries or capabilities.newest_first
 
 
-def _behind(known: Sequence[str], found: Sequence[str]) -> Sequence[str]:
-    """Return what was found behind the last known id; where that is gone, all that is not known."""
+def _behind(known: Sequence[Key], found: Sequence[Key]) -> Sequence[Key]:
+    """Return what was found behind the last known run; where that is gone, all that is not known."""
     if known and known[-1] in found:
         found = found[found.index(known[-1]) + 1 :]
     before = set(known)
-    return [run_id for run_id in found if run_id not in before]
+    return [key for key in found if key not in before]

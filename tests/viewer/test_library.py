@@ -98,7 +98,7 @@ def test_what_is_not_held_is_read_again(tmp_path: Path, monkeypatch: pytest.Monk
     result = result_of(open_source(str(path)), held)
     assert ids(result.page(0, 3, Stop())) == [5, 4, 3]
     assert ids(result.page(3, 3, Stop())) == [2, 1, 0]
-    assert len(held.known(result._ids)) == 3
+    assert len(held.known(result._keys)) == 3
 
 
 def test_a_run_that_is_gone_keeps_its_row(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_run_that_is_gone_keeps_its_row(tmp_path: Path) -> None:
     for entry in before:
         held.note_change(entry.run_id)
     assert ids(result.page(0, 3, Stop())) == [2, 1, 0]
-    assert held.outdated(entry.run_id for entry in before) == set()
+    assert held.outdated(entry.key for entry in before) == set()
 
 
 def test_reading_can_be_stopped(tmp_path: Path) -> None:

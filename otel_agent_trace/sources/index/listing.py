@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from otel_agent_trace.prices import NO_COST, RunCost
@@ -13,8 +15,9 @@ from otel_agent_trace.query import STATUSES, RunQuery
 from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.costs import kept_cost
 from otel_agent_trace.sources.index.query import exact_conditions
-from otel_agent_trace.sources.index.schema import INDEX_OF, ORDERS, names_in
+from otel_agent_trace.sources.index.schema import INDEX_OF, ORDERS, UNKNOWN, names_in
 from otel_agent_trace.sources.index.segments import WrongIndexError
+from otel_agent_trace.sources.index.source import MOST_ALWAYS_READ
 
 _MANY = 4_000
 """Runs from which on a list is walked through in its order, since few are passed over then."""
@@ -23,6 +26,16 @@ _COLUMNS = (
     "hex(trace_id), run.id, start_ns, end_ns, status, agent, user, tools, models, tags, steps, errors, tokens, question,"
     " prices, cost, priced_calls, unpriced"
 )
+
+_FROM_RUN = "FROM run JOIN trace ON trace.id=run.trace WHERE trace=?"
+
+
+class Row(NamedTuple):
+    """Name a row: by the number of its trace, that of the run in this, and when the run began."""
+
+    trace: int
+    number: int
+    start_ns: int
 
 
 class Keys(NamedTuple):
@@ -35,6 +48,19 @@ class Keys(NamedTuple):
 
     def __len__(self) -> int:
         return len(self.traces)
+
+    def row(self, place: int) -> Row:
+        """Return the row at a place."""
+        return Row(self.traces[place], self.numbers[place], self.starts_ns[place])
+
+    def equal(self) -> Iterator[tuple[int, int]]:
+        """Yield where runs begin and end that are equal in the order."""
+        values = self.values
+        starts = enumerate(pairwise(self.starts_ns))
+        same = [place for place, (one, other) in starts if one == other and values[place] == values[place + 1]]
+        for _, group in groupby(enumerate(same), key=lambda each: each[1] - each[0]):
+            places = [place for _, place in group]
+            yield places[0], places[-1] + 2
 
 
 class ListedRun(NamedTuple):
@@ -58,6 +84,11 @@ class ListedRun(NamedTuple):
     question: str | None
     cost: RunCost | None
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Return the id, and when the run began, as several may have one id."""
+        return self.run_id, self.started_at_ns
+
 
 class Bound(NamedTuple):
     """Hold a place in an order: the value that runs go by, and when one began."""
@@ -77,6 +108,14 @@ class Way(NamedTuple):
     arguments: tuple[Any, ...]
     value: str
     is_few: bool
+
+
+def unlisted_traces(index: Index, query: RunQuery) -> set[int]:
+    """Return the numbers of traces that have to be read for a list, as the index does not have names that it shows or goes by."""
+    columns = ["agent", "tools", "models", "tags", *(["services"] if query.service is not None else [])]
+    unknown = "(SELECT id FROM name WHERE text=?1)"
+    select = " UNION ".join(f"SELECT trace FROM run WHERE {column}={unknown}" for column in columns)
+    return {number for (number,) in index.connection.execute(f"{select} LIMIT ?2", (UNKNOWN, MOST_ALWAYS_READ + 1))}
 
 
 class Listing:
@@ -146,20 +185,43 @@ class Listing:
             for row in self.connection.execute(select, arguments):
                 for column, number in zip(keys, row, strict=True):
                     column.append(number)
+            for begin, end in keys.equal():
+                equal = [(keys.traces[place], keys.numbers[place]) for place in range(begin, end)]
+                for place, row in enumerate(sorted(equal, key=lambda row: self._run_id(*row), reverse=True), begin):
+                    keys.traces[place], keys.numbers[place] = row
         return keys
 
-    def run(self, trace: int, number: int, prices_version: str | None) -> ListedRun | None:
+    def place_in(self, keys: Keys, value: int, started_at_ns: int, run_id: str) -> int:
+        """Return where a run would be among those with keys.
+
+        Raises:
+            WrongIndexError: a row is not as it was written.
+        """
+
+        def order(place: int) -> tuple[int, int]:
+            return -keys.values[place], -keys.starts_ns[place]
+
+        places, own = range(len(keys)), (-value, -started_at_ns)
+        begin, end = bisect_left(places, own, key=order), bisect_right(places, own, key=order)
+        return begin + sum(self._run_id(*keys.row(place)[:2]) > run_id for place in places[begin:end])
+
+    def _run_id(self, trace: int, number: int) -> str:
+        """Return the id of a run that is listed; an empty text for one that is not there any more."""
+        row = self._one(f"SELECT hex(trace_id), run.id {_FROM_RUN} AND number=?", (trace, number)) or ("", None)
+        with checked():
+            return str(row[0].lower() if row[1] is None else row[1])
+
+    def run(self, row: Row, prices_version: str | None) -> ListedRun | None:
         """Return what the index has of a run; None for one that it does not have any more.
 
         Raises:
             WrongIndexError: the row is not as it was written.
         """
-        row = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM run JOIN trace ON trace.id=run.trace WHERE trace=? AND number=?", (trace, number)
-        ).fetchone()
-        if row is None:
+        select = f"SELECT {_COLUMNS} {_FROM_RUN}1 AND (number=?2 OR start_ns=?3)"  # another may have come before it
+        found = self._one(f"{select} ORDER BY start_ns=?3 DESC, number=?2 DESC", row)
+        if found is None:
             return None
-        trace_id, run_id, start_ns, end_ns, status, agent, user, tools, models, tags, *rest = row
+        trace_id, run_id, start_ns, end_ns, status, agent, user, tools, models, tags, *rest = found
         steps, errors, tokens, question, prices, *cost = rest
         with checked():
             is_known = prices_version and prices is not None and self.name(prices) == prices_version

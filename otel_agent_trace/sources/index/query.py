@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from otel_agent_trace.policies.user_ids import key_id_of
 from otel_agent_trace.query import ANY_TOOL, RunQuery
 from otel_agent_trace.sources.index.rows import status_numbers
-from otel_agent_trace.sources.index.schema import ORDERS, UNKNOWN, session_number, within
+from otel_agent_trace.sources.index.schema import ORDERS, UNKNOWN, is_storable, session_number, within
 
 INDEXED = frozenset(
     {"agent", "status", "tool", "tool_error", "model", "user_id", "session_id", "service", "tag", "since", "until"}
@@ -123,7 +123,7 @@ def _sets(query: RunQuery) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _is_name(column: str, name: str) -> _Condition:
-    known = "" if within(name) is None else name
+    known = name if is_storable(name) else UNKNOWN
     return f"{column} IN (SELECT id FROM name WHERE text IN (?,?))", (known, UNKNOWN)
 
 
@@ -137,7 +137,7 @@ def _has_name(column: str, name: str) -> Iterator[_Condition]:
 
 def _of_user(query: RunQuery, connection: sqlite3.Connection) -> tuple[_Condition, bool]:
     """Return the condition for the user, and whether there are pseudonyms under other keys, of which runs are counted."""
-    forms = [form for form in query.user_ids if within(form) is not None]
+    forms = [form for form in query.user_ids if is_storable(form)]
     own = sorted({key for form in query.user_ids if (key := key_id_of(form)) is not None})
     others = f"{_PSEUDONYMS} AND substr(text,6,8) NOT IN ({','.join('?' * len(own))})"
     has_others = connection.execute(f"SELECT 1 FROM name WHERE {others} LIMIT 1", own).fetchone() is not None

@@ -17,14 +17,13 @@ from otel_agent_trace.runs.resume import is_paused, may_be_linked
 from otel_agent_trace.runs.stitch import may_be_joined
 from otel_agent_trace.sampling import probability_in
 from otel_agent_trace.sources.index.scan import OwnSpan, Pair
-from otel_agent_trace.sources.index.schema import Link, joined
+from otel_agent_trace.sources.index.schema import UNKNOWN, Link, is_storable, joined
 from otel_agent_trace.span import SpanRecord
-from otel_agent_trace.values import encode
 
 _TIME_END = 1 << 63
 _MOST_AGENTS = 60
 _QUESTION_CHARS, _ANSWER_CHARS = 96, 64
-_PREVIEWED_BYTES = 4096
+_PREVIEWED_CHARS = 1600
 _MOST_NAMES, _MOST_NAME_BYTES = 4096, 256
 _SPAN_ID = re.compile("(?!0{16})[0-9a-f]{16}")
 
@@ -60,7 +59,8 @@ _texts_decoder = msgspec.json.Decoder(list[str])
 class RunRow(NamedTuple):
     """Hold what the index has of a run; names are texts, or several of them `joined`.
 
-    `run_id` is None where it is the id of the trace.
+    `run_id` is None where it is the id of the trace; `question` and `answer` are the beginnings of texts, and `UNKNOWN`
+    where they are none.
     """
 
     run_ids: tuple[str, ...]
@@ -377,29 +377,31 @@ _messages_decoder = msgspec.json.Decoder(list[_Message])
 
 
 def _preview_of_messages(span: OwnSpan, shape: _Shape, key: str, most_chars: int) -> str | None:
-    """Return the beginning of the first text in messages, as our tracer writes the question and the answer of a run."""
+    """Return the beginning of the only text in messages, as our tracer writes the question and the answer of a run."""
     place = shape.places.get(key)
     if place is None:
         return None
+    if _TYPES in shape.places and key in (_text_in(span, shape, _TYPES) or ""):
+        return UNKNOWN  # it is no text
     try:
         messages = _messages_decoder.decode(_text_decoder.decode(span.attributes[place].value.string_value))
     except msgspec.DecodeError:
-        return None
-    for message in messages:
-        for part in message.parts:
-            if type(part.content) is str:
-                return _beginning(part.content, most_chars)
-    return None
+        return UNKNOWN
+    contents = [part.content for message in messages for part in message.parts]
+    return _preview(contents[0] if len(contents) == 1 else contents, most_chars)
 
 
-def _beginning(text: str | None, most_chars: int) -> str | None:
-    if text is None:
+def _preview(value: Any, most_chars: int) -> str | None:
+    """Return the beginning of a text on one line, as lists show it; `UNKNOWN` of what is not kept as it is."""
+    if value is None:
         return None
-    head = text[:most_chars]
-    if head.isprintable() and "  " not in head and head == head.strip():
-        return head
-    line = " ".join(text[:_PREVIEWED_BYTES].split())[:most_chars]
-    return line.replace("\0", "").encode("utf-8", "replace").decode()
+    if not isinstance(value, str):
+        return UNKNOWN
+    head = value[: most_chars + 1]
+    if not (head.isprintable() and "  " not in head and head == head.strip()):
+        head = " ".join(value[:_PREVIEWED_CHARS].split())
+    line = head if len(head) <= most_chars else head[: most_chars - 1].rstrip() + "…"
+    return line if is_storable(line) else UNKNOWN
 
 
 # ── of whole spans ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -445,16 +447,10 @@ def _row_of(run: AgentRun, spans: Sequence[SpanRecord]) -> RunRow:
         sum(step.error is not None for step in steps),
         _in_64_bits(run.usage.total_tokens if run.usage else 0),
         run.sampling_probability if type(run.sampling_probability) is float else None,
-        _beginning(_as_text(run.user_input), _QUESTION_CHARS),
-        _beginning(_as_text(run.final_output), _ANSWER_CHARS),
+        _preview(run.user_input, _QUESTION_CHARS),
+        _preview(run.final_output, _ANSWER_CHARS),
         None if run.run_id == trace_id else run.run_id,
     )
-
-
-def _as_text(value: Any) -> str | None:
-    if value is None:
-        return None
-    return value if isinstance(value, str) else str(msgspec.json.encode(encode(value).data), "utf-8")
 
 
 def _texts(values: Iterable[Any]) -> list[str]:

@@ -23,8 +23,9 @@ from collections.abc import Iterable
 from otel_agent_trace.sources.index.choice import remove_database
 
 VERSION = 5
-UNKNOWN = ""
-"""Name that stands for any: of what is too long, or no text of SQLite."""
+_SEPARATOR = "\x1f"
+UNKNOWN = _SEPARATOR
+"""Name that stands for any: of what is too long, no text of SQLite, or several names that cannot be told apart."""
 
 ORDERS = {
     "time": "start_ns",
@@ -102,7 +103,6 @@ _SETTINGS = (
 _BUSY_S = 10.0
 _MOST_NAME_CHARS = 2048
 _MOST_KNOWN_NAMES = 50_000
-_SEPARATOR = "\x1f"
 _LIMIT_LENGTH, _MOST_BYTES_A_ROW = 0, 1 << 20  # sqlite3.SQLITE_LIMIT_LENGTH, which Python 3.10 does not have
 
 
@@ -211,14 +211,16 @@ def _is_busy(error: Exception) -> bool:
 
 
 def joined(names: Iterable[str]) -> str | None:
-    """Return several names as one, in which `within` finds each; None for no names."""
+    """Return several names as one, in which `within` finds each; None for no names, `UNKNOWN` if one has the separator."""
     found = sorted(set(names))
+    if any(_SEPARATOR in name for name in found):
+        return UNKNOWN
     return f"{_SEPARATOR}{_SEPARATOR.join(found)}{_SEPARATOR}" if found else None
 
 
 def names_in(name: str | None) -> tuple[str, ...]:
     """Return the names that were `joined`; none for None, or where they are not known."""
-    return tuple(name[1:-1].split(_SEPARATOR)) if name else ()
+    return tuple(name[1:-1].split(_SEPARATOR)) if name and name != UNKNOWN else ()
 
 
 def within(name: str) -> str | None:
@@ -228,7 +230,7 @@ def within(name: str) -> str | None:
 
 def is_storable(text: str) -> bool:
     """Return whether a name is kept as it is, and not as `UNKNOWN`."""
-    return len(text) <= _MOST_NAME_CHARS and "\0" not in text and bool(text) and _is_unicode(text)
+    return len(text) <= _MOST_NAME_CHARS and "\0" not in text and text != UNKNOWN and _is_unicode(text)
 
 
 def _is_unicode(text: str) -> bool:

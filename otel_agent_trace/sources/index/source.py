@@ -25,7 +25,7 @@ from otel_agent_trace.sources.index.traces import NO_TRACE
 from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
 from otel_agent_trace.store.names import StoreFiles
 
-_MOST_ALWAYS_READ = 2_000
+MOST_ALWAYS_READ = 2_000
 """Traces that are read with every query, since others may belong to them; with more, all files are read."""
 _FIRST_BATCH, _LARGEST_BATCH = 32, 256
 _MOST_TRIES = 10
@@ -56,6 +56,17 @@ class AlwaysRead(NamedTuple):
     open_ids: set[str]
     tails: Sequence[Tail]
     journals: Sequence[ScannedJournal]
+
+    def also(self, numbers: set[int]) -> AlwaysRead:
+        """Return this with further traces.
+
+        Raises:
+            StaleError: there are too many.
+        """
+        every = self.numbers | numbers
+        if len(every) > MOST_ALWAYS_READ:
+            raise StaleError
+        return self._replace(numbers=every)
 
 
 class IndexedSource(FilesSource):
@@ -146,7 +157,7 @@ class IndexedSource(FilesSource):
         always = index.linked(with_linked=bool(tails)) | index.numbers_of(open_ids)
         has_runs, damaged = index.counts()
         is_usual = all(segment.is_usual for segment in index.segments.values())
-        if not (has_runs and is_usual) or damaged > MOST_DAMAGED or len(always) > _MOST_ALWAYS_READ:
+        if not (has_runs and is_usual) or damaged > MOST_DAMAGED or len(always) > MOST_ALWAYS_READ:
             raise StaleError
         index.find_named([NO_TRACE, *always], tails, journals)
         return AlwaysRead(always, open_ids, tails, journals)
