@@ -13,15 +13,17 @@ from otel_agent_trace.usage import usage_of
 from otel_agent_trace.values import encode
 
 _STATUS_OF = {PAUSED: RunStatus.SUCCESS, INTERRUPTED: RunStatus.RUNNING}
+_QUESTION_CHARS = 200
 
 
 class SessionTurn(Timed, msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Hold the facts of a run in a session, and nothing of what was asked and answered.
+    """Hold the facts of a run in a session, and of what was asked and answered only how the question begins.
 
     `status` is that of `RunQuery`, which has "paused" and "interrupted" beside those of `RunStatus`. `steps` counts the
     steps, and `usage` the tokens, of sub-agents too; `usage` is None where none were reported. `scores` are those of the
     run itself, in the order in which they were given. `continues` is the id of the interrupted run that it resumes. `cost` is
-    that of the run and of sub-agents; None where no prices were given.
+    that of the run and of sub-agents; None where no prices were given. `question` is at most 200 characters of the run's
+    input; None where that is no text.
     """
 
     run_id: str
@@ -36,6 +38,7 @@ class SessionTurn(Timed, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     scores: tuple[Score, ...] = ()
     continues: str | None = None
     cost: RunCost | None = None
+    question: str | None = None
 
     @property
     def run_status(self) -> RunStatus:
@@ -91,4 +94,5 @@ def turn_of(run: AgentRun, cost: RunCost | None = None) -> SessionTurn:
         scores=run.scores,
         continues=run.continues,
         cost=cost,
+        question=run.user_input[:_QUESTION_CHARS] if isinstance(run.user_input, str) else None,
     )

@@ -33,7 +33,7 @@ from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.others import description_of, is_other_binary
 from otel_agent_trace.sources.listing import expand, list_directory, size_of
 from otel_agent_trace.sources.named_logs import MARK, NamedLogs
-from otel_agent_trace.sources.open_traces import OpenTraces, spans_in
+from otel_agent_trace.sources.open_traces import OpenTraces, found_in
 from otel_agent_trace.sources.stored_media import StoredMedia
 from otel_agent_trace.sources.text_encoding import as_utf8, is_plain_utf8
 from otel_agent_trace.span import (
@@ -131,7 +131,7 @@ class FilesSource:
         stored = StoredMedia(on_problem) if self._has_media else None
         named_logs = _named_logs(scanned)
         open_traces = OpenTraces(on_problem, on_log, named_logs, stored)
-        spans = (span for piece, file_format in _pieces_of(scanned) for span in spans_in(piece, file_format))
+        spans = (span for piece, file_format in _pieces_of(scanned) for span in found_in(piece, file_format).spans)
         open_traces.add_logs(named_logs.placed_by(spans))
         read_up_to = 0
         for file in scanned:

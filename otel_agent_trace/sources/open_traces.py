@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from otel_agent_trace import semconv
-from otel_agent_trace.sources.file_formats import FileFormat, Pieces
+from otel_agent_trace.sources.file_formats import FileFormat, Found, Pieces
 from otel_agent_trace.sources.named_logs import NamedLogs
 from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.stored_media import MEDIA_MARK, StoredMedia
@@ -50,13 +50,13 @@ class LastBlocks(Protocol):
         """Return the last block of a trace, or a later one."""
 
 
-def spans_in(piece: bytes, file_format: FileFormat) -> Sequence[SpanRecord]:
-    """Return the spans of a piece of any kind; of one that is damaged, those that are intact."""
+def found_in(piece: bytes, file_format: FileFormat) -> Found:
+    """Return the spans, or the log records, of a piece of any kind; of one that is damaged, those that are intact."""
     try:
         spans = file_format.read(piece)
     except ValueError as error:
-        return file_format.read_unusual(piece, error).spans
-    return spans or file_format.read_unusual(piece, None).spans
+        return file_format.read_unusual(piece, error)
+    return Found(spans) if spans else file_format.read_unusual(piece, None)
 
 
 class OpenTraces:

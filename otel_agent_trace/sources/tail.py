@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -35,8 +35,8 @@ from otel_agent_trace.sources.files import (
     ignore_damage,
     open_regular,
 )
-from otel_agent_trace.sources.open_traces import spans_in
-from otel_agent_trace.span import FLAG_REMOTE_PARENT, SpanRecord
+from otel_agent_trace.sources.open_traces import found_in
+from otel_agent_trace.span import FLAG_REMOTE_PARENT, LogRecord, SpanRecord
 from otel_agent_trace.store.journal_lines import MAX_JOURNAL_BYTES
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
@@ -113,11 +113,15 @@ class Tail:
     Args:
         source: the path of a live file, a directory or a glob; it need not exist yet.
         only_new: whether what the files have at the first look is left out; what is open in journals is not.
+        on_log: called with each log record, such as a score that was given to a run that has ended.
     """
 
-    def __init__(self, source: str, *, only_new: bool = False) -> None:
+    def __init__(
+        self, source: str, *, only_new: bool = False, on_log: Callable[[LogRecord], object] | None = None
+    ) -> None:
         self._source = FilesSource([source])
         self._only_new = only_new
+        self._on_log = on_log or (lambda _: None)
         self._opened: dict[_Identity, _Followed | _Journal] = {}
         self._settled: set[str] = set()
         self._traces = _Traces()
@@ -193,7 +197,7 @@ class Tail:
     def _new(self, path: str) -> _Followed | _Journal:
         if is_journal(path):
             return _Journal(open_regular(path), store_of(path))
-        file = _Followed(open_regular(path))
+        file = _Followed(open_regular(path), self._on_log)
         if self._has_looked:  # perhaps a copy, compressed or not, of one that was read
             known = [other.recent for other in self._opened.values() if isinstance(other, _Followed)]
             file.skip_known({*itertools.chain.from_iterable(known)})
@@ -263,8 +267,9 @@ class _Journal(_Opened):
 class _Followed(_Opened):
     """Hold a file to which programs append, and how far it has been read."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: io.BufferedReader, on_log: Callable[[LogRecord], object]) -> None:
         super().__init__(file)
+        self._on_log = on_log
         self.recent: deque[int] = deque(maxlen=_RECENT_LINES)
         """Hashes of the last lines that have spans."""
         self._lines: JsonLines | None = None
@@ -345,9 +350,14 @@ class _Followed(_Opened):
     def _spans_in(self, pieces: Iterable[tuple[bytes | None, FileFormat]]) -> Iterator[Sequence[SpanRecord]]:
         for piece, file_format in pieces:
             self._number += 1
-            if piece and self._number > self._skipped and (spans := spans_in(piece, file_format)):
+            if not piece or self._number <= self._skipped:
+                continue
+            found = found_in(piece, file_format)
+            for log in found.logs:
+                self._on_log(log)
+            if found.spans:
                 self.recent.append(hash(piece))
-                yield spans
+                yield found.spans
 
     def _blocks(self, size: int) -> Iterator[bytes]:
         self._file.seek(self._offset)

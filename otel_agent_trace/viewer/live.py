@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.model import AgentRun
 from otel_agent_trace.sources.tail import Event, Tail
+from otel_agent_trace.span import LogRecord
 
 _INTERVAL_S = 0.25
 _MOST_KNOWN = 20_000
@@ -27,10 +30,23 @@ class Changes:
         self._arrivals: OrderedDict[str, int] = OrderedDict()
         self._revisions: OrderedDict[str, int] = OrderedDict()
         self._outermost: OrderedDict[str, str] = OrderedDict()
+        """Id of a run, or of a trace → that of the outermost run."""
+        self._server = secrets.token_hex(4)
         self._lock = threading.Lock()
 
-    def note(self, events: Iterable[Event]) -> dict[str, str | None]:
-        """Note what has happened, and return the outermost runs that changed: id → status, None where it did not change."""
+    def know(self, run: AgentRun) -> None:
+        """Note what an outermost run that was read consists of: its sub-agents' runs, and its traces."""
+        with self._lock:
+            names = [*run.trace_ids, *(part.run_id for part in run.walk())]
+            self._outermost.update(dict.fromkeys(names, run.run_id))
+
+    def note(self, events: Iterable[Event], logs: Iterable[LogRecord] = ()) -> dict[str, str | None]:
+        """Note what has happened, and return the outermost runs that changed: id → status, None where it did not change.
+
+        Args:
+            events: what has started or ended.
+            logs: log records, of which those count that are about a run which is known, or that name one.
+        """
         changed: dict[str, str | None] = {}
         with self._lock:
             for event in events:
@@ -40,6 +56,9 @@ class Changes:
                 if is_of_run and event.event == "run_started" and run_id not in self._arrivals:
                     self.started += 1
                     self._arrivals[run_id] = self.started
+            for about in map(self._subject_of, logs):
+                if about is not None:
+                    changed.setdefault(about, None)
             for run_id in changed:
                 self._revisions[run_id] = self._revisions.get(run_id, 0) + 1
                 self._revisions.move_to_end(run_id)
@@ -56,14 +75,18 @@ class Changes:
             self.number += 1
 
     def revision(self, run_id: str) -> str:
-        """Return what changes when a run does."""
+        """Return what changes when a run does, or the one that it is a part of; no other server returns the same."""
         with self._lock:
-            return str(self._revisions.get(run_id, 0))
+            return f"{self._server}-{self._revisions.get(self._outermost.get(run_id, run_id), 0)}"
 
     def arrived_after(self, started: int) -> list[str]:
         """Return the runs that have started after so many others, as far as they are held."""
         with self._lock:
             return [run_id for run_id, number in self._arrivals.items() if number > started]
+
+    def _subject_of(self, log: LogRecord) -> str | None:
+        """Return the outermost run that a log record is about, as far as that is known."""
+        return self._outermost.get(log.run_id or "") or self._outermost.get(log.trace_id) or log.run_id
 
     def _outermost_of(self, event: Event) -> str:
         parent = event.parent_run_id
@@ -85,7 +108,8 @@ class Follower:
 
     def __init__(self, path: str, changes: Changes, on_change: Callable[[dict[str, str | None]], None]) -> None:
         self._changes = changes
-        self._tail = Tail(path, only_new=True)
+        self._logs: list[LogRecord] = []
+        self._tail = Tail(path, only_new=True, on_log=self._logs.append)
         self._on_change = on_change
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="otel-agent-trace-follow", daemon=True)
@@ -110,7 +134,10 @@ class Follower:
 
     def _look(self) -> dict[str, str | None]:
         try:
-            return self._changes.note(self._tail.look())
+            events = [*self._tail.look()]  # which fills the logs
+            changed = self._changes.note(events, self._logs)
+            self._logs.clear()
+            return changed
         except (OSError, SourceError) as error:  # looked at again
             _log.debug("not followed: %s", error)
             return {}

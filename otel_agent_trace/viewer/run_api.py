@@ -66,7 +66,13 @@ class RunApi:
     async def outline(self, request: Request) -> Response:
         """Return the head and the columns of a run as the source has it now; `step` selects an item by its span."""
         step = request.query_params.get("step")
-        return await self._reply(request, lambda page: data_reply(request, page.outline(step)), is_new=True)
+
+        def read(stop: Stop) -> Response:
+            opened = self._opened(_run_id(request), stop, is_new=True)
+            outline = opened.page.outline(step)
+            return data_reply(request, {**outline, "outermost_id": opened.outermost_id})
+
+        return await self._work.run(request, read)
 
     async def rows(self, request: Request) -> Response:
         """Return previews of some items."""
@@ -126,13 +132,11 @@ class RunApi:
         self._announce(opened.outermost_id)
         return data_reply(request, {**msgspec.structs.asdict(given), "source": _GIVEN_BY}, 201)
 
-    async def _reply(
-        self, request: Request, answer: Callable[[RunPage], Response], *, is_new: bool = False
-    ) -> Response:
+    async def _reply(self, request: Request, answer: Callable[[RunPage], Response]) -> Response:
         """Return the answer that is made of the page of a run, in a thread."""
 
         def read(stop: Stop) -> Response:
-            page = self._opened(_run_id(request), stop, is_new=is_new).page
+            page = self._opened(_run_id(request), stop, is_new=False).page
             try:
                 return answer(page)
             except LookupError:
@@ -157,6 +161,7 @@ def open_run(library: Library, run_id: str, stop: Stop, *, is_new: bool = False)
 
     def read() -> tuple[OpenRun, int]:
         found = library.read(run_id, stop)
+        library.changes.know(found.whole.run)
         opened = OpenRun(_page_of(library, found, revision), found.whole.run.run_id)
         return opened, sum(len(part.steps) for part in found.run.walk())
 

@@ -21,7 +21,7 @@ from otel_agent_trace.viewer.replies import data_reply
 from otel_agent_trace.viewer.results import ignore_problem
 from otel_agent_trace.viewer.work import Stop, Work
 from otel_agent_trace.views.figures import cost_text, count_text, duration_text, when_text
-from otel_agent_trace.views.values_text import Bounds, bounded, compact
+from otel_agent_trace.views.values_text import Bounds, bounded, compact, one_line
 
 _COUNT, _MOST_SESSIONS, _MOST_TURNS = 200, 2000, 500
 _TEXT = Bounds(lines=100, chars=1900)
@@ -81,6 +81,7 @@ def _session_data(session: AgentSession, now: datetime) -> dict[str, Any]:
     del data["runs"]
     return {
         **data,
+        "question": one_line(session.turns[0].question or ""),
         "status": "running" if any(turn.is_running for turn in session.turns) else session.turns[-1].status,
         "when_text": when_text(session.started_at_ns, now),
         "duration_text": duration_text(session.duration_s),

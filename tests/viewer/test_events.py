@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from otel_agent_trace import load_runs
+from otel_agent_trace.tracing.file_scores import score_in_file
 from otel_agent_trace.viewer.events import Events
 from tests.support.processes import environment, run_code
 from tests.support.viewed import Viewed, events_in, viewing
@@ -62,12 +64,13 @@ def test_a_run_that_another_process_writes(live: Viewed, tmp_path: Path) -> None
         assert stream.headers["cache-control"] == "no-store"
         assert "content-encoding" not in stream.headers
         events = events_in(stream.iter_lines())
+        before = live.json("api/runs/written")["revision"]
         run_code(WRITE.replace('"written"', '"second"'), tmp_path)
         event = until(events, "run", run_id="second", status="success")
         assert set(event["data"]) == {"run_id", "revision", "status"}
         assert until(events, "runs")["data"] == {"new": 1}
     assert live.json("api/runs/second")["revision"] == event["data"]["revision"]
-    assert live.json("api/runs/written")["revision"] == "0"
+    assert live.json("api/runs/written")["revision"] == before
 
 
 def test_a_run_that_is_killed(live: Viewed, tmp_path: Path) -> None:
@@ -111,6 +114,20 @@ def test_a_score_of_the_page_is_a_change(live: Viewed) -> None:
     after = live.json("api/runs/written")
     assert before != after["revision"] == event["data"]["revision"]
     assert [(score["name"], score["value"]) for score in after["head"]["scores"]] == [("helpful", True)]
+
+
+def test_a_score_of_another_process_is_a_change(live: Viewed, tmp_path: Path) -> None:
+    (run,) = load_runs(tmp_path / "t.jsonl")
+    run_id = next(part.run_id for part in run.walk() if part is not run)
+    before = live.json(f"api/runs/{run_id}")
+    assert before["outermost_id"] == "written"
+    with streamed(live) as stream:
+        events = events_in(stream.iter_lines())
+        score_in_file(str(tmp_path / "t.jsonl"), run_id, "helpful", 1.0)
+        event = until(events, "run", run_id="written")
+    after = live.json(f"api/runs/{run_id}")
+    assert before["revision"] != after["revision"] == event["data"]["revision"]
+    assert [score["name"] for score in after["head"]["scores"]] == ["helpful"]
 
 
 def request(last_id: str | None = None) -> Request:

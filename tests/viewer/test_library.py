@@ -11,10 +11,12 @@ import pytest
 
 from otel_agent_trace import InMemoryBackend, run_to_spans
 from otel_agent_trace.errors import ConfigurationError, RunNotFoundError
+from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.query import RunQuery
+from otel_agent_trace.semconv import EVALUATION_EVENT
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.sources.tail import Event
-from otel_agent_trace.span import Capabilities
+from otel_agent_trace.span import Capabilities, LogRecord
 from otel_agent_trace.viewer import entries, results
 from otel_agent_trace.viewer.cache import Cache
 from otel_agent_trace.viewer.entries import Entries, Entry
@@ -248,11 +250,13 @@ def test_changes_are_of_outermost_runs() -> None:
     changes = Changes()
     began = [event("run_started", "outer"), event("run_started", "inner", "outer", depth=1)]
     assert changes.note(began) == {"outer": "running"}
+    began_at = changes.revision("outer")
     assert changes.note([event("step_ended", "inner", "outer", "success", 2)]) == {"outer": None}
     deep = [event("run_started", "deep", "inner", depth=2), event("step_started", "deep", "inner", depth=3)]
     assert changes.note(deep) == {"outer": None}
     assert changes.note([event("run_ended", "outer", status="error")]) == {"outer": "error"}
-    assert (changes.revision("outer"), changes.revision("inner"), changes.started) == ("4", "0", 1)
+    assert changes.revision("outer") == changes.revision("inner") != began_at != changes.revision("another")
+    assert changes.started == 1
     assert (changes.arrived_after(0), changes.arrived_after(1)) == (["outer"], [])
 
 
@@ -263,7 +267,24 @@ def test_changes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         changes.note([event("run_started", str(number))])
     assert changes.started == 9
     assert changes.arrived_after(0) == ["6", "7", "8"]
-    assert [changes.revision(str(number)) for number in (0, 8)] == ["0", "1"]
+    assert changes.revision("0") == changes.revision("unknown") != changes.revision("8")
+
+
+def test_a_log_record_is_a_change_of_the_run_that_it_is_about() -> None:
+    changes = Changes()
+    inner = AgentRun(run_id="inner", agent_name="helper")
+    step = AgentStep(step_id=1, name="helper", kind=StepKind.AGENT, run=inner)
+    changes.know(AgentRun(run_id="outer", trace_id="a" * 32, steps=(step,)))
+    named = {"agent_trace.run.id": "inner"}
+
+    assert changes.note([], [LogRecord("", "", EVALUATION_EVENT, 1, named)]) == {"outer": None}
+    assert changes.note([], [LogRecord("a" * 32, "b" * 16, EVALUATION_EVENT, 1)]) == {"outer": None}
+    assert changes.note([], [LogRecord("c" * 32, "b" * 16, EVALUATION_EVENT, 1)]) == {}
+    assert changes.revision("outer") == changes.revision("inner") != changes.revision("another")
+
+
+def test_no_two_servers_have_a_revision_in_common() -> None:
+    assert Changes().revision("run") != Changes().revision("run")
 
 
 def test_filters_of_an_address() -> None:
