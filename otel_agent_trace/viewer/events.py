@@ -67,14 +67,14 @@ class Events:
         """Return the stream of events from the one on that a client names as its last."""
         if self._streams >= _MOST_STREAMS:
             return error_reply(503, f"at most {_MOST_STREAMS} pages are kept up to date")
-        stream = self._stream(request.headers.get("last-event-id"))
+        last_id = request.headers.get("last-event-id")
+        stream = self._stream(self._number if last_id is None else self._seen(last_id))  # the answer may begin later
         return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
-    async def _stream(self, last_id: str | None) -> AsyncIterator[bytes]:
+    async def _stream(self, seen: int | None) -> AsyncIterator[bytes]:
         self._streams += 1
         try:
-            seen = self._number if last_id is None else self._seen(last_id)
-            yield b"retry: %d\n\n" % _RETRY_MS
+            yield f"retry: {_RETRY_MS}\nid: {self._id(seen or 0)}\n\n".encode()  # that of a client that gets no event
             if seen is None or seen < self._dropped:
                 seen = self._number
                 yield self._text(_Event(seen, "reset", b"{}"))
@@ -95,6 +95,9 @@ class Events:
         server, _, number = last_id.partition("-")
         return int(number[:20]) if server == self._server and number[:20].isdecimal() else None
 
+    def _id(self, number: int) -> str:
+        return f"{self._server}-{number}"
+
     def _text(self, event: _Event) -> bytes:
-        head = f"id: {self._server}-{event.number}\nevent: {event.name}\ndata: ".encode()
+        head = f"id: {self._id(event.number)}\nevent: {event.name}\ndata: ".encode()
         return head + event.data + b"\n\n"

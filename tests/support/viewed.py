@@ -89,6 +89,6 @@ def events_in(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             event[name] = value
         elif name == "data":
             event["data"] = json.loads(value)
-        elif not line and event:
+        elif not line and "data" in event:
             yield event
             event = {}
