@@ -43,9 +43,16 @@ class Tabs:
         self._problems: list[str] = []
         self._expected: list[str] = []
 
-    def open(self, url: str, **options: Any) -> Page:
-        """Open a page in a browser profile of its own; `options` are those of `Browser.new_context`."""
+    def open(self, url: str, *, before: str = "", **options: Any) -> Page:
+        """Open a page in a browser profile of its own.
+
+        Args:
+            url: its address.
+            before: a script that runs before those of the page.
+            options: those of `Browser.new_context`.
+        """
         context = self._browser.new_context(**{**_USUAL, **options})
+        context.add_init_script(before)
         context.set_default_timeout(PROMPT_S * 1000)
         return self.open_in(context, url)
 

@@ -141,6 +141,7 @@ def test_a_comparison_of_runs_that_have_nothing_in_common(viewed: Viewed) -> Non
 def test_sessions(viewed: Viewed) -> None:
     (session,) = viewed.json("api/sessions")["sessions"]
     assert (session["session_id"], session["turns"], session["status"]) == ("talk/1", 2, "success")
+    assert session["question"] == "same"
     found = viewed.json(f"api/sessions/{quote('talk/1', safe='')}")
     assert found["session"] == session
     assert [(turn["run_id"], turn["question"], turn["answer"]) for turn in found["turns"]] == [

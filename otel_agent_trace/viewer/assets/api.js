@@ -1,4 +1,4 @@
-// Ask the server, and follow what it announces: one stream for all pages of a browser, as it allows six connections a host.
+// Ask the server, and follow what it announces, by one stream for all pages of a browser, which allows six a host.
 
 const BASE = new URL("..", import.meta.url);
 const POLL_MS = 2000;
@@ -15,6 +15,8 @@ async function ask(path, query, options) {
   throw new ApiError(failed.error ?? `${answer.status} ${answer.statusText}`);
 }
 
+const post = (path, data) =>
+  ask(path, {}, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(data) });
 const json = async (path, query, options) => (await ask(path, query, options)).json();
 const text = async (path, query) => (await ask(path, query)).text();
 const of = (id) => `runs/${encodeURIComponent(id)}`;
@@ -32,7 +34,7 @@ export const reader = {
   copy: (id, format, step) => text(`${of(id)}/copy`, { format, step }),
   value: (id, step, path) => text(`${of(id)}/value`, { step, path }),
   media: async (id, digest) => (await ask(`${of(id)}/media/${encodeURIComponent(digest)}`)).blob(),
-  score: (id, score) => json(`${of(id)}/scores`, {}, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(score) }),
+  score: (id, score) => post(`${of(id)}/scores`, score),
   sessions: (query) => json("sessions", query),
   session: (id) => json(`sessions/${encodeURIComponent(id)}`),
   compare: (a, b) => json("compare", { a, b }),
@@ -55,41 +57,45 @@ export async function signIn() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return;
   history.replaceState(history.state, "", location.pathname + location.search);
-  await ask("login", {}, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }) });
+  await post("login", { token });
 }
 
-/** Call `onEvent(type, data)` for each change that the server announces, and `onState(isLive)`, until the returned function is called. */
+/**
+ * Call `onEvent(type, data)` for each change that the server announces, and `onState(isLive)`. After "reset" anything
+ * may have changed. One page of the browser keeps the stream and passes on what comes; if it is closed, another one does.
+ */
 export function follow(onEvent, onState) {
-  if (!navigator.locks || !globalThis.BroadcastChannel) return poll(onEvent);
-  const channel = new BroadcastChannel(`otel-agent-trace ${BASE}`), ended = new AbortController();
-  channel.onmessage = ({ data }) => (data.type === "state" ? onState(data.data) : onEvent(data.type, data.data));
+  if (!navigator.locks) return void setInterval(() => document.hidden || poll(onEvent, onState), POLL_MS);
+  const name = `otel-agent-trace ${BASE}`, channel = new BroadcastChannel(name);
+  let source, hasFollowed = false;
+  const take = (type, data) => (type === "state" ? onState(data) : onEvent(type, data));
   const tell = (type, data) => {
     channel.postMessage({ type, data });
-    channel.onmessage({ data: { type, data } });
+    take(type, data);
   };
-  navigator.locks.request(`otel-agent-trace ${BASE}`, { signal: ended.signal }, () => lead(tell, ended.signal)).catch(() => {});
-  return () => {
-    ended.abort();
-    channel.close();
+  const tellState = () => tell("state", source?.readyState === EventSource.OPEN);
+  channel.onmessage = ({ data: { type, data } }) => {
+    if (type === "asked") return source && tellState();
+    hasFollowed = true;
+    take(type, data);
   };
+  channel.postMessage({ type: "asked" });
+  navigator.locks.request(name, () => new Promise(() => {
+    source = new EventSource(new URL("api/events", BASE));
+    for (const type of ["run", "runs", "reset"]) {
+      source.addEventListener(type, ({ data }) => tell(type, JSON.parse(data)));
+    }
+    source.onerror = tellState;
+    source.onopen = () => {
+      tellState();
+      if (hasFollowed) tell("reset", {}); // of what came while nobody had the stream
+    };
+  }));
 }
 
-/** Keep the stream of this browser, and pass on what comes, until `signal` ends it. */
-function lead(tell, signal) {
-  const source = new EventSource(new URL("api/events", BASE));
-  for (const type of ["run", "runs"]) source.addEventListener(type, (event) => tell(type, JSON.parse(event.data)));
-  source.onopen = () => tell("state", true);
-  source.onerror = () => tell("state", false);
-  return new Promise((resolve) =>
-    signal.addEventListener("abort", () => {
-      source.close();
-      resolve();
-    }),
-  );
-}
-
-/** Without a secure context there are no locks: look every two seconds. */
-function poll(onEvent) {
-  const timer = setInterval(() => onEvent("poll", {}), POLL_MS);
-  return () => clearInterval(timer);
+/** Without a secure context there are no locks, and pages look now and then. */
+async function poll(onEvent, onState) {
+  const isLive = await reader.about().then(() => true, () => false);
+  onState(isLive);
+  if (isLive) onEvent("reset", {});
 }

@@ -1,6 +1,6 @@
 // Start the page: the bar, the address, keys, the theme, and which module shows what.
 
-import { button, fill, h } from "./h.js";
+import { button, fill, h, themeButton } from "./h.js";
 import { follow, reader, signIn } from "./api.js";
 
 const BASE_PATH = new URL("..", import.meta.url).pathname;
@@ -13,7 +13,6 @@ const PAGES = {
   compare: async () => (await import("./compare.js")).comparePage,
   metrics: async () => (await import("./metrics.js")).metricsPage,
 };
-const THEMES = ["auto", "light", "dark"];
 const KEYS = [
   ["/", "Search"], ["j k ↓ ↑", "Next and previous row"], ["Home End", "First and last row"], ["Enter", "Open"],
   ["Esc", "Back"], ["x", "Mark a run to compare"], ["e", "Next error"], ["n p", "Next and previous difference"],
@@ -25,19 +24,19 @@ class App {
     this.api = reader;
     this.listeners = new Set();
     this.main = h("main", { id: "main", tabindex: "-1" });
-    this.announcer = h("div", { class: "unseen", role: "status", "aria-live": "polite" });
+    this.announcer = h("div.unseen", { role: "status", "aria-live": "polite" });
     this.searchBox = h("input", {
       type: "search", id: "search", placeholder: "Search  /", "aria-label": "Search", "aria-keyshortcuts": "/",
       oninput: () => this.#search(), onkeydown: (event) => this.#searchKey(event),
     });
-    this.liveDot = h("span", { class: "live", role: "img", "aria-label": "not live", title: "not live" }, "●");
+    this.liveDot = h("span.live", { role: "img", "aria-label": "not live", title: "not live" }, "●");
   }
 
   async start() {
-    for (const link of document.querySelectorAll("link")) link.setAttribute("href", link.href); // stays, whatever the address
+    // whatever the address becomes later
+    for (const link of document.querySelectorAll("link")) link.setAttribute("href", link.href);
     await signIn();
     this.about = await this.api.about();
-    this.#theme(localStorage.getItem("theme") ?? "auto");
     document.body.append(this.#bar(), this.main, this.announcer, (this.help = this.#keysDialog()));
     addEventListener("popstate", () => this.#show());
     addEventListener("keydown", (event) => this.#key(event));
@@ -46,11 +45,11 @@ class App {
     await this.#show();
   }
 
-  /** Go to an address within the page: `path` as `runs/ID`, with its query. */
-  go(path, { replace = false } = {}) {
-    const place = { scroll: this.page?.place?.() };
-    history.replaceState(place, "");
-    history[replace ? "replaceState" : "pushState"](null, "", BASE_PATH + path);
+  /** Go to an address that `href` returned, with its query. */
+  go(address, { replace = false } = {}) {
+    this.hasMoved ||= !replace;
+    history.replaceState({ scroll: this.page?.place?.() }, "");
+    history[replace ? "replaceState" : "pushState"](null, "", address);
     return this.#show();
   }
 
@@ -60,9 +59,9 @@ class App {
     history.replaceState(history.state, "", location.pathname + (words ? `?${words}` : ""));
   }
 
-  /** Return the address of a path within the page. */
-  href(path) {
-    return BASE_PATH + path;
+  /** Return the address of a path within the page, with an id behind it. */
+  href(path, id) {
+    return BASE_PATH + (id === undefined ? path : `${path}/${encodeURIComponent(id)}`);
   }
 
   /** Call a function with the type and data of each announcement of the server; return one that ends it. */
@@ -76,22 +75,17 @@ class App {
     this.announcer.textContent = text;
   }
 
-  /** Return whether a page is still the one that is shown, for what comes later. */
-  isShown(page) {
-    return this.page === page;
-  }
-
   async #show() {
     this.page?.close?.();
     this.page = undefined;
     const path = decodePath(location.pathname.slice(BASE_PATH.length)), query = new URLSearchParams(location.search);
-    const name = path[0] === "sessions" && path.length > 1 ? "session" : path[0] === "runs" && path.length < 2 ? "" : path[0];
+    const isOne = path.length > 1, names = { sessions: isOne ? "session" : "sessions", runs: isOne ? "runs" : "" };
+    const name = names[path[0]] ?? path[0];
+    const here = { session: "sessions", runs: "" }[name] ?? name;
     const root = h("div", { class: `page ${name || "list"}` });
     fill(this.main, root);
     for (const link of document.querySelectorAll("nav a")) {
-      const isHere = link.dataset.page === (name === "session" ? "sessions" : name === "runs" ? "" : name);
-      link.toggleAttribute("data-here", isHere);
-      isHere ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+      link.dataset.page === here ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
     }
     this.searchBox.value = query.get("text") ?? "";
     const shown = (this.showing = {});
@@ -108,40 +102,24 @@ class App {
   }
 
   #bar() {
-    const link = (path, page, word) => h("a", { href: this.href(path), "data-page": page }, word);
-    this.themeButton = button("theme", () => this.#theme(THEMES[(THEMES.indexOf(this.theme) + 1) % THEMES.length]));
-    this.#theme(this.theme);
-    return h(
-      "header", { class: "bar" },
-      h("span", { class: "source", title: this.about.source }, this.about.source),
-      h("nav", { "aria-label": "Pages" }, link("", "", "Runs"), link("sessions", "sessions", "Sessions"), link("metrics", "metrics", "Metrics")),
+    const link = (page, word) => h("a", { href: this.href(page), "data-page": page }, word);
+    const links = [link("", "Runs"), link("sessions", "Sessions"), link("metrics", "Metrics")];
+    return h("header.bar",
+      h("span.source", { title: this.about.source }, this.about.source), h("nav", { "aria-label": "Pages" }, links),
       this.searchBox, this.about.is_live && this.liveDot,
-      button("?", () => this.help.showModal(), { "aria-label": "Keys", class: "quiet" }), this.themeButton,
-    );
+      button("?", () => this.help.showModal(), { "aria-label": "Keys" }), themeButton(localStorage));
   }
 
   #keysDialog() {
-    const rows = KEYS.map(([keys, what]) => h("tr", {}, h("td", {}, keys.split(" ").map((key) => [h("kbd", {}, key), " "])), h("td", {}, what)));
-    const dialog = h("dialog", { class: "keys", "aria-label": "Keys" }, h("table", {}, h("tbody", {}, rows)), button("Close", () => dialog.close()));
-    return dialog;
-  }
-
-  #theme(theme) {
-    this.theme = THEMES.includes(theme) ? theme : "auto";
-    localStorage.setItem("theme", this.theme);
-    document.documentElement.dataset.theme = this.theme;
-    if (this.themeButton) {
-      this.themeButton.textContent = { auto: "◐", light: "○", dark: "●" }[this.theme];
-      this.themeButton.title = `Theme: ${this.theme}`;
-      this.themeButton.setAttribute("aria-label", `Theme: ${this.theme}`);
-    }
+    const shown = (keys) => keys.split(" ").map((key) => [h("kbd", key), " "]);
+    const rows = KEYS.map(([keys, what]) => h("tr", h("td", shown(keys)), h("td", what)));
+    const close = button("Close", () => this.help.close());
+    return h("dialog.keys", { "aria-label": "Keys" }, h("table", h("tbody", rows)), close);
   }
 
   #live(isLive) {
-    const word = isLive ? "live" : "not live";
     this.liveDot.classList.toggle("on", isLive);
-    this.liveDot.title = word;
-    this.liveDot.setAttribute("aria-label", word);
+    this.liveDot.title = this.liveDot.ariaLabel = isLive ? "live" : "not live";
   }
 
   #announce(type, data) {
@@ -153,7 +131,7 @@ class App {
     this.searchTimer = setTimeout(() => {
       const text = this.searchBox.value;
       if (this.page?.search) this.page.search(text);
-      else this.go(text ? `?${new URLSearchParams({ text })}` : "");
+      else this.go(this.href(text ? `?${new URLSearchParams({ text })}` : ""));
     }, 150);
   }
 
@@ -168,8 +146,8 @@ class App {
   }
 
   #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
-    if (event.defaultPrevented) return;
+    const isOfPage = !event.defaultPrevented && !event.target.closest("input, textarea, select, dialog");
+    if (!isOfPage || event.ctrlKey || event.metaKey || event.altKey) return;
     if (this.page?.key?.(event)) event.preventDefault();
     else if (event.key === "/") {
       event.preventDefault();
@@ -181,17 +159,16 @@ class App {
 
   #back() {
     if (history.length > 1 && this.hasMoved) history.back();
-    else this.go("");
+    else this.go(this.href(""));
   }
 
   #link(event) {
     const link = event.target.closest("a[href]");
-    if (!link || link.target || link.hasAttribute("download") || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const url = new URL(link.href);
     if (url.origin !== location.origin || !url.pathname.startsWith(BASE_PATH)) return;
     event.preventDefault();
-    this.hasMoved = true;
-    this.go(url.pathname.slice(BASE_PATH.length) + url.search);
+    this.go(url.pathname + url.search);
   }
 }
 
@@ -200,7 +177,7 @@ function decodePath(path) {
 }
 
 function failure(error) {
-  return h("p", { class: "failure", role: "alert" }, error.message);
+  return h("p.failure", { role: "alert" }, error.message);
 }
 
 new App().start().catch((error) => document.body.append(failure(error)));

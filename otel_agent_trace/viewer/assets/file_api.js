@@ -1,6 +1,6 @@
 // A run as one document: the reader of its blocks, and the page made of the same modules as the viewer's.
 
-import { button, fill, h } from "./h.js";
+import { fill, h, themeButton } from "./h.js";
 import { runPage } from "./run.js";
 
 const BLOCK_STEPS = 200;
@@ -27,7 +27,9 @@ const fileReader = {
   },
   async rows(id, from, to) {
     const found = [];
-    for (let number = from; number < to; number += BLOCK_STEPS - (number % BLOCK_STEPS)) found.push(...(await stepsAround(number)).rows);
+    for (let number = from; number < to; number += BLOCK_STEPS - (number % BLOCK_STEPS)) {
+      found.push(...(await stepsAround(number)).rows);
+    }
     return found.filter((row) => row.number >= from && row.number < to);
   },
   step: async (id, number) => (await stepsAround(number)).steps[number % BLOCK_STEPS],
@@ -65,34 +67,34 @@ const fileReader = {
 
 /** The page around the run: what the modules of pages expect of `app.js`. */
 function documentApp() {
-  const announcer = h("div", { class: "unseen", role: "status", "aria-live": "polite" });
+  const announcer = h("div.unseen", { role: "status", "aria-live": "polite" });
   document.body.append(announcer);
   return {
     api: fileReader, about: { can_score: false, can_list: false }, live: () => () => {}, href: () => "#",
     announce: (text) => (announcer.textContent = text),
     setQuery(query) {
-      if (location.protocol !== "about:") history.replaceState(null, "", `#${query}`); // the frame of a notebook has no address
+      // the frame of a notebook has no address
+      if (location.protocol !== "about:") history.replaceState(null, "", `#${query}`);
     },
   };
 }
 
 async function startDocument() {
-  const main = h("main", { id: "main" }, h("div", { class: "page runs" })), search = h("input", { type: "search", placeholder: "Search  /", "aria-label": "Search", "aria-keyshortcuts": "/" });
-  const themes = ["auto", "light", "dark"], theme = button("◐", () => {
-    const next = themes[(themes.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % 3];
-    document.documentElement.dataset.theme = next;
-    theme.setAttribute("aria-label", `Theme: ${next}`);
-  }, { "aria-label": "Theme: auto" });
-  document.body.append(h("header", { class: "bar" }, h("span", { class: "source" }, document.title), search, theme), main);
-  const page = await runPage(main.firstChild, { path: ["runs", ""], query: new URLSearchParams(location.hash.slice(1)) }, documentApp());
+  const search = h("input", {
+    type: "search", placeholder: "Search  /", "aria-label": "Search", "aria-keyshortcuts": "/",
+  });
+  const main = h("main", { id: "main" }, h("div.page.runs")), query = new URLSearchParams(location.hash.slice(1));
+  document.body.append(h("header.bar", h("span.source", document.title), search, themeButton()), main);
+  const page = await runPage(main.firstChild, { path: ["runs", ""], query }, documentApp());
   search.addEventListener("keydown", (event) => event.key === "Enter" && page.search(search.value, true));
   search.addEventListener("change", () => page.search(search.value));
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.target.closest("input")) return;
+    const isOfPage = !event.defaultPrevented && !event.target.closest("input");
+    if (!isOfPage || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "/") search.focus();
     else if (!page.key(event)) return;
     event.preventDefault();
   });
 }
 
-startDocument().catch((error) => fill(document.body, h("p", { class: "failure", role: "alert" }, error.message)));
+startDocument().catch((error) => fill(document.body, h("p.failure", { role: "alert" }, error.message)));

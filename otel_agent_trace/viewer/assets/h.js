@@ -2,18 +2,24 @@
 
 export const KINDS = ["agent", "model", "tool", "retrieval", "other"];
 const KIND_GLYPHS = { agent: "◆", model: "●", tool: "■", retrieval: "▤", other: "·" };
+const THEMES = { auto: "◐", light: "○", dark: "●" };
 const STATUS_GLYPHS = {
   success: "✓", ok: "✓", error: "✕", timeout: "◷", running: "◌", interrupted: "⚡", paused: "‖",
 };
 
-/** Return an element: `on…` are listeners, `css` is set property by property, other properties are attributes. */
-export function h(tag, properties, ...children) {
-  return filled(document.createElement(tag), properties, children);
+/**
+ * Return an element, of which the classes stand behind the tag: `h("span.faint", "text")`. An object before the
+ * children has properties: `on…` are listeners, others are attributes.
+ */
+export function h(name, ...parts) {
+  const [tag, ...classes] = name.split(".");
+  return filled(document.createElement(tag), classes, parts);
 }
 
 /** Return an element of SVG, made as by `h`. */
-export function svg(tag, properties, ...children) {
-  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), properties, children);
+export function svg(name, ...parts) {
+  const [tag, ...classes] = name.split(".");
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), classes, parts);
 }
 
 const INVISIBLE = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
@@ -31,14 +37,15 @@ function nodes(children) {
   return given.map((child) => (typeof child === "string" ? shownText(child) : child));
 }
 
-function filled(element, properties, children) {
-  for (const [name, value] of Object.entries(properties ?? {})) {
+function filled(element, classes, [first, ...others]) {
+  const isGiven = first?.constructor === Object;
+  element.classList.add(...classes);
+  for (const [name, value] of Object.entries(isGiven ? first : {})) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "css") setStyle(element, value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...nodes(children));
+  element.append(...nodes(isGiven ? others : [first, ...others]));
   return element;
 }
 
@@ -59,8 +66,9 @@ export function kindMark(kind) {
 
 /** Return the mark of a status: a shape, and its word where `word` asks for it. */
 export function statusMark(status, word = false) {
-  const mark = h("span", { class: `status ${status}`, role: "img", "aria-label": status, title: status }, STATUS_GLYPHS[status] ?? "·");
-  return word ? [mark, " ", h("span", {}, status)] : mark;
+  const named = { class: `status ${status}`, role: "img", "aria-label": status, title: status };
+  const mark = h("span", named, STATUS_GLYPHS[status] ?? "·");
+  return word ? [mark, " ", h("span", status)] : mark;
 }
 
 /** Return a duration in about four characters: `0.7ms`, `1.50s`, `2m05s`. */
@@ -108,4 +116,65 @@ export function whenText(iso) {
 export function button(word, onclick, { key, ...properties } = {}) {
   const title = key ? `${word} (${key})` : undefined;
   return h("button", { type: "button", onclick, title, "aria-keyshortcuts": key, ...properties }, word);
+}
+
+/** Return some texts in a faint colour; empty ones are left out. */
+export function facts(...texts) {
+  return h("span.faint", texts.filter(Boolean).join(" · "));
+}
+
+/** Return words and what they stand for; those that stand for nothing are left out. */
+export function definitions(name, pairs) {
+  return h(name, pairs.filter(([, value]) => value).map(([word, value]) => [h("dt", word), h("dd", value)]));
+}
+
+/** Return buttons of which one is pressed, the first one until another is; `set` is called with its word. */
+export function choice(name, words, set) {
+  const press = (event) => {
+    for (const other of buttons) other.setAttribute("aria-pressed", String(other === event.target));
+    set(event.target.textContent);
+  };
+  const buttons = words.map((word, index) => button(word, press, { "aria-pressed": String(index === 0) }));
+  return h("span.choice", { role: "group", "aria-label": name }, h("span.faint", name), buttons);
+}
+
+/** Return a list to choose from: its values, or pairs of a value and its words. */
+export function select(label, values, chosen, set) {
+  const options = values.map((value) => [value].flat()).map(([value, words = value]) => {
+    return h("option", { value, selected: value === chosen }, words);
+  });
+  return h("select", { "aria-label": label, onchange: (event) => set(event.target.value) }, options);
+}
+
+/** Return the button that changes the theme of the document, which `storage` keeps, if there is one. */
+export function themeButton(storage) {
+  const names = Object.keys(THEMES), { dataset } = document.documentElement;
+  const show = (name) => {
+    dataset.theme = name in THEMES ? name : names[0];
+    element.textContent = THEMES[dataset.theme];
+    element.title = element.ariaLabel = `Theme: ${dataset.theme}`;
+    storage?.setItem("theme", dataset.theme);
+  };
+  const element = button("", () => show(names[(names.indexOf(dataset.theme) + 1) % names.length]));
+  show(storage?.getItem("theme"));
+  return element;
+}
+
+/** Do what a key stands for among some, and return whether it stands for anything. */
+export function keyOf(keys, event) {
+  if (!Object.hasOwn(keys, event.key)) return false;
+  keys[event.key]();
+  return true;
+}
+
+/** Return the row of a list that names its columns: pairs of a class and a word. */
+export function headRow(name, columns) {
+  const cells = columns.map(([kind, word]) => h("span", { class: kind || null, role: "columnheader" }, word));
+  return h(`${name}.head`, { role: "row" }, cells);
+}
+
+/** Return where in an element that listens for it an event of the mouse is, from 0 at its left side to 1. */
+export function shareOf(event) {
+  const { left, width } = event.currentTarget.getBoundingClientRect();
+  return Math.min(Math.max((event.clientX - left) / width, 0), 1);
 }

@@ -10,7 +10,8 @@ const ROWS_BEYOND = 2;
  *
  * Options: `rowHeight` in pixels, `role` ("grid" or "treegrid"), `label`, `header` (a row that stays above the others),
  * `draw(index)` returns the row's element,
- * `onSelect(index)` and `onOpen(index)` are called for keys and the mouse, `onView(first, last)` when other rows are shown.
+ * `onSelect(index)` and `onOpen(index)` are called for keys and the mouse, `onView(first, last)` where other rows are
+ * shown.
  */
 export class VirtualList {
   constructor(options) {
@@ -20,17 +21,14 @@ export class VirtualList {
     this.rows = new Map();
     this.top = 0; // in pixels of all rows, which the scroll bar has on another scale when they are too many
     this.headHeight = options.header ? options.rowHeight : 0;
-    this.layer = h("div", { class: "layer", role: "rowgroup" }, options.header);
-    this.spacer = h("div", { class: "spacer", "aria-hidden": "true" });
-    this.element = h(
-      "div",
-      {
-        class: "list", role: options.role, "aria-label": options.label, tabindex: "0",
-        onscroll: () => this.#scrolled(), onkeydown: (event) => this.key(event) && event.preventDefault(),
-        onclick: (event) => this.#clicked(event, this.options.onSelect), ondblclick: (event) => this.#clicked(event, this.options.onOpen),
-      },
-      this.layer, this.spacer,
-    );
+    this.layer = h("div.layer", { role: "rowgroup" }, options.header);
+    this.spacer = h("div.spacer", { "aria-hidden": "true" });
+    this.element = h("div.list", {
+      role: options.role, "aria-label": options.label, tabindex: "0",
+      onscroll: () => this.#scrolled(), onkeydown: (event) => this.key(event) && event.preventDefault(),
+      onclick: (event) => this.#clicked(event, options.onSelect),
+      ondblclick: (event) => this.#clicked(event, options.onOpen),
+    }, this.layer, this.spacer);
     this.observer = new ResizeObserver(() => this.#request());
     this.observer.observe(this.element);
   }
@@ -89,12 +87,14 @@ export class VirtualList {
   key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return false;
     const page = Math.max(1, Math.floor(this.#height / this.options.rowHeight) - 1);
-    const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const ends = { PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
+    const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, ...ends };
     if (event.key in steps) {
       this.select(Math.min(Math.max(this.selected + steps[event.key], 0), this.count - 1));
       return true;
     }
-    if (event.key === "Enter" && this.selected >= 0 && (event.target === this.element || event.target === document.body)) {
+    const isOfList = event.target === this.element || event.target === document.body;
+    if (event.key === "Enter" && this.selected >= 0 && isOfList) {
       this.options.onOpen?.(this.selected);
       return true;
     }

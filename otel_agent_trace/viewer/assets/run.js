@@ -1,20 +1,24 @@
 // One run: the tree of its steps with time in one row, a minimap, the axis, and the step that is selected.
 
-import { button, countText, dollarsText, durationText, fill, h, kindMark, KINDS, plural, setStyle, statusMark, svg, whenText } from "./h.js";
+import {
+  button, choice, countText, dollarsText, durationText, facts, fill, h, kindMark, KINDS, plural, setStyle, statusMark,
+  svg, whenText,
+} from "./h.js";
 import { VirtualList } from "./list.js";
 import { StepPane } from "./step.js";
 
 const STEP_ROW_PIXELS = 26;
 const STATUSES = ["success", "error", "running", "interrupted", "paused", "timeout"];
 const ERROR = 1, TIMEOUT = 5;
-const BARS = ["time", "tokens", "cost"];
+const VALUES = { tokens: "tokens", cost: "cost_nano_usd" }; // columns by which bars may be as long, beside time
+const BARS = ["time", ...Object.keys(VALUES)];
 const AXES = ["all", "visible rows"];
-const TICKS = 5;
 const LEAST_GAP = 0.05; // of the axis: shorter stretches without work are shown as they are
 const GAP_SHARE = 0.14, MOST_GAPS_SHARE = 0.4; // of the axis, which a compressed gap and all of them take
+const MOST_GAPS = 8;
 const LABEL_SHARE = 0.12; // of the axis: in less there is no room for a label
 const CLOCK_MS = 1000;
-const MAP_COLUMNS = 400;
+const MAP_COLUMNS = 400, MAP_LEVELS = 8, MOST_MARKS = 40;
 const TREE_INDENT_PIXELS = 14, MOST_INDENT = 12;
 
 /** Show a run; the step is that of the address, the one that caused a failure, or the run itself. */
@@ -26,16 +30,20 @@ export async function runPage(root, route, app) {
 
 class RunPage {
   constructor(root, route, app) {
-    Object.assign(this, { root, app, query: route.query, isLeft: route.isLeft ?? (() => false), id: route.path.slice(1).join("/"), folded: new Set(), previews: new Map(), bars: "time", axis: "all", findsNext: true });
+    Object.assign(this, { root, app, query: route.query, isLeft: route.isLeft ?? (() => false) });
+    Object.assign(this, { id: route.path.slice(1).join("/"), folded: new Set(), previews: new Map() });
+    Object.assign(this, { bars: "time", axis: "all", findsNext: true });
     this.list = new VirtualList({
-      rowHeight: STEP_ROW_PIXELS, role: "treegrid", label: "Steps", draw: (row) => this.#row(row), onView: (first, last) => this.#viewed(first, last),
+      rowHeight: STEP_ROW_PIXELS, role: "treegrid", label: "Steps", header: this.#axisRow(),
+      draw: (row) => this.#row(row), onView: (first, last) => this.#viewed(first, last),
       onSelect: (row) => this.#selected(row), onOpen: (row) => this.#toggle(row),
     });
     this.pane = new StepPane(app, (number) => this.#goTo(number));
-    this.head = h("header", { class: "run-head" });
-    this.map = h("div", { class: "minimap" });
-    this.ticks = h("div", { class: "axis", "aria-hidden": "true" });
-    this.stopLive = app.live((type, data) => (type === "poll" || data.run_id === this.id) && this.#changed());
+    this.head = h("header.run-head");
+    this.map = h("div.minimap");
+    this.stopLive = app.live((type, data) => {
+      if (type === "reset" || (type === "run" && data.run_id === this.run?.outermost_id)) this.#changed();
+    });
   }
 
   close() {
@@ -85,14 +93,15 @@ class RunPage {
     this.columns = run.columns;
     const { depth, start_us, duration_us } = this.columns, count = depth.length;
     this.descendants = new Int32Array(count);
-    const above = [];
-    for (let number = 0; number < count; number++) {
-      while (above.length && depth[above.at(-1)] >= depth[number]) this.#close(above, number);
-      above.push(number);
+    for (let number = count - 1; number >= 0; number--) {
+      let next = number + 1;
+      while (next < count && depth[next] > depth[number]) next += this.descendants[next] + 1;
+      this.descendants[number] = next - number - 1;
     }
-    while (above.length) this.#close(above, count);
     this.end_us = 1;
-    for (let number = 0; number < count; number++) this.end_us = Math.max(this.end_us, start_us[number] + Math.max(duration_us[number], 0));
+    for (let number = 0; number < count; number++) {
+      this.end_us = Math.max(this.end_us, start_us[number] + Math.max(duration_us[number], 0));
+    }
     this.#reachNow();
     clearInterval(this.clock);
     if (run.is_running) this.clock = setInterval(() => this.#tick(), CLOCK_MS);
@@ -101,7 +110,8 @@ class RunPage {
 
   /** Let the axis reach to this moment while the run goes on. */
   #reachNow() {
-    if (this.run.is_running) this.end_us = Math.max(this.end_us, Date.now() * 1000 - Number(BigInt(this.run.started_at_ns) / 1000n));
+    if (!this.run.is_running) return;
+    this.end_us = Math.max(this.end_us, Date.now() * 1000 - Number(BigInt(this.run.started_at_ns) / 1000n));
   }
 
   #tick() {
@@ -111,9 +121,10 @@ class RunPage {
     this.list.refresh();
   }
 
-  #close(above, end) {
-    const number = above.pop();
-    this.descendants[number] = end - number - 1;
+  /** Return when a step ended, or how long it has been at work. */
+  #end(number) {
+    const { start_us, duration_us } = this.columns;
+    return duration_us[number] < 0 ? this.end_us : start_us[number] + duration_us[number];
   }
 
   /** Determine the rows: the steps that are not below a folded one. */
@@ -126,37 +137,44 @@ class RunPage {
   }
 
   #build() {
-    const choice = (name, values, set) => h("span", { class: "choice", role: "group", "aria-label": name }, h("span", { class: "faint" }, name),
-      values.map((value) => button(value, (event) => set(value, event.target), { "aria-pressed": String(this[name] === value) })));
-    const choose = (name) => (value, pressed) => {
+    const choose = (name) => (value) => {
       this[name] = value;
-      for (const other of pressed.parentElement.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === pressed));
       this.#scale();
       this.list.refresh();
     };
+    const nextError = button("Next error", () => this.#nextError(), {
+      key: "e", disabled: !this.columns.status.some(isFailed),
+    });
     this.#fillHead();
-    const tree = h("section", { class: "tree", "aria-label": "Steps and time" },
-      h("div", { class: "tools" }, choice("bars", BARS, choose("bars")), choice("axis", AXES, choose("axis")), h("span", { class: "space" }),
-        button("Next error", () => this.#nextError(), { key: "e", disabled: !this.columns.status.some(isFailed) })),
-      this.map, this.ticks, this.list.element);
-    fill(this.root, this.head, h("div", { class: "panes" }, tree, this.pane.element));
+    const choices = [choice("bars", BARS, choose("bars")), choice("axis", AXES, choose("axis"))];
+    const tree = h("section.tree", { "aria-label": "Steps and time" },
+      h("div.tools", choices, h("span.space"), nextError), this.map, this.list.element);
+    fill(this.root, this.head, h("div.panes", tree, this.pane.element));
     this.#drawMap();
     this.#scale();
   }
 
+  /** Return the row of the axis, which is above the bars. */
+  #axisRow() {
+    this.ticks = h("span.track.axis");
+    return h("div.step-row.head", { role: "row", "aria-hidden": "true" }, h("span.name"), h("span.figure"), this.ticks);
+  }
+
   #fillHead() {
-    const head = this.run.head, { app } = this;
-    const facts = [durationText(this.run.is_running ? this.end_us / 1e6 : head.duration_s), plural(head.steps, "step"), head.errors && plural(head.errors, "error"), head.tokens && `${countText(head.tokens)} tokens`, head.cost_text !== "-" && head.cost_text, whenText(head.started_at)];
+    const { head, is_running: isRunning } = this.run, { app } = this;
+    const { session_id: id } = head, session = id && app.about?.can_list !== false;
+    const line = (word, text) => text && h("p.clamp", h("span.faint", `${word} `), text);
     document.title = `${head.agent ?? "run"} · ${head.status}`;
     fill(this.head,
-      h("h1", {}, statusMark(head.status, true), " ", h("b", {}, head.agent ?? "(unnamed agent)"), " ", h("span", { class: "faint" }, facts.filter(Boolean).join(" · "))),
-      head.error && h("p", { class: "error-text clamp" }, head.error),
-      head.question && h("p", { class: "clamp" }, h("span", { class: "faint" }, "Question "), head.question),
-      head.answer && h("p", { class: "clamp" }, h("span", { class: "faint" }, "Answer "), head.answer),
-      h("div", { class: "links" },
-        head.session_id && app.about?.can_list !== false && h("a", { href: app.href(`sessions/${encodeURIComponent(head.session_id)}`) }, `Session ${head.session_id}`),
-        (head.scores ?? []).map((score) => h("span", { class: "score" }, `${score.name} ${score.value ?? score.label}`)),
-        (head.tags ?? []).map((tag) => h("span", { class: "tag" }, tag))));
+      h("h1", statusMark(head.status, true), " ", h("b", head.agent ?? "(unnamed agent)"), " ", facts(
+        durationText(isRunning ? this.end_us / 1e6 : head.duration_s), plural(head.steps, "step"),
+        head.errors && plural(head.errors, "error"), head.tokens && `${countText(head.tokens)} tokens`,
+        head.cost_text !== "-" && head.cost_text, whenText(head.started_at))),
+      head.error && h("p.error-text.clamp", head.error), line("Question", head.question), line("Answer", head.answer),
+      h("div.links",
+        session && h("a", { href: app.href("sessions", id) }, `Session ${id}`),
+        (head.scores ?? []).map((score) => h("span.score", `${score.name} ${score.value ?? score.label}`)),
+        (head.tags ?? []).map((tag) => h("span.tag", tag))));
   }
 
   #name(number) {
@@ -164,65 +182,63 @@ class RunPage {
   }
 
   #row(row) {
-    const number = this.rows[row], { depth, kind, status, tokens } = this.columns;
-    const inside = this.descendants[number], isFolded = this.folded.has(number);
-    const fold = inside > 0 && h("button", { type: "button", class: "fold", tabindex: "-1", "aria-label": isFolded ? "Unfold" : "Fold", onclick: () => this.#toggle(row) }, isFolded ? "▸" : "▾");
-    const tree = h("span", { class: "name", role: "gridcell" }, fold || h("span", { class: "fold" }), kindMark(KINDS[kind[number]]), " ",
-      h("b", {}, this.#name(number)), isFolded && h("small", { class: "faint" }, ` +${inside}`), status[number] !== 0 && [" ", statusMark(STATUSES[status[number]])],
-      " ", h("span", { class: "faint preview-text" }, this.previews.get(number) ?? ""));
+    const number = this.rows[row], { depth, kind, status, start_us } = this.columns;
+    const inside = this.descendants[number], isFolded = this.folded.has(number), failed = isFailed(status[number]);
+    const word = isFolded ? "Unfold" : "Fold";
+    const fold = { type: "button", tabindex: "-1", "aria-label": word, onclick: () => this.#toggle(row) };
+    const tree = h("span.name", { role: "gridcell" },
+      h(inside ? "button.fold" : "span.fold", inside ? fold : {}, inside > 0 && (isFolded ? "▸" : "▾")),
+      kindMark(KINDS[kind[number]]), " ", h("b", this.#name(number)), isFolded && h("small.faint", ` +${inside}`),
+      status[number] !== 0 && [" ", statusMark(STATUSES[status[number]])],
+      " ", h("span.faint.preview-text", this.previews.get(number) ?? ""));
     setStyle(tree, { "padding-left": `${Math.min(depth[number], MOST_INDENT) * TREE_INDENT_PIXELS}px` });
-    const element = h("div", { class: `step-row${isFailed(status[number]) ? " failed-row" : ""}`, "aria-level": depth[number] + 1, "aria-expanded": inside ? String(!isFolded) : undefined },
-      tree, h("span", { class: "figure", role: "gridcell" }, this.bars === "tokens" ? (tokens[number] ? countText(tokens[number]) : "") : this.bars === "cost" ? this.#costText(number) : this.#durationText(number)),
-      h("span", { class: "track", role: "gridcell", "aria-label": `at ${durationText(this.columns.start_us[number] / 1e6)}` }, this.#bar(number)));
-    if (this.found && this.#name(number).toLowerCase().includes(this.found)) element.classList.add("found");
+    const place = { role: "gridcell", "aria-label": `at ${durationText(start_us[number] / 1e6)}` };
+    const levels = { "aria-level": depth[number] + 1, "aria-expanded": inside ? String(!isFolded) : undefined };
+    const element = h(`div.step-row${failed ? ".failed-row" : ""}`, levels,
+      tree, h("span.figure", { role: "gridcell" }, this.#figure(number)), h("span.track", place, this.#bar(number)));
+    element.classList.toggle("found", Boolean(this.found) && this.#name(number).toLowerCase().includes(this.found));
     return element;
   }
 
-  #durationText(number) {
-    const taken = this.columns.duration_us[number];
-    if (taken >= 0) return durationText(taken / 1e6);
-    return this.run.is_running ? `${durationText((this.end_us - this.columns.start_us[number]) / 1e6)}…` : "…";
+  #figure(number) {
+    if (this.bars !== "time") return this.#valueText(Math.max(this.columns[VALUES[this.bars]][number], 0) || null);
+    const hasEnded = this.columns.duration_us[number] >= 0;
+    if (!hasEnded && !this.run.is_running) return "…";
+    return durationText((this.#end(number) - this.columns.start_us[number]) / 1e6) + (hasEnded ? "" : "…");
   }
 
-  #costText(number) {
-    const cost = this.columns.cost_nano_usd[number];
-    return cost > 0 ? dollarsText(cost / 1e9) : "";
+  #valueText(value) {
+    if (value === null) return "";
+    return this.bars === "tokens" ? countText(value) : dollarsText(value / 1e9);
   }
 
   /** Return the bar of a step, on the axis of time or as long as its tokens or cost. */
   #bar(number) {
-    const bar = h("i", { class: `mark ${KINDS[this.columns.kind[number]]}` });
-    let from = 0, to;
-    if (this.bars === "time") {
-      const start = this.columns.start_us[number], taken = this.columns.duration_us[number];
-      from = this.#place(start);
-      to = this.#place(taken < 0 ? this.end_us : start + taken);
-      if (taken < 0) bar.classList.add("open");
-    } else {
-      to = Math.max(this.columns[this.bars === "tokens" ? "tokens" : "cost_nano_usd"][number], 0) / this.most;
-    }
-    setStyle(bar, { left: `${100 * from}%`, width: `${100 * Math.max(to - from, 0)}%` });
+    const isTime = this.bars === "time", from = isTime ? this.#place(this.columns.start_us[number]) : 0;
+    const value = isTime ? 0 : Math.max(this.columns[VALUES[this.bars]][number], 0);
+    const to = isTime ? this.#place(this.#end(number)) : value / this.most;
+    const bar = at(h(`i.mark.${KINDS[this.columns.kind[number]]}`), from, Math.max(to - from, 0));
+    bar.classList.toggle("open", isTime && this.columns.duration_us[number] < 0);
     return bar;
   }
 
   /** Determine what the axis spans, and which of its stretches without any work are compressed. */
   #scale() {
-    const numbers = this.axis === "all" ? undefined : this.rows.slice(...this.list.view());
-    const { start_us, duration_us } = this.columns, column = this.columns[this.bars === "tokens" ? "tokens" : "cost_nano_usd"];
-    const each = (call) => (numbers ? numbers.forEach(call) : start_us.forEach((_, number) => call(number)));
+    const { start_us, [VALUES[this.bars]]: values } = this.columns;
     let from = Infinity, to = -Infinity;
     this.most = 1;
-    each((number) => {
+    for (const number of this.axis === "all" ? start_us.keys() : this.rows.slice(...this.list.view())) {
       from = Math.min(from, start_us[number]);
-      to = Math.max(to, duration_us[number] < 0 ? this.end_us : start_us[number] + duration_us[number]);
-      if (this.bars !== "time") this.most = Math.max(this.most, column[number]);
-    });
-    if (!(to > from)) [from, to] = [from === Infinity ? 0 : from, (from === Infinity ? 0 : from) + 1];
+      to = Math.max(to, this.#end(number));
+      if (values) this.most = Math.max(this.most, values[number]);
+    }
+    if (from === Infinity) from = 0;
+    if (!(to > from)) to = from + 1;
     this.stretches = this.#stretches(from, to);
     this.#drawTicks(from, to);
   }
 
-  /** Return the stretches of an axis, `[start, end, place, width]` with places from 0 to 1: those without work are narrow. */
+  /** Return the stretches of an axis, `[start, end, place, width]` with places from 0 to 1; idle ones are narrow. */
   #stretches(from, to) {
     const gaps = this.#idle(from, to), busy = to - from - gaps.reduce((sum, [start, end]) => sum + end - start, 0);
     const share = Math.min(GAP_SHARE, MOST_GAPS_SHARE / gaps.length), room = 1 - gaps.length * share, stretches = [];
@@ -238,19 +254,16 @@ class RunPage {
 
   /** Return the stretches in which no step without steps below it was at work, if they are long. */
   #idle(from, to) {
-    const { start_us, duration_us } = this.columns, leaves = [];
-    for (let number = 0; number < start_us.length; number++) {
-      if (!this.descendants[number]) leaves.push(number);
-    }
+    const { start_us } = this.columns, leaves = [...start_us.keys()].filter((number) => !this.descendants[number]);
     leaves.sort((one, other) => start_us[one] - start_us[other]);
     const gaps = [];
     let reached = from;
     for (const number of [...leaves, -1]) {
-      const start = number < 0 ? to : start_us[number];
-      if (Math.min(start, to) - reached > LEAST_GAP * (to - from)) gaps.push([reached, Math.min(start, to)]);
-      if (number >= 0) reached = Math.max(reached, start + (duration_us[number] < 0 ? Infinity : duration_us[number]));
+      const start = number < 0 ? to : Math.min(start_us[number], to);
+      if (start - reached > LEAST_GAP * (to - from)) gaps.push([reached, start]);
+      if (number >= 0) reached = Math.max(reached, this.#end(number));
     }
-    return gaps.length > 8 || leaves.length < 2 ? [] : gaps;
+    return gaps.length > MOST_GAPS || leaves.length < 2 ? [] : gaps;
   }
 
   /** Return the place of a time on the axis, from 0 to 1. */
@@ -262,38 +275,46 @@ class RunPage {
   }
 
   #drawTicks(from, to) {
-    if (this.bars !== "time") return fill(this.ticks, h("span", { class: "faint" }, `bars by ${this.bars}, longest ${this.bars === "tokens" ? countText(this.most) : dollarsText(this.most / 1e9)}`));
-    const gaps = this.stretches.filter((stretch) => stretch[4]).map(([start, end, place, width]) => {
+    const isTime = this.bars === "time", idle = this.stretches.filter((stretch) => isTime && stretch[4]);
+    setStyle(this.list.element, { "--bands": idle.length ? bands(idle) : "none" });
+    if (!isTime) return fill(this.ticks, facts(`bars by ${this.bars}, longest ${this.#valueText(this.most)}`));
+    const gaps = idle.map(([start, end, place, width]) => {
       const text = durationText((end - start) / 1e6);
-      return at(h("i", { class: "gap", title: `idle ${text}` }, width >= LABEL_SHARE && text), place, width);
+      return at(h("i.gap", { title: `idle ${text}` }, width >= LABEL_SHARE && text), place, width);
     });
-    const starts = gaps.length ? this.stretches.filter((stretch) => !stretch[4]).map(([start, , place, width]) => [start, place, width]) : [...Array(TICKS).keys()].map((tick) => [from + ((to - from) * tick) / TICKS, tick / TICKS, 1 / TICKS]);
-    const ticks = starts.filter(([, , width]) => width >= LABEL_SHARE);
-    fill(this.ticks, gaps, ticks.map(([time, place]) => at(h("span", {}, durationText(time / 1e6)), place)));
+    const parts = [0, 1, 2, 3, 4].map((tick) => [from + ((to - from) * tick) / 5, to, tick / 5, 1 / 5]);
+    const starts = gaps.length ? this.stretches.filter((stretch) => !stretch[4]) : parts;
+    const ticks = starts.filter(([, , , width]) => width >= LABEL_SHARE);
+    fill(this.ticks, gaps, ticks.map(([time, , place]) => at(h("span", durationText(time / 1e6)), place)));
   }
 
   /** Draw where in the run, and in which depth, something happened: a picture of all steps, whatever their number. */
   #drawMap() {
-    const { start_us, duration_us, depth, status, kind } = this.columns, cells = new Map();
+    const { start_us, depth, status, kind } = this.columns, cells = new Map();
     for (let number = 1; number < start_us.length; number++) {
-      const from = Math.floor((start_us[number] / this.end_us) * (MAP_COLUMNS - 1)), level = Math.min(depth[number], 8);
-      const taken = duration_us[number] < 0 ? this.end_us - start_us[number] : duration_us[number];
-      const width = Math.max(1, Math.round((taken / this.end_us) * MAP_COLUMNS)), key = from * 16 + level, old = cells.get(key);
-      if (!old || width > old.width || isFailed(status[number])) cells.set(key, { from, level, width: Math.max(width, old?.width ?? 0), kind: KINDS[kind[number]], failed: old?.failed || isFailed(status[number]) });
+      const x = Math.floor((start_us[number] / this.end_us) * (MAP_COLUMNS - 1));
+      const width = Math.max(1, Math.round(((this.#end(number) - start_us[number]) / this.end_us) * MAP_COLUMNS));
+      const level = Math.min(depth[number], MAP_LEVELS);
+      const key = x * (MAP_LEVELS + 1) + level, old = cells.get(key), failed = isFailed(status[number]);
+      if (old && width <= old.width && !failed) continue;
+      const name = failed || old?.name === "bad" ? "bad" : KINDS[kind[number]];
+      cells.set(key, { x, level, width: Math.max(width, old?.width ?? 0), name });
     }
-    const widest = [...cells.values()].sort((one, other) => other.width - one.width).slice(0, 40);
-    const window = svg("rect", { class: "window", y: 0, height: 36 });
-    const picture = svg("svg", { viewBox: `0 0 ${MAP_COLUMNS} 36`, preserveAspectRatio: "none", role: "img", "aria-label": "Overview of all steps over time" },
-      widest.map(({ from, level, width, kind: of, failed }) => svg("rect", { class: failed ? "bad" : of, x: from, y: 4 * (level - 1) + 1, width: Math.min(width, MAP_COLUMNS - from), height: 3 })), window);
-    picture.addEventListener("click", (event) => this.#goNear(((event.clientX - picture.getBoundingClientRect().left) / picture.clientWidth) * this.end_us));
-    this.window = window;
-    fill(this.map, picture);
+    const widest = [...cells.values()].sort((one, other) => other.width - one.width).slice(0, MOST_MARKS);
+    this.window = svg("rect.window", { y: 0, height: 36 });
+    const marks = widest.map(({ x, level, width, name }) => {
+      return svg(`rect.${name}`, { x, y: 4 * (level - 1) + 1, width: Math.min(width, MAP_COLUMNS - x), height: 3 });
+    });
+    fill(this.map, svg("svg", {
+      viewBox: `0 0 ${MAP_COLUMNS} 36`, preserveAspectRatio: "none", role: "img",
+      "aria-label": "Overview of all steps over time", onclick: (event) => this.#goNear(shareOf(event) * this.end_us),
+    }, marks, this.window));
   }
 
   #goNear(time) {
+    const distance = (number) => Math.abs(this.columns.start_us[number] - time);
     let best = 0;
-    const { start_us } = this.columns;
-    for (let number = 0; number < start_us.length; number++) if (Math.abs(start_us[number] - time) < Math.abs(start_us[best] - time)) best = number;
+    for (const number of this.columns.start_us.keys()) if (distance(number) < distance(best)) best = number;
     this.#goTo(best);
   }
 
@@ -315,9 +336,14 @@ class RunPage {
       for (const { number, preview } of answer) this.previews.set(number, preview);
     }
     if (this.closed) return;
-    if (this.axis !== "all") this.#scale();
-    if (this.axis !== "all") this.list.refresh();
-    else if (missing.length) this.list.forEachRow((row, element) => fill(element.querySelector(".preview-text"), this.previews.get(this.rows[row]) ?? ""));
+    if (this.axis !== "all") {
+      this.#scale();
+      this.list.refresh();
+    } else if (missing.length) {
+      this.list.forEachRow((row, element) => {
+        fill(element.querySelector(".preview-text"), this.previews.get(this.rows[row]) ?? "");
+      });
+    }
   }
 
   #selected(row) {
@@ -343,7 +369,9 @@ class RunPage {
 
   /** Unfold whatever a step is below of. */
   #unfoldTo(number) {
-    for (const above of [...this.folded]) if (above < number && number <= above + this.descendants[above]) this.folded.delete(above);
+    for (const above of this.folded) {
+      if (above < number && number <= above + this.descendants[above]) this.folded.delete(above);
+    }
     this.#arrange();
   }
 
@@ -391,12 +419,21 @@ class RunPage {
   }
 }
 
+/** Return a background that has the idle stretches as faint bands, behind all rows at once. */
+function bands(idle) {
+  const stops = idle.flatMap(([, , place, width]) => {
+    const [from, to] = [`${100 * place}%`, `${100 * (place + width)}%`];
+    return [`transparent ${from}`, `var(--raised) ${from} ${to}`, `transparent ${to}`];
+  });
+  return `linear-gradient(to right, ${stops})`;
+}
+
 function isFailed(status) {
   return status === ERROR || status === TIMEOUT;
 }
 
+/** Place an element on the axis, of which 1 is the whole. */
 function at(element, place, width) {
-  setStyle(element, { left: `${100 * place}%` });
-  if (width !== undefined) setStyle(element, { width: `${100 * width}%` });
+  setStyle(element, { left: `${100 * place}%`, ...(width === undefined ? {} : { width: `${100 * width}%` }) });
   return element;
 }

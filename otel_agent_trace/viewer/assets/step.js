@@ -1,6 +1,6 @@
 // The step that is selected: its conversation, input, output, attributes, and where each fact was read.
 
-import { button, fill, h, kindMark, statusMark } from "./h.js";
+import { button, definitions, facts, fill, h, kindMark, plural, statusMark } from "./h.js";
 import { conversationView, mediaChip, messageParts } from "./conversation.js";
 
 const SHOWN_CHARS = 2000; // of a string within a value, until it is unfolded
@@ -12,7 +12,7 @@ const chosen = { agent: "Conversation", model: "Conversation", tool: "Input", re
 export class StepPane {
   constructor(app, goTo) {
     Object.assign(this, { app, goTo });
-    this.element = h("section", { class: "step", "aria-label": "Step" });
+    this.element = h("section.step", { "aria-label": "Step" });
   }
 
   close() {
@@ -30,26 +30,33 @@ export class StepPane {
       this.#build();
       return step;
     } catch (error) {
-      if (!asked.signal.aborted) fill(this.element, h("p", { class: "failure", role: "alert" }, error.message));
+      if (!asked.signal.aborted) fill(this.element, h("p.failure", { role: "alert" }, error.message));
       return undefined;
     }
   }
 
   #build() {
     const { details: step, number } = this;
-    this.tabs = { Conversation: () => this.#conversation(), Input: () => this.#value("input"), Output: () => this.#value("output"), Attributes: () => this.#attributes(), Source: () => this.#source() };
-    const has = { Conversation: number === 0 || step.kind === "agent" || step.messages?.length, Input: step.input !== null, Output: step.output !== null || step.error, Attributes: true, Source: true };
-    const names = Object.keys(this.tabs).filter((name) => has[name]);
+    this.tabs = {
+      Conversation: (number === 0 || step.kind === "agent" || step.messages?.length) && (() => this.#conversation()),
+      Input: step.input !== null && (() => this.#input()),
+      Output: (step.output !== null || step.error) && (() => [this.#value(step.output), this.#further()]),
+      Attributes: () => this.#attributes(),
+      Source: () => this.#source(),
+    };
+    const names = Object.keys(this.tabs).filter((name) => this.tabs[name]);
     const wanted = names.includes(chosen[step.kind]) ? chosen[step.kind] : names[0];
-    this.bodyOf = h("div", { class: "body", role: "tabpanel", tabindex: "0", id: "step-panel" });
-    this.tablist = h("div", { class: "tabs", role: "tablist", "aria-label": "What of the step" },
-      names.map((name) => button(name, () => this.#choose(name), { role: "tab", "data-name": name, "aria-controls": "step-panel" })));
+    this.bodyOf = h("div.body", { role: "tabpanel", tabindex: "0", id: "step-panel" });
+    const tab = (name) =>
+      button(name, () => this.#choose(name), { role: "tab", "data-name": name, "aria-controls": "step-panel" });
+    this.tablist = h("div.tabs", { role: "tablist", "aria-label": "What of the step" }, names.map(tab));
     this.tablist.addEventListener("keydown", (event) => this.#tabKey(event, names));
     fill(this.element,
-      h("h2", {}, kindMark(step.kind), " ", h("b", {}, step.name || "(unnamed)"), " ", statusMark(step.status, true), " ",
-        h("span", { class: "faint" }, [step.model !== step.name && step.model, step.duration_text, step.offset_text && `at ${step.offset_text}`].filter(Boolean).join(" · "))),
+      h("h2", kindMark(step.kind), " ", h("b", step.name || "(unnamed)"), " ", statusMark(step.status, true), " ",
+        facts(step.model !== step.name && step.model, step.duration_text,
+          step.offset_text && `at ${step.offset_text}`)),
       step.error && errorView(step.error),
-      h("div", { class: "tools" }, this.tablist, h("span", { class: "space" }), this.#copy()), this.bodyOf);
+      h("div.tools", this.tablist, h("span.space"), this.#copy()), this.bodyOf);
     this.#choose(wanted);
   }
 
@@ -72,58 +79,72 @@ export class StepPane {
     fill(this.bodyOf, this.tabs[name]());
   }
 
-  #more() {
-    return (path) => this.app.api.value(this.id, this.number, path);
-  }
-
   #conversation() {
     const { details: step } = this;
-    if (step.kind !== "model") return [conversationView(this.app, this.id, this.number, this.goTo, this.#more()), this.#scores()];
-    const earlier = step.messages.slice(0, step.new_from), view = (message) => messageParts(message.role, message.parts, this.#context(), message.name);
-    const folded = earlier.length > 0 && h("details", {}, h("summary", {}, `${earlier.length} earlier message${earlier.length === 1 ? "" : "s"}`), earlier.map(view));
+    if (step.kind !== "model") {
+      return [conversationView(this.app, this.id, this.number, this.goTo, this.#context().more), this.#scores()];
+    }
+    const earlier = step.messages.slice(0, step.new_from);
+    const view = (message) => messageParts(message.role, message.parts, this.#context(), message.name);
+    const folded = earlier.length > 0 &&
+      h("details", h("summary", plural(earlier.length, "earlier message")), earlier.map(view));
     return [folded, step.messages.slice(step.new_from).map(view), this.#facts(), this.#scores()];
   }
 
   #context() {
-    return { app: this.app, id: this.id, goTo: this.goTo, more: this.#more() };
+    const { app, id, number, goTo } = this;
+    return { app, id, goTo, more: (path) => app.api.value(id, number, path) };
   }
 
-  #value(name) {
-    const { details: step } = this;
-    return [
-      valueView(step[name], this.#context()), name === "input" && step.kind === "tool" && step.output !== null && [h("h3", {}, "Result"), valueView(step.output, this.#context())],
-      this.#facts(), this.#logs(), this.#scores(),
-    ];
+  #value(value) {
+    return valueView(value, this.#context());
+  }
+
+  #input() {
+    const { input, output, kind } = this.details;
+    const result = kind === "tool" && output !== null && [h("h3", "Result"), this.#value(output)];
+    return [this.#value(input), result, this.#further()];
+  }
+
+  #further() {
+    return [this.#facts(), this.#logs(), this.#scores()];
   }
 
   #facts() {
     const { details: step } = this;
-    const notes = [["cut", step.cut], ["masked", step.masked], ["missing", step.missing]].filter(([, paths]) => paths?.length).map(([label, paths]) => ({ label, text: paths.join(", "), tone: "warning" }));
-    const facts = [...(step.facts ?? []).filter(({ label }) => !["in", "out", "error", "attributes"].includes(label)), ...notes];
-    return facts.length > 0 && h("dl", { class: "facts" }, facts.map(({ label, text }) => [h("dt", {}, label), h("dd", {}, text)]));
+    const notes = ["cut", "masked", "missing"].map((label) => [label, (step[label] ?? []).join(", ")]);
+    const shown = (step.facts ?? []).filter(({ label }) => !["in", "out", "error", "attributes"].includes(label));
+    const pairs = [...shown.map(({ label, text }) => [label, text]), ...notes].filter(([, text]) => text);
+    return pairs.length > 0 && definitions("dl.facts", pairs);
   }
 
   #logs() {
-    const logs = this.details.logs ?? [];
-    return logs.length > 0 && [h("h3", {}, "Logs"), h("div", { class: "logs mono" }, logs.map((log) => h("div", { class: /^(ERR|CRIT|FATAL)/i.test(log.severity) ? "error-text" : "" }, `${log.offset_text} ${[log.severity, log.logger].filter(Boolean).join(" ")}: ${log.text}`)))];
+    const lines = (this.details.logs ?? []).map((log) => {
+      const name = /^(ERR|CRIT|FATAL)/i.test(log.severity) ? "div.error-text" : "div";
+      return h(name, `${log.offset_text} ${[log.severity, log.logger].filter(Boolean).join(" ")}: ${log.text}`);
+    });
+    return lines.length > 0 && [h("h3", "Logs"), h("div.logs.mono", lines)];
   }
 
   #attributes() {
-    const { details: step } = this;
-    return [valueView(step.attributes, this.#context()), step.resource && [h("h3", {}, "Resource"), valueView(step.resource, this.#context())], this.#facts(), this.#scores(), this.#logs()];
+    const { attributes, resource } = this.details;
+    return [this.#value(attributes), resource && [h("h3", "Resource"), this.#value(resource)], this.#further()];
   }
 
   #source() {
     const rows = this.details.source ?? [];
-    if (!rows.length) return h("p", { class: "faint" }, "Where the facts were read is not known here: the spans of this run are not at hand.");
-    const cells = (tag, texts) => h("tr", {}, texts.map((text) => h(tag, {}, text ?? "")));
-    return h("table", { class: "source-table" }, h("thead", {}, cells("th", ["Fact", "Value", "Read from", "Span", ""])), h("tbody", {}, rows.map((row) => cells("td", [row.fact, row.value, row.place, row.span, row.note]))));
+    const unknown = "Where the facts were read is not known here: the spans of this run are not at hand.";
+    if (!rows.length) return h("p.faint", unknown);
+    const cells = (tag, texts) => h("tr", texts.map((text) => h(tag, text ?? "")));
+    return h("table.source-table", h("thead", cells("th", ["Fact", "Value", "Read from", "Span", ""])),
+      h("tbody", rows.map((row) => cells("td", [row.fact, row.value, row.place, row.span, row.note]))));
   }
 
   #scores() {
-    const { details: step } = this;
-    const given = (step.scores ?? []).map((score) => h("li", {}, h("b", {}, score.name), ` ${score.value ?? score.label ?? ""}`, score.source && h("span", { class: "faint" }, ` by ${score.source}`), score.explanation && `: ${score.explanation}`));
-    return [given.length > 0 && [h("h3", {}, "Scores"), h("ul", {}, given)], this.app.about?.can_score && this.#scoreForm()];
+    const given = (this.details.scores ?? []).map(({ name, value, label, source, explanation }) =>
+      h("li", h("b", name), ` ${value ?? label ?? ""}`, source && h("span.faint", ` by ${source}`),
+        explanation && `: ${explanation}`));
+    return [given.length > 0 && [h("h3", "Scores"), h("ul", given)], this.app.about?.can_score && this.#scoreForm()];
   }
 
   /** Return the form that gives a score: a thumb and a word. */
@@ -133,14 +154,17 @@ export class StepPane {
     const give = async (value) => {
       const { details: step, number } = this;
       try {
-        await this.app.api.score(this.id, { step: number ? step.span_id : null, name: "helpful", value, explanation: word.value || null });
+        const about = { step: number ? step.span_id : null, name: "helpful", explanation: word.value || null };
+        await this.app.api.score(this.id, { ...about, value });
         answer.textContent = "Score kept";
         word.value = "";
       } catch (error) {
         answer.textContent = error.message;
       }
     };
-    return h("div", { class: "score-form", role: "group", "aria-label": "Give a score" }, button("👍", () => give(true), { "aria-label": "Helpful" }), button("👎", () => give(false), { "aria-label": "Not helpful" }), word, answer);
+    const thumbs = [["👍", "Helpful", true], ["👎", "Not helpful", false]].map(([thumb, label, value]) =>
+      button(thumb, () => give(value), { "aria-label": label }));
+    return h("div.score-form", { role: "group", "aria-label": "Give a score" }, thumbs, word, answer);
   }
 
   #copy() {
@@ -154,39 +178,39 @@ export class StepPane {
       }
     };
     const formats = { JSON: "json", Markdown: "markdown", command: "command" };
-    return h("span", { class: "copy", role: "group", "aria-label": "Copy" }, answer, h("span", { class: "faint" }, "Copy"), Object.entries(formats).map(([word, format]) => button(word, () => copy(format), { "aria-label": `Copy as ${word}` })));
+    const buttons = Object.entries(formats).map(([word, format]) =>
+      button(word, () => copy(format), { "aria-label": `Copy as ${word}` }));
+    return h("span.copy", { role: "group", "aria-label": "Copy" }, answer, h("span.faint", "Copy"), buttons);
   }
 }
 
 function errorView(error) {
-  return h("div", { class: "error-box" }, h("p", { class: "error-text" }, h("b", {}, error.type), error.message && `: ${error.message}`),
-    error.stacktrace && h("details", {}, h("summary", {}, "Stack trace"), h("pre", {}, error.stacktrace)));
+  return h("div.error-box", h("p.error-text", h("b", error.type), error.message && `: ${error.message}`),
+    error.stacktrace && h("details", h("summary", "Stack trace"), h("pre", error.stacktrace)));
 }
 
 /** Return a value as text, a tree of JSON, or its beginning with what shows all of it. */
 export function valueView(value, context) {
-  if (value === null || value === undefined) return h("span", { class: "faint" }, "none");
-  if ("json" in value) return typeof value.json === "string" ? textView(value.json) : h("div", { class: "json mono" }, jsonView(value.json, context, 0));
-  const text = h("pre", {}, value.text);
+  if (value === null || value === undefined) return h("span.faint", "none");
+  if (typeof value.json === "string") return h("pre", value.json === "" ? h("span.faint", "(empty text)") : value.json);
+  if ("json" in value) return h("div.json.mono", jsonView(value.json, context, 0));
+  const text = h("pre", value.text);
   const all = button(`Show all ${value.chars.toLocaleString("en")} characters`, async () => {
     fill(text, await context.more(value.path));
     all.remove();
   });
-  return h("div", {}, text, value.chars > value.text.length && all);
-}
-
-function textView(text) {
-  return h("pre", {}, text === "" ? h("span", { class: "faint" }, "(empty text)") : text);
+  return h("div", text, value.chars > value.text.length && all);
 }
 
 function jsonView(value, context, level) {
   if (value === null || typeof value !== "object") return scalarView(value);
   if (value.$media) return mediaChip(value.$media, context);
   const entries = Object.entries(value), isList = Array.isArray(value), brackets = isList ? "[]" : "{}";
-  if (!entries.length) return h("span", {}, brackets);
-  const body = h("div", { class: "inner" });
+  if (!entries.length) return h("span", brackets);
+  const body = h("div.inner");
   const show = (from) => {
-    const part = entries.slice(from, from + SHOWN_ITEMS).map(([key, item]) => h("div", {}, h("span", { class: isList ? "faint" : "key" }, isList ? `${key} ` : `${key}: `), jsonView(item, context, level + 1)));
+    const part = entries.slice(from, from + SHOWN_ITEMS).map(([key, item]) =>
+      h("div", isList ? h("span.faint", `${key} `) : h("span.key", `${key}: `), jsonView(item, context, level + 1)));
     const rest = entries.length - from - SHOWN_ITEMS;
     const more = rest > 0 && button(`${rest} more`, () => {
       more.remove();
@@ -194,16 +218,17 @@ function jsonView(value, context, level) {
     });
     body.append(...part, ...(more ? [more] : []));
   };
-  const details = h("details", { open: level < UNFOLDED_LEVELS && entries.length <= SHOWN_ITEMS }, h("summary", {}, isList ? `[ ${entries.length} ]` : `{ ${entries.length} }`), body);
+  const open = level < UNFOLDED_LEVELS && entries.length <= SHOWN_ITEMS, [begin, end] = brackets;
+  const details = h("details", { open }, h("summary", `${begin} ${entries.length} ${end}`), body);
   const first = () => body.childElementCount || show(0);
   details.open ? first() : details.addEventListener("toggle", first, { once: true });
   return details;
 }
 
 function scalarView(value) {
-  if (typeof value !== "string") return h("span", { class: "scalar" }, String(value));
-  if (value.length <= SHOWN_CHARS) return h("span", { class: "text" }, value);
-  const text = h("span", { class: "text" }, value.slice(0, SHOWN_CHARS));
+  if (typeof value !== "string") return h("span.scalar", String(value));
+  if (value.length <= SHOWN_CHARS) return h("span.text", value);
+  const text = h("span.text", value.slice(0, SHOWN_CHARS));
   const all = button(`… ${(value.length - SHOWN_CHARS).toLocaleString("en")} more characters`, () => {
     fill(text, value);
     all.remove();

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from otel_agent_trace import AgentTracer, FileBackend
+from otel_agent_trace.tracing.file_scores import score_in_file
 from tests.support.browser import Tabs
 from tests.support.processes import environment
 from tests.support.requirements import needs_locks
@@ -152,3 +153,40 @@ def test_only_what_runs_moves(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
         page.emulate_media(reduced_motion="reduce")
 
         expect(mark).to_have_css("animation-name", "none")
+
+
+def test_a_score_of_another_process_is_shown(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
+    viewed, path = growing
+    page = tabs.open(viewed.url + "runs/old")
+    is_live(page)
+    score_in_file(str(path), "old", "helpful", 0.5)
+
+    expect(page.locator(".run-head .score")).to_have_text("helpful 0.5")
+    expect(page.get_by_role("region", name="Step").get_by_role("listitem")).to_contain_text("helpful 0.5")
+
+
+def test_a_page_that_is_not_secure_looks_now_and_then(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
+    viewed, path = growing
+    without_locks = "delete Navigator.prototype.locks"
+    page = tabs.open(viewed.url, before=without_locks)
+    run_page = tabs.open(viewed.url + "runs/old", before=without_locks)
+    is_live(page)
+    write_run(path, "new")
+    score_in_file(str(path), "old", "helpful", 0.5)
+
+    expect(page.get_by_role("button", name="1 new")).to_be_visible()
+    expect(page.locator(".list [data-run]")).to_have_count(1)
+    expect(run_page.locator(".run-head .score")).to_have_text("helpful 0.5")
+
+
+def test_a_page_goes_on_with_another_server(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
+    viewed, path = growing
+    tabs.expect_problem(r"ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING")
+    page = tabs.open(viewed.url + "runs/old")
+    is_live(page)
+    viewed.end()
+    expect(page.get_by_role("img", name="not live")).to_be_visible()
+    score_in_file(str(path), "old", "helpful", 0.5)
+    with viewing(path, "--port", viewed.port, "--no-open"):
+        is_live(page)
+        expect(page.locator(".run-head .score")).to_have_text("helpful 0.5")

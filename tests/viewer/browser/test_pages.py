@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -30,7 +32,7 @@ _OUT_OF_REACH = """() => [...document.querySelectorAll("button, a[href], input, 
 each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.partition("?")[0] or "list")
 
 
-def open_page(tabs: Tabs, shown: Viewed, path: str, **options: object) -> Page:
+def open_page(tabs: Tabs, shown: Viewed, path: str, **options: Any) -> Page:
     """Open a page, and wait for its content."""
     page = tabs.open(shown.url + path, **options)
     expect(page.get_by_text(PAGES[path]).first).to_be_visible()

@@ -136,7 +136,9 @@ def test_bars_and_the_axis_follow_what_is_chosen(tabs: Tabs, shown: Viewed) -> N
     page = tabs.open(shown.url + "runs/supplier-report")
     figure = steps(page).nth(1).locator(".figure")
     expect(figure).to_have_text("1.40s")
-    expect(page.locator(".axis .gap")).to_have_attribute("title", re.compile(r"^idle 1m3\ds$"))
+    gap = page.locator(".axis .gap")
+    expect(gap).to_have_attribute("title", re.compile(r"^idle 1m3\ds$"))
+    expect(page.get_by_role("treegrid")).to_have_css("background-image", re.compile("gradient"))
     page.get_by_role("button", name="tokens").click()
     expect(figure).to_have_text("720")
     page.get_by_role("button", name="cost", exact=True).click()
@@ -214,6 +216,7 @@ def test_a_step_is_copied(tabs: Tabs, shown: Viewed) -> None:
 
 def test_a_session_leads_to_its_run_and_back(tabs: Tabs, shown: Viewed) -> None:
     page = tabs.open(shown.url + "sessions")
+    expect(page.locator(".session-row", has_text="board-report")).to_contain_text("Which of our three suppliers")
     page.get_by_role("link", name="board-report").click()
     is_shown_at(page, "/sessions/board-report$")
     expect(page.get_by_text("first failed turn")).to_be_visible()
