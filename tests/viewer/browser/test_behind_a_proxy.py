@@ -49,3 +49,4 @@ def test_all_pages_are_below_the_prefix(tabs: Tabs, tmp_path: Path) -> None:
         expect(rows.first).to_be_visible()
         write_run(path, "new")
         expect(page.get_by_role("button", name="1 new")).to_be_visible()
+        page.close()
