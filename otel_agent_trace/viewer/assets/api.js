@@ -62,7 +62,7 @@ export async function signIn() {
 
 /**
  * Call `onEvent(type, data)` for each change that the server announces, and `onState(isLive)`. After "reset" anything
- * may have changed. One page of the browser keeps the stream and passes on what comes; if it is closed, another one does.
+ * may have changed. One page of a browser keeps the stream and passes on what comes; if it is closed, another one does.
  */
 export function follow(onEvent, onState) {
   if (!navigator.locks) return void setInterval(() => document.hidden || poll(onEvent, onState), POLL_MS);

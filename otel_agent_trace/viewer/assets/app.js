@@ -165,7 +165,7 @@ class App {
   #link(event) {
     const link = event.target.closest("a[href]");
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const url = new URL(link.href);
+    const url = new URL(link.getAttribute("href"), location); // the property of a link in a picture is no text
     if (url.origin !== location.origin || !url.pathname.startsWith(BASE_PATH)) return;
     event.preventDefault();
     this.go(url.pathname + url.search);

@@ -181,7 +181,7 @@ def test_a_page_that_is_not_secure_looks_now_and_then(growing: tuple[Viewed, Pat
 
 def test_a_page_goes_on_with_another_server(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
     viewed, path = growing
-    tabs.expect_problem(r"net::ERR_")
+    tabs.expect_problem(r"net::ERR_|status 503|the server responded with a status of 503")
     page = tabs.open(viewed.url + "runs/old")
     is_live(page)
     viewed.end()
