@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -21,7 +22,7 @@ from tests.support.sample_runs import make_run
 from tests.support.shown_runs import refund_run, report_run, shown_runs
 
 
-def opened(tabs: Tabs, folder: Path, **options: object) -> Page:
+def opened(tabs: Tabs, folder: Path, **options: Any) -> Page:
     """Open the document of a run from a folder, without a network."""
     file = folder / "run.html"
     file.write_text(document_of(report_run(time.time_ns())), encoding="utf-8")
