@@ -167,6 +167,7 @@ def test_the_way_back_leads_to_the_same_place(tabs: Tabs, shown: Viewed, way: st
     page.keyboard.press("End")
     for _ in range(3):
         page.keyboard.press("k")
+    expect(selected(page)).to_have_attribute("data-run", re.compile("."))  # it is there when its part of the list is
     place, run_id = selected(page).get_attribute("aria-rowindex"), selected(page).get_attribute("data-run")
     assert place is not None
     page.keyboard.press("Enter")
