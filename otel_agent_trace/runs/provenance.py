@@ -25,7 +25,9 @@ _NOT_FACTS = (EVIDENCE, "dialect", "is_frame", "attributes", "choices")
 _FIELDS = (*(name for name in SpanFacts.__struct_fields__ if name not in _NOT_FACTS), *LAST_TEXTS)
 Change = tuple[str, SpanRecord]
 """Name of a place in a span, and the span with a change at that place."""
-_Compare = Callable[[SpanFacts, "SpanFacts | None"], list[str]]
+_Known = Mapping[str, Any]
+"""Values of facts by name, and the kind of the span as that of its evidence."""
+_Compare = Callable[[SpanFacts, _Known, "SpanFacts | None"], list[str]]
 
 
 def places_of(span: SpanRecord) -> dict[str, tuple[str, ...]]:
@@ -37,49 +39,57 @@ def places_of(span: SpanRecord) -> dict[str, tuple[str, ...]]:
     facts = dialects.read(span)
     if facts is None:
         return {}
-    found = _places_by_fact(facts, _with_replacements(span), _changed_facts)
-    if _is_complete(facts, found):
+    known = _known_facts(facts)
+    found = _places_by_fact(facts, known, _with_replacements(span), _changed_facts)
+    if _is_complete(known, found):
         return found
-    found = _places_by_fact(facts, _with_removals(span), _changed_facts) | found
+    found |= _places_by_fact(facts, _missing(known, found), _with_removals(span), _changed_facts)
+    if _is_complete(known, found):
+        return found
     evidence = found.get(EVIDENCE, ())
     bare, *alone = _with_single_places(span, evidence)
-    found = (
-        dict.fromkeys(_equal_facts(facts, dialects.read(bare[1])), evidence) | found
-    )  # the evidence is enough for these
-    return found if _is_complete(facts, found) else _places_by_fact(facts, alone, _equal_facts) | found
+    enough = _equal_facts(facts, _missing(known, found), dialects.read(bare[1]))
+    found |= dict.fromkeys(enough, evidence)  # the evidence is enough for these
+    if _is_complete(known, found):
+        return found
+    return found | _places_by_fact(facts, _missing(known, found), alone, _equal_facts)
 
 
-def _is_complete(facts: SpanFacts, found: Mapping[str, tuple[str, ...]]) -> bool:
-    return all(name in found for name in (EVIDENCE, *_known_facts(facts)))
+def _is_complete(known: _Known, found: Mapping[str, tuple[str, ...]]) -> bool:
+    return known.keys() <= found.keys()
 
 
-def _places_by_fact(facts: SpanFacts, changes: Iterable[Change], compare: _Compare) -> dict[str, tuple[str, ...]]:
-    """Return for each fact the places at which a comparison names it."""
+def _missing(known: _Known, found: Mapping[str, tuple[str, ...]]) -> _Known:
+    return {name: value for name, value in known.items() if name not in found}
+
+
+def _places_by_fact(
+    facts: SpanFacts, wanted: _Known, changes: Iterable[Change], compare: _Compare
+) -> dict[str, tuple[str, ...]]:
+    """Return for each fact that is wanted the places at which a comparison names it."""
     found: dict[str, tuple[str, ...]] = {}
     for place, span in changes:
-        other = dialects.read(span)
-        for name in compare(facts, other):
+        for name in compare(facts, wanted, dialects.read(span)):
             found[name] = (*found.get(name, ()), place)
     return found
 
 
-def _changed_facts(facts: SpanFacts, other: SpanFacts | None) -> list[str]:
+def _changed_facts(facts: SpanFacts, wanted: _Known, other: SpanFacts | None) -> list[str]:
     if other is None or (other.kind, other.dialect, other.is_frame) != (facts.kind, facts.dialect, facts.is_frame):
-        return [EVIDENCE]
-    return [name for name in _known_facts(facts) if not same(_value_of_fact(other, name), _value_of_fact(facts, name))]
+        return [EVIDENCE] if EVIDENCE in wanted else []
+    return [name for name, value in wanted.items() if name != EVIDENCE and not same(_value_of_fact(other, name), value)]
 
 
-def _equal_facts(facts: SpanFacts, other: SpanFacts | None) -> list[str]:
+def _equal_facts(facts: SpanFacts, wanted: _Known, other: SpanFacts | None) -> list[str]:
     if other is None or other.kind != facts.kind:
         return []
-    return [
-        EVIDENCE,
-        *(name for name in _known_facts(facts) if same(_value_of_fact(other, name), _value_of_fact(facts, name))),
-    ]
+    return [name for name, value in wanted.items() if name == EVIDENCE or same(_value_of_fact(other, name), value)]
 
 
-def _known_facts(facts: SpanFacts) -> list[str]:
-    return [name for name in _FIELDS if (value := _value_of_fact(facts, name)) not in _NOTHING and value is not False]
+def _known_facts(facts: SpanFacts) -> _Known:
+    values = ((name, _value_of_fact(facts, name)) for name in _FIELDS)
+    known = {name: value for name, value in values if value not in _NOTHING and value is not False}
+    return {EVIDENCE: facts.kind, **known}
 
 
 def _value_of_fact(facts: SpanFacts, name: str) -> Any:

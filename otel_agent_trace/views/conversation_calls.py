@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from otel_agent_trace import semconv
 from otel_agent_trace.model import AgentStep, Message, StepKind
 from otel_agent_trace.runs.calls import place_of_answer
-from otel_agent_trace.views.histories import History, compact_text, is_empty_call, key_of_call
+from otel_agent_trace.views.histories import History, compact_text, is_empty_call, key_of_call, new_from
 from otel_agent_trace.views.item_facts import name_of
 from otel_agent_trace.views.items import Item, RunItems, messages_of
 
@@ -75,11 +75,7 @@ def first_new(items: RunItems, number: int) -> int:
         return 0
     before = (items[at] for at in range(number - 1, 0, -1))
     earlier = (each for each in before if each.part is item.part and has_messages(each))
-    history = History()
-    for each in [*islice(earlier, _MOST_EARLIER)][::-1]:
-        history.new_places(messages_of(each))
-    messages = messages_of(item)
-    return next(iter(history.new_places(messages)), len(messages))
+    return new_from([messages_of(each) for each in islice(earlier, _MOST_EARLIER)], messages_of(item))
 
 
 class _Call(NamedTuple):

@@ -54,13 +54,31 @@ class History:
 
     def new_places(self, messages: Sequence[Message]) -> list[int]:
         """Return the places of the messages of the next call that no earlier one had, its answer always among them."""
-        keys = [key_of(message) for message in messages]
+        keys = _keys_of(messages)
         answer = place_of_answer(messages)
         beginning = tuple(keys[:2])
         known = self._by_beginning.get(beginning, self._last)
         self._last = self._by_beginning[beginning] = _Call(keys)
         sent = range(answer) if known is None else _not_in(known, keys[:answer])
         return [*(place for place in sent if not _is_recorded_twice(keys, place)), *range(answer, len(keys))]
+
+
+def new_from(earlier: Sequence[Sequence[Message]], messages: Sequence[Message]) -> int:
+    """Return the place of the first message of a call that none of the earlier calls, the latest first, had.
+
+    That is what a `History` finds that has read the earlier calls; of these only the one is read that the call goes on
+    from, and the beginnings of those after it.
+    """
+    beginning = _keys_of(messages[:2])
+    known = next((each for each in earlier if _keys_of(each[:2]) == beginning), earlier[0] if earlier else ())
+    history = History()
+    if earlier:
+        history.new_places(known)
+    return next(iter(history.new_places(messages)), len(messages))
+
+
+def _keys_of(messages: Sequence[Message]) -> list[MessageKey]:
+    return [key_of(message) for message in messages]
 
 
 def _is_recorded_twice(keys: Sequence[MessageKey], place: int) -> bool:
