@@ -9,7 +9,7 @@ model call is compared with the calls known from earlier ones as one sequence wi
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -243,6 +243,12 @@ class _ModelCall(NamedTuple):
     def sent_messages(self) -> tuple[Message, ...]:
         return self.node.facts.messages[: self.answer_place]
 
+    @property
+    def request_key(self) -> tuple[int, str]:
+        """Return what is equal where the same messages were sent, and seldom where others were."""
+        sent = self.sent_messages
+        return self.answer_place, sent[-1].text if sent else ""
+
 
 class CallHistory:
     """Follow the tool calls of one run through its model calls, which are added in order of time."""
@@ -250,7 +256,7 @@ class CallHistory:
     def __init__(self, models: Iterable[Node], question: Any = None) -> None:
         self.calls: list[ToolCall] = []
         self._question = question
-        self._added: list[_ModelCall] = []
+        self._added = defaultdict[tuple[int, str], list[_ModelCall]](list)
         models_with_calls = [_model_call(node) for node in models]
         self._reused_ids = set(_reused_ids(models_with_calls))
         for model in models_with_calls:
@@ -259,7 +265,7 @@ class CallHistory:
     def _add(self, model: _ModelCall) -> None:
         self._add_sent(model)
         self._add_asked(model)
-        self._added.append(model)
+        self._added[model.request_key].append(model)
 
     def _add_sent(self, model: _ModelCall) -> None:
         sent = model.sent
@@ -300,10 +306,8 @@ class CallHistory:
         sent = model.sent_messages
         attempts = [
             earlier.node
-            for earlier in self._added
-            if earlier.answer_place == model.answer_place
-            and end_of(earlier.node) <= model.node.span.start_ns
-            and earlier.sent_messages == sent
+            for earlier in self._added[model.request_key]
+            if end_of(earlier.node) <= model.node.span.start_ns and earlier.sent_messages == sent
         ]
         return [call for call in unanswered if any(call.asked_by is node for node in attempts)]
 

@@ -135,15 +135,14 @@ def _first_of(name: str) -> int:
 
 
 def _parts_in(data: Any) -> Iterator[dict[str, Any]]:
-    """Yield each JSON object in some data, however deep."""
+    """Yield each JSON object in an object or a list, however deep."""
     pending = [data]
     while pending:
         each = pending.pop()
         if isinstance(each, dict):
             yield each
-            pending += each.values()
-        elif isinstance(each, list):
-            pending += each
+        below = each.values() if isinstance(each, dict) else each
+        pending += [item for item in below if isinstance(item, dict | list)]
 
 
 def _media(page: RunPage, digest: str) -> dict[str, str] | None:
