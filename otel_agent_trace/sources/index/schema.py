@@ -25,7 +25,7 @@ from otel_agent_trace.sources.index.choice import remove_database
 VERSION = 5
 _SEPARATOR = "\x1f"
 UNKNOWN = _SEPARATOR
-"""Name that stands for any: of what is too long, no text of SQLite, or several names that cannot be told apart."""
+"""Name that stands for any: of what is too long, no text of SQLite, or several names that are not to be distinguished."""
 
 ORDERS = {
     "time": "start_ns",
