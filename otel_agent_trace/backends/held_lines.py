@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -9,6 +10,7 @@ from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.pipeline import Decided
 from otel_agent_trace.sampling import NEVER
+from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.store.decisions import Decisions
 from otel_agent_trace.store.dropped_counts import DroppedFile
 from otel_agent_trace.store.journal import Journal
@@ -19,6 +21,8 @@ _APPENDED_BYTES = 1 << 20
 _MOST_BYTES = 64 << 20
 _LOST = "failed: held without a journal"
 _LOGS_KEPT = "logs kept"
+FULL_DISK = frozenset((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)))
+"""Numbers of the errors that pass when there is room again."""
 
 
 class HeldLines:
@@ -42,6 +46,7 @@ class HeldLines:
     ) -> None:
         self._journal, self._append, self._diagnostics = journal, append, diagnostics
         self._decisions, self._dropped = Decisions(files), DroppedFile(files, compact)
+        self._folder = files.sampling_folder
         self._numbers = itertools.count(1)
         self._has_dropped = False
         self.renew()
@@ -71,25 +76,49 @@ class HeldLines:
         file, or among the counts, is known by its ids.
 
         Raises:
-            OSError: the journal cannot be read or changed.
+            OSError: the journal cannot be read or changed, or the disk is full.
         """
         trace_id, threshold = decided.trace_id, decided.threshold
         in_memory = self._in_memory.pop(trace_id, [])
         self._bytes -= sum(map(len, in_memory))
+        if threshold == NEVER and not self._has_dropped:
+            self._has_dropped = self._append(b"", 0, False)  # a store without any run is one, too
+        try:
+            self._note(decided)
+        except OSError as error:
+            if is_of_signal_handler(error) or error.errno in FULL_DISK:  # a TimeoutError, which is an OSError
+                raise
+            self._miss_note(error)  # but the journal is not to grow without end for it
         if threshold == NEVER:
-            if not self._has_dropped:
-                self._has_dropped = self._append(b"", 0, False)  # a store without any run is one, too
-            self._count(decided)
-            if decided.is_noted:
-                self._decisions.note(trace_id, is_kept=False)
             self._journal.drop_trace(trace_id)
             return
-        if decided.is_noted:
-            self._decisions.note(trace_id, is_kept=True)
-            self._dropped.add(trace_id, None, instead_of=self._decisions.count_of(trace_id))
         lines = [*self._journal.held_lines(trace_id), *in_memory]
         self._append_all(lines if threshold is None else [as_kept(line, threshold) for line in lines], sync)
         self._journal.drop_trace(trace_id, held_only=True)
+
+    def _note(self, decided: Decided) -> None:
+        """Note a decision for other processes, and count the trace if it is dropped.
+
+        Raises:
+            OSError: that cannot be written.
+        """
+        trace_id, is_kept = decided.trace_id, decided.threshold != NEVER
+        if not is_kept:
+            self._count(decided)
+        if decided.is_noted:
+            self._decisions.note(trace_id, is_kept=is_kept)
+            if is_kept:
+                self._dropped.add(trace_id, None, instead_of=self._decisions.count_of(trace_id))
+
+    def _miss_note(self, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        self._diagnostics.count(f"decision not noted: {reason}")
+        self._diagnostics.warn_once(
+            f"decision: {reason}",
+            "could not write to %s: %s; counts of dropped traces are too low",
+            self._folder,
+            reason,
+        )
 
     def _count(self, decided: Decided) -> None:
         """Count a dropped trace once, whichever processes count it."""

@@ -1,4 +1,4 @@
-"""Write what was received into a local store: what requests at the same time have in one write, undecided traces into its journal."""
+"""Write what was received into a local store: several requests in one write, undecided traces into its journal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_agent_trace.backends.file import LOGS_KEPT, FileBackend, log_line
+from otel_agent_trace.backends.held_lines import FULL_DISK
 from otel_agent_trace.backends.span_lines import Frame, lines_of
 from otel_agent_trace.pipeline import Decided, PipelineSpan, with_sampling
 from otel_agent_trace.sampling import NEVER
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _Reject = Callable[[], object]
+
+
+class _NotAppendedError(OSError):
+    """Report that the live file cannot be written, so that clients are asked to send again."""
 
 
 class _Group(NamedTuple):
@@ -40,7 +45,7 @@ def _never() -> None:
 class ReceivedFile(FileBackend):
     """Collect what a pipeline passes on, for `write`; it is called by one thread.
 
-    Spans and logs of traces that are not decided are written into the journal, from which they move when their trace is.
+    Spans and logs of undecided traces are written into the journal, from which they move when their trace is decided.
 
     Args:
         path: the file; by default as for `FileBackend`.
@@ -64,7 +69,7 @@ class ReceivedFile(FileBackend):
         """Go on with what receivers have held that have ended.
 
         Args:
-            go_on: called with the traces that were dropped lately, and with held spans and log records, to pass them on.
+            go_on: called with the traces that were dropped lately, and with held spans and logs, to pass them on.
         """
         adopt(self._files, go_on, self.write)
 
@@ -120,8 +125,8 @@ class ReceivedFile(FileBackend):
         """Write what was collected, and sync it unless durability is none.
 
         Raises:
-            OSError: that failed. What was collected is forgotten, but for decisions, which the next call follows: what the
-                journal has stays there until then.
+            OSError: that failed. What was collected is forgotten, but for decisions, which the next call follows: what
+                the journal has stays there until then.
         """
         kept, self._kept = self._kept, _Group.empty()
         undecided, self._undecided = self._undecided, {}
@@ -147,16 +152,25 @@ class ReceivedFile(FileBackend):
 
     def _follow_decisions(self) -> None:
         while self._decided:
-            self._held.decide(self._decided[0], sync=self._needs_sync is not None)
+            try:
+                self._held.decide(self._decided[0], sync=self._needs_sync is not None)
+            except OSError as error:
+                if isinstance(error, _NotAppendedError) or error.errno in FULL_DISK:
+                    raise
+                self._miss_in_journal("end", error)  # others are not to wait for what may fail for good
+                self._warn_of_journal(error.strerror or str(error))
             self._decided.popleft()
 
     def _append(self, lines: bytes, number: int, sync: bool = False) -> bool:
         """Append lines with `number` spans in one write, and return True.
 
         Raises:
-            OSError: that failed, and nothing of it is in the file.
+            _NotAppendedError: that failed, and nothing of it is in the file.
         """
-        self._file.append(lines, number, sync)
+        try:
+            self._file.append(lines, number, sync)
+        except OSError as error:
+            raise _NotAppendedError(error.errno, error.strerror or str(error)) from error
         return True
 
     def _append_all(self, group: _Group) -> None:

@@ -226,7 +226,7 @@ class Journal:
         with self._turn:
             of_trace = self._of_traces.get(trace_id, {})
             numbers = [number for number, is_held in of_trace.items() if is_held or not held_only]
-            if not self._sampling and not held_only:  # of a gate of the program, whose starts are not noted by trace
+            if not self._sampling and not (held_only or self.is_received):  # of a gate: starts are not noted by trace
                 numbers += [
                     number for number, place in self._open.items() if place[2] == trace_id and number not in of_trace
                 ]

@@ -393,6 +393,26 @@ def test_on_a_journal_that_cannot_be_written_clients_are_asked_to_send_again(tmp
         assert running.post(otlp_json.encode([child_of(1)]), JSON).status == 503
 
 
+def test_a_decision_that_cannot_be_noted_or_read_does_not_stop_others(tmp_path: Path) -> None:
+    """The folder of notes cannot be made, and the journal is gone; failed writes to the live file alone refuse."""
+    file = tmp_path / "t.jsonl"
+    (tmp_path / "t.jsonl.sampling").write_text("no folder")
+    with receiving(file, sampling=TailSampling(rest=0)) as running:
+        sent(running, child_of(1), child_of(2))
+        sent(running, failed_root_of(1), root_of(2))
+        assert numbers_in(file, range(4)) == {1: 2}
+        assert running.sink.stats()["decision not noted: Not a directory"] == 2
+        sent(running, child_of(3), child_of(4))
+        journal = running.sink._file._journal
+        assert journal._descriptor is not None
+        os.close(journal._descriptor)
+        shutil.rmtree(tmp_path / "t.jsonl.open")
+        sent(running, failed_root_of(3))
+        assert running.sink.stats()["end not journaled: No such file or directory"] == 1
+        sent(running, child_of(5), failed_root_of(5))
+    assert numbers_in(file, range(6)) == {1: 2, 3: 1, 5: 2}
+
+
 def test_with_durability_the_disk_has_what_waits_before_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
