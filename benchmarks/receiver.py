@@ -82,7 +82,7 @@ class Body(NamedTuple):
 
     def anew(self, number: int) -> bytes:
         """The body with trace ids of its own."""
-        return self.data.replace(HIGH, number.to_bytes(8)).replace(HIGH.hex().encode(), b"%016x" % number)
+        return self.data.replace(HIGH, number.to_bytes(8, "big")).replace(HIGH.hex().encode(), b"%016x" % number)
 
 
 HIGH = bytes.fromhex("a7c5e0f1b3d29486")

@@ -175,7 +175,7 @@ class HeldTraces(DecidedTraces):
 
     def on_log(self, log: LogRecord) -> None:
         """Hold a log record if its trace is held; else follow the decision about the trace, or deliver it."""
-        trace_id, size = guarded(self._diagnostics, "gate", _trace_and_size, log) or (0, 0)
+        trace_id, size = guarded(self._diagnostics, "gate", self._trace_and_size, log) or (0, 0)
         held = self._held.get(trace_id)
         if held is not None:
             self._hold_log(trace_id, held, log, size + ENTRY_BYTES)
@@ -285,8 +285,10 @@ class HeldTraces(DecidedTraces):
             self._decide(*oldest, self._decider.decide_early(oldest[1].known), is_early=True)
             self._follow(*oldest)
 
+    def _trace_and_size(self, log: LogRecord) -> tuple[int, int]:
+        """Return the trace id of a log record, 0 if it has none, and its estimated size in bytes."""
+        return int(log.trace_id, 16) if log.trace_id else 0, self._bytes_of_log(log)
 
-def _trace_and_size(log: LogRecord) -> tuple[int, int]:
-    """Return the trace id of a log record, 0 if it has none, and its estimated size in bytes."""
-    size = values_bytes(log.attributes) + values_bytes({"body": log.body})
-    return int(log.trace_id, 16) if log.trace_id else 0, size
+    def _bytes_of_log(self, log: LogRecord) -> int:
+        """Return the estimated memory of a log record in bytes."""
+        return values_bytes(log.attributes) + values_bytes({"body": log.body})

@@ -33,7 +33,7 @@ class ReceivedPipeline(Pipeline):
             return
         self._diagnostics.count(DROPPED_BY_A_POLICY)
         if self._held is not None:
-            self._held.on_end(PipelineSpan(self._policies, Received.of(record), None, None), is_discarded=True)
+            self._held.on_end(ReceivedSpan(self._policies, Received.of(record), None, None), is_discarded=True)
 
     def begin(self, dropped: Iterable[int], spans: Sequence[SpanRecord], logs: Sequence[LogRecord]) -> None:
         """Go on where another process has ended, after the policies.

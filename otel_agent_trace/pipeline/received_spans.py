@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from otel_agent_trace.pipeline.sizes import values_bytes
+from otel_agent_trace.pipeline.line_sizes import span_line_bytes
 from otel_agent_trace.pipeline.spans import PipelineSpan
 from otel_agent_trace.span import SpanRecord
-
-_SPAN_BYTES = 400
 
 
 class _Ids(NamedTuple):
@@ -56,7 +54,5 @@ class ReceivedSpan(PipelineSpan):
     """Represent a span that was received."""
 
     def estimated_bytes(self) -> int:
-        """Return the estimated size of its line in bytes."""
-        record = self.record
-        entries = [entry.attributes for entry in (*record.events, *record.links)]  # type: ignore[attr-defined]  # of either
-        return _SPAN_BYTES * (1 + len(entries)) + sum(map(values_bytes, (record.attributes, *entries)))
+        """Return the estimated size of its line in bytes; one that a policy dropped has none."""
+        return 0 if self._record is None else span_line_bytes(self._record)

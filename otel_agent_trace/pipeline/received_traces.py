@@ -10,6 +10,7 @@ from otel_agent_trace.guard import Diagnostics
 from otel_agent_trace.pipeline.deciders import AS_IT_IS, GateDecider, Known, SamplingDecider
 from otel_agent_trace.pipeline.held_trace import HeldTrace
 from otel_agent_trace.pipeline.held_traces import HeldTraces
+from otel_agent_trace.pipeline.line_sizes import log_line_bytes
 from otel_agent_trace.pipeline.outlet import Decided, Outlet
 from otel_agent_trace.pipeline.received_spans import Received
 from otel_agent_trace.pipeline.spans import PipelineSpan
@@ -22,8 +23,7 @@ from otel_agent_trace.span import FLAG_REMOTE_PARENT, LogRecord, SpanRecord
 _GATE_WAIT_S = 30.0
 """Time for which a `Gate` of the program waits for a root span, from the last span of its trace on."""
 _MOST_BYTES = 96 << 20
-"""Most bytes of held traces: their journal, which may have twice as many, is to stay one that readers read."""
-
+"""Most bytes of the lines of held traces: their journal, which may have twice as many, is to stay a readable one."""
 _NO_SPAN = "0" * 16
 """Id in place of that of a span, for a trace of which only logs have come."""
 
@@ -31,8 +31,8 @@ _NO_SPAN = "0" * 16
 class ReceivedTraces(HeldTraces):
     """Hold received traces until the root span is there, or until a time has passed since their last span or log.
 
-    It is called by one thread, which also calls `look_at_waiting` from time to time. Of what is passed on at once, the root
-    spans are to be last: a decision follows at once.
+    It is called by one thread, which also calls `look_at_waiting` from time to time. Of what is passed on at once, the
+    root spans are to be last: a decision follows at once.
     """
 
     def __init__(self, gate: Gate, outlet: Outlet, diagnostics: Diagnostics) -> None:
@@ -68,6 +68,10 @@ class ReceivedTraces(HeldTraces):
         if held is not None and held.decision is None:
             self._wait(trace_id, held)
 
+    def _bytes_of_log(self, log: LogRecord) -> int:
+        """Return the estimated size of the line of a log record in bytes."""
+        return log_line_bytes(log)
+
     def _wait(self, trace_id: int, held: HeldTrace) -> None:
         held.waits_since_s = time.monotonic()
         self._waiting.pop(trace_id, None)
@@ -83,7 +87,7 @@ class ReceivedTraces(HeldTraces):
             self._decide_late(trace_id, held)
 
     def _decide_late(self, trace_id: int, held: HeldTrace) -> None:
-        """Decide about a trace whose root span has not come; logs alone are kept, without any decision for later spans."""
+        """Decide about a trace whose root span has not come; logs alone are kept, and decide nothing for later spans."""
         if held.root_id:
             self._ask(trace_id, held, is_over=True, is_last=True)
             self._follow(trace_id, held)
@@ -104,7 +108,8 @@ class _Known(Known):
 class ReceivedDecider(SamplingDecider):
     """Decide about a received trace by a `TailSampling`, when its root span is there, or when that has not come.
 
-    Then the first span counts as the root if its parent is in another process; else the process died with the parent open.
+    Then the first span counts as the root if its parent is in another process; else the process died with the parent
+    open.
     """
 
     def begin(self, trace_id: int, span: Received, *, is_elsewhere: bool) -> Known | int:
@@ -155,7 +160,7 @@ class ReceivedDecider(SamplingDecider):
 
 
 def _sampled_before(record: SpanRecord, trace_id: int) -> tuple[int, int | None]:
-    """Return the random bits of a trace, and the threshold with which a span of it was sampled before; None for none."""
+    """Return the random bits of a trace, and the threshold with which a span of it was sampled before, or None."""
     state = record.trace_state
     given = random_bits_in(state) if state else None
     written = record.attributes.get(semconv.SAMPLING_PROBABILITY)

@@ -56,10 +56,10 @@ _Waiting = tuple[Delivery, "Future[Receipt]"]
 class StoreSink:
     """Write requests into a local store, which is the file of a `FileBackend` with these options.
 
-    A request is decoded, passes the policies, and is written in a thread of the sink, together with others that wait. Its
-    receipt is there after the write: then a kill of the process loses nothing of it that the policies keep. What a gate or
-    sampling has not decided is written into the journal. If the disk is full, the request is refused in a way that lets
-    clients send it again.
+    A request is decoded, passes the policies, and is written in a thread of the sink, together with others that wait.
+    Its receipt is there after the write: then a kill of the process loses nothing of it that the policies keep. What a
+    gate or sampling has not decided is written into the journal. If the disk is full, the request is refused in a way
+    that lets clients send it again.
 
     Args:
         path: the file; by default as for `FileBackend`.
@@ -114,11 +114,14 @@ class StoreSink:
         return receipt
 
     def stats(self) -> dict[str, int]:
-        """Return the number of requests, spans and log records that were received, rejected, dropped and lost, by reason."""
+        """Return the number of requests, spans and logs that were received, rejected, dropped and lost, by reason."""
         return {**self._file.stats(), **self._diagnostics.counts()}
 
     def close(self) -> None:
-        """Write what waits, and close the file; further requests are refused. Undecided traces stay in the journal."""
+        """Write what waits, and close the file; further requests are refused.
+
+        Traces that sampling has not decided stay in the journal; a `Gate` is asked about its own a last time.
+        """
         with self._news:
             self._is_closed = True
             self._news.notify()
@@ -134,7 +137,7 @@ class StoreSink:
                 self._write(group)
 
     def _next_group(self) -> deque[_Waiting] | None:
-        """Return the requests that wait, perhaps none when it is time to look at held traces; None once the sink is closed."""
+        """Return the requests that wait, perhaps none when it is time to look at held traces; None once closed."""
         with self._news:
             look_s = _LOOK_S if self._pipeline.holds else None
             self._news.wait_for(lambda: self._waiting or self._is_closed, look_s)
@@ -170,7 +173,7 @@ class StoreSink:
             return error
 
     def _pass(self, contents: Sequence[Content]) -> None:
-        """Pass spans and logs to the file: root spans after the others, since with them their traces are decided, then logs."""
+        """Pass spans and logs to the file: root spans after the others, as they decide their traces, then logs."""
         for is_root in (False, True):
             for content in contents:
                 self._file.reject = partial(content.rejected.append, _TOO_LONG)
@@ -187,7 +190,7 @@ class StoreSink:
 
         Args:
             taken: the receipts, and what the requests have.
-            rest: further requests, which may have the root spans of traces that wait, so that these are not looked at yet.
+            rest: further requests, which may have root spans of traces that wait, so that these are not looked at yet.
         """
         self._pass([content for _, content in taken])
         if not rest:

@@ -47,7 +47,6 @@ from otel_agent_trace.store.sharing import is_lock_free
 _Identity = tuple[int, int]
 _Times = tuple[int, int]
 """Begin and end, in Unix nanoseconds."""
-"""Flag of OTLP of a span whose parent is in another process."""
 _MOST_SORTED = 100_000
 """Number of events that are held to be sorted by time; those that are further apart come in the order of the files."""
 _MOST_OPEN = 10_000

@@ -1,4 +1,4 @@
-"""Go on with the journals of receivers that have ended: the root spans of the traces in them may be received by the next one."""
+"""Go on with the journals of receivers that have ended: the root spans of their traces may come to the next one."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ def _adopt(files: StoreFiles, path: str, go_on: GoOn, write: Callable[[], None])
     with held(open_regular(path, os.O_RDWR)) as descriptor:
         if not take(descriptor) or is_owner_alive(descriptor, lock_is_free=True) is not False:
             return
+        if os.fstat(descriptor).st_size > MAX_JOURNAL_BYTES:
+            return
         with open(descriptor, "rb", closefd=False) as journal:
-            text = journal.read(MAX_JOURNAL_BYTES)
+            text = journal.read()
         head = text[: text.find(b"\n") + 1]
         if RECEIVED not in owner_of(head):
             return
