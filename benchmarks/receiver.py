@@ -185,7 +185,7 @@ class Server:
 
 @contextmanager
 def started(code: str, *words: str) -> Iterator[Server]:
-    """A server that runs for the time of a block."""
+    """Run a server for the time of a block."""
     command = [sys.executable, "-c", code, *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Server(process)

@@ -50,7 +50,8 @@ def source_metrics(
     Args:
         source: as for `iter_runs`.
         query: the filters.
-        engine: ``duckdb`` counts a Parquet export, or files of OTLP JSON Lines, by SQL; ``parse`` reads the runs one after
+        engine: ``duckdb`` counts a Parquet export, or files of OTLP JSON Lines, by SQL; ``parse`` reads the runs one
+        after
             the other. By default it is DuckDB for a Parquet export, if it is installed, else ``parse``. What SQL cannot
             count exactly is read with any engine.
         bucket: as for `compute_metrics`.
@@ -63,7 +64,7 @@ def source_metrics(
 
     Raises:
         SourceError: the source cannot be read at all.
-        ConfigurationError: an argument has an invalid value, the engine cannot count such a source, or is not installed.
+        ConfigurationError: an argument is not valid, or the engine cannot count such a source, or is not installed.
     """
     if engine not in (None, *ENGINES):
         raise ConfigurationError(f"engine must be one of {', '.join(ENGINES)}, got {shown(engine)}")
@@ -154,7 +155,7 @@ def _of_files(call: _Call, source: FilesSource) -> MetricsReport | None:
 
 
 def _places_of(source: FilesSource) -> set[tuple[str, str]] | None:
-    """Return the path and the identity of each file, which differ once one was closed or compressed; None while that goes on."""
+    """Return the path and identity of each file, which change when one is closed or compressed; None meanwhile."""
     try:
         return {(status.path, status.identity) for status in files_of(source.files)}
     except StaleError:

@@ -20,10 +20,10 @@ from otel_agent_trace.redaction.redactor import Redactor
 
 
 class DataOptions(TypedDict, total=False):
-    """Define the arguments about data that `configure`, `AgentTracer`, processors and backends take; None: not given."""
+    """Define the arguments about data of `configure`, `AgentTracer`, processors and backends; None: not given."""
 
     user_ids: UserIds | None
-    """Mode of recording user ids: ``"pseudonym"`` (keyed HMAC, the default), ``"plain"``, or ``"none"`` (not at all)."""
+    """Mode of recording user ids: ``"pseudonym"`` (keyed HMAC, the default), ``"plain"``, or ``"none"``."""
     content: ContentMode | None
     """Content to record: ``"all"`` (the default), ``"no_inputs"``, ``"no_outputs"``, or ``"none"``."""
     mask: Mask | None
@@ -60,8 +60,8 @@ class DataPolicies(NamedTuple):
         """Return all policies: for user ids, those of the program, then what removes and masks, then the gate.
 
         What is not given has its default. Redaction is the last that changes anything, so that nothing that another
-        policy adds goes past it; before a function of the program it is applied as well, which might pass a secret on, or
-        leave a half of it that has no shape any more.
+        policy adds goes past it; before a function of the program it is applied as well, which might pass a secret on,
+        or leave a half of it that has no shape any more.
         """
         given = tuple(further)
         redactor = self.redactor

@@ -26,8 +26,9 @@ DROPPED_EARLY = NEVER + 1
 class DecidedTraces:
     """Follow the decisions about traces that were held, and remember them for later spans.
 
-    No lock is held while a sink is called: while a thread delivers a trace, what ends in others is queued, and delivered in
-    order by that thread; and a decision is followed when no thread is passing on a span of the trace to be held.
+    No lock is held while a sink is called: while a thread delivers a trace, what ends in others is queued, and
+    delivered in order by that thread; and a decision is followed when no thread is passing on a span of the trace to be
+    held.
 
     Args:
         decider: see `deciders`.
@@ -101,7 +102,7 @@ class DecidedTraces:
                 guarded(self._diagnostics, "gate", self._note_late, trace_id, early, thing)
 
     def _note_late(self, trace_id: int, early: EarlyDrop, span: PipelineSpan) -> None:
-        """Note a span of a trace that was dropped before its end, and count the trace anew when its root span has ended."""
+        """Note a span of a trace that was dropped early, and count the trace anew when its root span has ended."""
         is_root = has_no_parent_here(span) if early.root_id is None else span.context.span_id == early.root_id
         self._decider.note(early.known, span, is_root)
         if is_root:
@@ -114,7 +115,7 @@ class DecidedTraces:
     def _deliver_or_add(
         self, trace_id: int, deliver: Callable[[str, Any], None], what: str, thing: Any, size: int = 0
     ) -> None:
-        """Deliver an event if its trace was delivered; queue it if the trace is held or being delivered; else drop it."""
+        """Deliver an event of a delivered trace; queue it if that is held or being delivered; else drop it."""
         with self._lock:
             held = self._held.get(trace_id)
             if held is not None:

@@ -46,7 +46,7 @@ class GateDecider:
         known.append(span.record)
 
     def decide(self, known: list[SpanRecord], trace_id: int, *, is_over: bool, is_last: bool) -> int | None:
-        """Return the decision; None to wait. None of the gate, or an exception, is to keep if no later call can follow."""
+        """Return the decision; None to wait. None of the gate, or an exception, is to keep if no call can follow."""
         answer = guarded(self._diagnostics, "gate", self._call, known, is_over or is_last)
         decision = (is_over or is_last or None) if answer is None else answer[0]
         if decision is None and not is_last:
@@ -124,7 +124,7 @@ class SamplingDecider:
         return known
 
     def _fields_of(self, state: Any) -> tuple[int | None, int | None]:
-        """Return the random bits and the threshold in a trace state; most traces have the same one as the trace before."""
+        """Return the random bits and the threshold in a trace state; most are the same as that of the trace before."""
         last, random_bits, threshold = self._last_state
         if state is not last:
             header = state.to_header() if state else ""
@@ -164,7 +164,7 @@ class SamplingDecider:
         return self._policy.threshold(known, known.randomness, known.incoming)
 
     def _decide_as_elsewhere(self, known: Known, trace_id: int, *, is_last: bool) -> int | None:
-        """Return the decision about a trace that another process decides: that one, or the one of randomness, which drops it."""
+        """Return the decision about a trace that another process decides: its own, or to drop it by randomness."""
         is_kept = self._decided_elsewhere(trace_id)
         if is_kept:
             return known.incoming or 0
@@ -183,7 +183,7 @@ class SamplingDecider:
         return known.root_ended_s is not None
 
     def outcome(self, trace_id: int, known: Known, decision: int) -> Decided:
-        """Return what sinks receive of a decision, with what is counted of a dropped trace that no other process counts.
+        """Return what sinks receive of a decision, with the count of a dropped trace that no other process counts.
 
         Other processes know themselves what randomness keeps.
         """

@@ -19,8 +19,8 @@ _MOST_UNCOUNTED = 64
 class HeldBytes:
     """Count the estimated bytes of what is held.
 
-    Ended spans are counted some at a time, one for each MiB of the bound at most: by then most traces are decided, whose spans
-    need no estimate.
+    Ended spans are counted some at a time, one for each MiB of the bound at most: by then most traces are decided,
+    whose spans need no estimate.
 
     Args:
         max_bytes: the bound.
@@ -31,7 +31,7 @@ class HeldBytes:
         self._diagnostics = diagnostics
         self.most_uncounted = min(_MOST_UNCOUNTED, max_bytes >> 20)
         self.uncounted: deque[tuple[HeldTrace, PipelineSpan | None]] = deque()
-        """Ended spans, of more than `most_uncounted` of which `count` is to be called; None for one that takes no memory."""
+        """Ended spans, None for one that takes no memory; `count` is to be called for more than `most_uncounted`."""
         self.bytes = 0
 
     def add(self, held: HeldTrace, size: int) -> None:

@@ -14,8 +14,8 @@ Entry = tuple[Callable[[str, Any], None], str, Any]
 class HeldTrace:
     """Hold the spans and logs of one trace, and the decision about it.
 
-    `open` has the ids of its open spans, `writing` those of the spans, and the identities of the logs, that are passed on to
-    be held at this moment: threads add to them and remove from them without a lock.
+    `open` has the ids of its open spans, `writing` those of the spans, and the identities of the logs, that are passed
+    on to be held at this moment: threads add to them and remove from them without a lock.
     """
 
     __slots__ = (

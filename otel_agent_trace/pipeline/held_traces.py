@@ -30,8 +30,8 @@ class HeldTraces(DecidedTraces):
 
     Sinks that keep what is held themselves, as a file does in its journal, have nothing held for them in memory.
 
-    No lock is held while the gate is called. A forked child keeps the decisions of its parent, but none of the spans; it
-    follows those of its parent about traces that were held.
+    No lock is held while the gate is called. A forked child keeps the decisions of its parent, but none of the spans;
+    it follows those of its parent about traces that were held.
     """
 
     def __init__(self, gate: Gate, outlet: Outlet, diagnostics: Diagnostics) -> None:
@@ -61,7 +61,7 @@ class HeldTraces(DecidedTraces):
     # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_start(self, span: Any, started: StartedSpan | None) -> tuple[Listener, ...]:
-        """Count a span of the SDK that has started, and return what is to be called with it, unless a policy dropped it (None).
+        """Count a span of the SDK that has started, and return what is to be called with it; None if a policy drops it.
 
         Other sinks have it held, or delivered.
         """

@@ -1,4 +1,4 @@
-"""Estimate the size of the lines that received spans and log records have in a journal: none is much larger than that."""
+"""Estimate the size of the lines that received spans and log records have in a journal; none is larger."""
 
 from __future__ import annotations
 

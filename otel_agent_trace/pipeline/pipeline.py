@@ -220,7 +220,7 @@ class Pipeline:
                 note_sink(sink, self.counts_of(sink))
 
     def stats(self) -> dict[str, int]:
-        """Return the number of spans dropped and failed here, by reason, and the `stats` of each sink after its name."""
+        """Return the number of spans dropped and failed, by reason, and the `stats` of each sink after its name."""
         counts = Counter(self._diagnostics.counts())
         for sink in self.sinks:
             counts.update({f"{name_of(sink)}: {reason}": number for reason, number in self.counts_of(sink).items()})

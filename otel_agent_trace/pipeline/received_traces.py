@@ -87,7 +87,7 @@ class ReceivedTraces(HeldTraces):
             self._decide_late(trace_id, held)
 
     def _decide_late(self, trace_id: int, held: HeldTrace) -> None:
-        """Decide about a trace whose root span has not come; logs alone are kept, and decide nothing for later spans."""
+        """Decide about a trace whose root span has not come; logs alone are kept, and decide nothing else."""
         if held.root_id:
             self._ask(trace_id, held, is_over=True, is_last=True)
             self._follow(trace_id, held)

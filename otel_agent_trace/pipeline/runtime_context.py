@@ -1,4 +1,4 @@
-"""Call the runtime context of OpenTelemetry, which may be another package's (``OTEL_PYTHON_CONTEXT``) and raise anything.
+"""Call the runtime context of OpenTelemetry, perhaps another package's (``OTEL_PYTHON_CONTEXT``) that raises anything.
 
 What it raises is counted and logged once. `opentelemetry.context.detach` is not called: it logs a traceback each time.
 """
@@ -40,8 +40,8 @@ def detach(token: Any) -> None:
 def call_in(context: Context, call: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function of ours while a context is current, and return its result.
 
-    It is called in a copy of the context variables, which Python leaves whatever is raised, and wherever: an exception of
-    another thread may arrive when the context has been attached, and nobody can detach it yet.
+    It is called in a copy of the context variables, which Python leaves whatever is raised, and wherever: an exception
+    of another thread may arrive when the context has been attached, and nobody can detach it yet.
     """
     return copy_context().run(_attached_call, context, call, arguments)
 

@@ -1,4 +1,4 @@
-"""Find the policy by which traces are sampled: the argument `sampling`, else the variable ``OTEL_AGENT_TRACE_SAMPLING``."""
+"""Find the policy by which traces are sampled: the argument `sampling`, else ``OTEL_AGENT_TRACE_SAMPLING``."""
 
 from __future__ import annotations
 

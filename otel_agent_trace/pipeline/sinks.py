@@ -23,7 +23,7 @@ class SpanSink:
     journals = False
     """True to receive the spans that a `Gate` holds at once: their starts, `on_hold` and `on_hold_log`."""
     keeps_held = False
-    """True if it keeps what is held itself, so that `on_decided` follows `on_hold` in place of `on_end`; it `journals`."""
+    """True if it keeps what is held itself: `on_decided` follows `on_hold` in place of `on_end`; it `journals`."""
     holds_in_memory = True
     """False if what it keeps of held traces takes no memory worth counting."""
     calls_program = True
@@ -62,7 +62,7 @@ class SpanSink:
         """Receive, for a journal, an ended span whose trace the gate holds; `on_end` or `on_drop` follows."""
 
     def on_hold_log(self, log: LogRecord) -> None:
-        """Receive, for a journal, a score whose trace the gate holds; `on_log` with the same object or `on_drop` follows."""
+        """Receive a score for a journal whose trace the gate holds; `on_log` of it, or `on_drop`, follows."""
 
     def on_decided(self, decided: Decided) -> None:
         """Receive, for a sink that keeps what is held itself, what was decided about a trace."""

@@ -22,8 +22,9 @@ _LONG_CHARS, _MOST_BYTES_A_CHAR = 256, 4
 def estimated_bytes(span: Any, shape: Shape | None = None) -> int:
     """Return the estimated memory of a span of the SDK in bytes.
 
-    It runs once for each span and blocks the program, and therefore reads the SDK's private fields: its properties return
-    copies, and mappings that acquire a lock for each value. Of attributes of a known shape, the texts alone are looked at.
+    It runs once for each span and blocks the program, and therefore reads the SDK's private fields: its properties
+    return copies, and mappings that acquire a lock for each value. Of attributes of a known shape, the texts alone are
+    looked at.
     """
     if shape is not None and not (span._events._dq or span._links._dq):  # noqa: SLF001 - see above
         texts = _texts_of(shape)
@@ -41,7 +42,7 @@ def estimated_bytes(span: Any, shape: Shape | None = None) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _texts_of(shape: Shape) -> Callable[[Mapping[str, Any]], tuple[str, ...]] | None:
-    """Return what takes the texts out of attributes of a shape; None if other values may be large, or for fewer than two."""
+    """Return what takes the texts out of attributes of a shape; None for fewer than two, or large other values."""
     keys, types = shape[: len(shape) // 2], shape[len(shape) // 2 :]
     texts = [key for key, kind in zip(keys, types, strict=True) if kind is str]
     is_plain = len(texts) > 1 and all(kind is str or kind in _NUMBERS for kind in types)

@@ -28,8 +28,9 @@ It must be idempotent, return changed copies (`msgspec.structs.replace`), and ke
 `violates(span) -> bool`, which is called first with a span of the SDK (name, attributes, events, links, resource,
 status): False means that nothing would change, which saves making a record while the program waits. Spans that a policy
 makes itself are dropped, since it would be called for them without end; with ``traces = False`` it states that it makes
-none, which saves that check. Then it may also have a method `check_for(attributes)`, which returns what to call in place
-of `violates` for spans whose attributes have these names and values of these types, None if no such span would change.
+none, which saves that check. Then it may also have a method `check_for(attributes)`, which returns what to call in
+place of `violates` for spans whose attributes have these names and values of these types, None if no such span would
+change.
 """
 
 R = TypeVar("R", SpanRecord, LogRecord)
@@ -44,7 +45,7 @@ class PipelineSpan(msgspec.Struct, eq=False):
     _before: SpanRecord | None
     _record: SpanRecord | None
     shape: Shape | None = None
-    """Names of the attributes of the SDK's span, and the types of their values; None if they are not as the SDK makes them."""
+    """Names and types of values of the attributes of the SDK's span; None if they are not as the SDK makes them."""
     _readable: ReadableSpan | None = None
     is_announced: bool = False
     """True once the start of the span has been passed to sinks."""
@@ -305,7 +306,7 @@ def as_started(record: SpanRecord, name: str, attributes: Mapping[str, Any]) -> 
 
 def _step(place: int, policy: Any) -> _Step:
     if not callable(policy) or isinstance(policy, type):
-        msg = f"policies: {policy!r} is not a policy: pass a function of a record that returns a record or None, or a Gate"
+        msg = f"policies: {policy!r} is not a policy: pass a function of a record that returns one or None, or a Gate"
         raise ConfigurationError(msg)
     name = getattr(policy, "__name__", None) or type(policy).__name__
     violates = getattr(policy, "violates", None) or _always

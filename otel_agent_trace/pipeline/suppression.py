@@ -41,8 +41,8 @@ class AtWork:
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function of the policy or the gate, and return its result.
 
-        It is no context manager: an exception of another thread that arrived in a method of one would leave the thread in
-        the set.
+        It is no context manager: an exception of another thread that arrived in a method of one would leave the thread
+        in the set.
         """
         thread_id = get_ident()
         try:

@@ -37,7 +37,8 @@ class Watch:
         if not self._is_at_work.acquire(blocking=False):
             return
         try:
-            # Not `threading.Thread`, whose start() never returns in a signal handler that has interrupted another start().
+            # Not `threading.Thread`, whose start() never returns in a signal handler that has interrupted another
+            # start().
             _thread.start_new_thread(_watch, (weakref.ref(self), self._is_at_work))
         except RuntimeError:  # no further thread can be started, as at the end of the interpreter
             self._is_at_work.release()

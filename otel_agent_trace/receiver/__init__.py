@@ -1,4 +1,4 @@
-"""Receive spans and log records by OTLP, over HTTP and gRPC, and write them into a local store; needs the extra `view`."""
+"""Receive spans and logs by OTLP, over HTTP and gRPC, and write them into a local store; needs the extra `view`."""
 
 from __future__ import annotations
 
