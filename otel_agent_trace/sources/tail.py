@@ -37,9 +37,10 @@ from otel_agent_trace.sources.files import (
 )
 from otel_agent_trace.sources.open_traces import found_in
 from otel_agent_trace.span import FLAG_REMOTE_PARENT, LogRecord, SpanRecord
+from otel_agent_trace.store.journal import MOST_BLANK_BYTES
 from otel_agent_trace.store.journal_lines import MAX_JOURNAL_BYTES
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
-from otel_agent_trace.store.liveness import is_owner_alive, with_liveness
+from otel_agent_trace.store.liveness import RECEIVED, is_owner_alive, owner_of, with_liveness
 from otel_agent_trace.store.names import COMPRESSED, StoreFiles, is_journal, store_of, store_of_segment
 from otel_agent_trace.store.sampled_journals import sampled
 from otel_agent_trace.store.sharing import is_lock_free
@@ -59,6 +60,8 @@ _SKIPPED_BYTES = 1 << 20
 _MARK_BYTES = 4096
 """Bytes at the beginning and before the place reached by which it is seen that a file was emptied and written anew: more
 than most lines have before and after the ids of a span."""
+_BLANKS = b" \n"
+"""Bytes that are written over a line of a journal when its trace is decided."""
 _SETTLED_S = 60.0
 _CLOCK_S = 1.0
 _RUN_WAIT_S, _PARENT_WAIT_S = 1.0, 30.0
@@ -246,6 +249,9 @@ class _Journal(_Opened):
         super().__init__(file)
         self._store, self._lines = store, JsonLines()
         self._is_alive: bool | None = None
+        self._head = self._end = b""
+        """The first line, and the bytes before the place reached."""
+        self._read_to = 0
 
     def look_at_owner(self) -> None:
         """Note whether the process of the journal is alive."""
@@ -255,12 +261,37 @@ class _Journal(_Opened):
         """Yield what it has, if it has changed, or its process has ended."""
         if not self._has_changed(self._is_alive):
             return
-        self._file.seek(0)
-        text = self._file.read(MAX_JOURNAL_BYTES)
-        for line in sampled(self._store, text, is_alive=self._is_alive is not False).content.split(b"\n"):
+        text = self._new_text()
+        content = sampled(self._store, text, is_alive=self._is_alive is not False).content if text else b""
+        for line in content.split(b"\n"):
             with contextlib.suppress(ValueError):  # it is being written
                 for span in self._lines.read(line) if line.strip() else ():
                     yield with_liveness(span, is_alive=self._is_alive)
+
+    def _new_text(self) -> bytes:
+        """Return all that the journal has; of that of a receiver which is alive, the first line and what was appended."""
+        begin = self._read_to if self._is_alive and self._is_appended() else 0
+        self._file.seek(begin)
+        text = self._file.read(MAX_JOURNAL_BYTES)
+        size = text.rfind(b"\n") + 1
+        if begin and not size:
+            return b""
+        self._read_to, self._end = begin + size, text[max(0, size - _MARK_BYTES) : size]
+        if begin:
+            return self._head + text
+        self._head = text[: text.find(b"\n") + 1]
+        return text
+
+    def _is_appended(self) -> bool:
+        """Return whether nothing but blanks was written before the place reached, in the journal of a receiver."""
+        descriptor, end = self._file.fileno(), self._end
+        if RECEIVED not in owner_of(self._head) or os.fstat(descriptor).st_size < self._read_to:
+            return False
+        now = os.pread(descriptor, len(end), self._read_to - len(end))
+        if now.isspace():  # one that was emptied is filled again from its beginning
+            return self._read_to > MOST_BLANK_BYTES
+        blanked = (new == old or new in _BLANKS for old, new in zip(end, now, strict=False))
+        return now == end or (len(now) == len(end) and all(blanked))
 
 
 class _Followed(_Opened):

@@ -30,7 +30,7 @@ from otel_agent_trace.store.sharing import detach, is_at, take
 
 _MOST_ENDED = 32
 """Number of ended spans whose lines are not blanked yet, at most."""
-_MOST_BLANK_BYTES = 64 << 10
+MOST_BLANK_BYTES = 64 << 10
 """Size up to which an empty file keeps its blanks."""
 _MOVE_FROM_BYTES = 1 << 20
 _COPIED_BYTES = 1 << 20
@@ -432,7 +432,7 @@ class Journal:
         if not self._has_file():
             return
         assert self._descriptor is not None  # noqa: S101 - for type checkers
-        if self._size > _MOST_BLANK_BYTES or time.monotonic() >= self._next_header_s:
+        if self._size > MOST_BLANK_BYTES or time.monotonic() >= self._next_header_s:
             self._began_at = self._position()
             first = self._first_line()
             os.pwrite(self._descriptor, first, 0)

@@ -50,6 +50,12 @@ class _Trace(msgspec.Struct):
     lines: list[bytes] = msgspec.field(default_factory=list)
     spans: dict[str, SpanRecord] = msgspec.field(default_factory=dict)
 
+    def add_spans(self, spans: Iterable[SpanRecord]) -> None:
+        """Add spans, of each its end rather than its start."""
+        for span in spans:
+            if span.end_ns is not None or span.span_id not in self.spans:
+                self.spans[span.span_id] = span
+
 
 class _Decision(NamedTuple):
     """Hold a threshold, None for a trace that waits or goes on, and what is counted of a dropped one."""
@@ -78,8 +84,11 @@ def sampled(files: StoreFiles, text: bytes, *, is_alive: bool) -> SampledJournal
     elsewhere = set(owner.get(SAMPLED_ELSEWHERE, "").split(","))
     decisions, counted, others, kept = Decisions(files), counted_traces(files), list[bytes](), list[bytes]()
     dropped, is_waiting = dict[str, DroppedTraces](), False
-    for trace_id, trace in _traces_in(as_otlp(text).split(b"\n"), others).items():
+    waits = is_alive and RECEIVED in owner  # the decision is its process's, so that most spans need not be decoded
+    for trace_id, trace in _traces_in(as_otlp(text).split(b"\n"), others, has_spans=not waits).items():
         known, before = decisions.of(int(trace_id, 16)), decisions.count_of(int(trace_id, 16))
+        if waits and known:
+            trace.add_spans(span for line in trace.lines for span in _spans_in(line) or ())
         if trace_id in counted and not known and (known is False or before is None):
             continue  # its lines would have been blanked soon
         decision = (
@@ -107,28 +116,27 @@ def _policy_of(text: str) -> TailSampling | None:
         return None
 
 
-def _traces_in(lines: Iterable[bytes], others: list[bytes]) -> dict[str, _Trace]:
-    """Return the traces in lines by their ids, and add lines that belong to none to `others`."""
+def _traces_in(lines: Iterable[bytes], others: list[bytes], *, has_spans: bool) -> dict[str, _Trace]:
+    """Return the traces in lines by their ids, with their spans or without, and add other lines to `others`."""
     traces: dict[str, _Trace] = {}
     for line in lines:
         found = _TRACE_ID.search(line)
         if found is None:
             others.append(line)
             continue
-        spans = () if line.startswith(LOGS) else _spans_in(line)
+        spans = _spans_in(line) if has_spans else ()
         if spans is None:  # the last line of a process that was killed
             continue
         trace = traces.setdefault(found[1].decode(), _Trace())
         trace.lines.append(line)
-        for span in spans:
-            if span.end_ns is not None or span.span_id not in trace.spans:
-                trace.spans[span.span_id] = span
+        trace.add_spans(spans)
     return traces
 
 
 def _spans_in(line: bytes) -> Collection[SpanRecord] | None:
+    """Return the spans in a line, none of one of log records; None if it cannot be read."""
     try:
-        return otlp_json.decode(line)
+        return () if line.startswith(LOGS) else otlp_json.decode(line)
     except (ValueError, RecursionError):
         return None
 

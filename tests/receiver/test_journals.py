@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import given
 from otel_agent_trace import TailSampling, open_source
 from otel_agent_trace.formats import otlp_json_encoding
 from otel_agent_trace.pipeline.line_sizes import log_line_bytes, span_line_bytes
+from otel_agent_trace.sources import tail
 from otel_agent_trace.span import LogRecord, SpanRecord
 from otel_agent_trace.store import adopting
-from tests.receiver.test_sampling import HALF, as_after_a_kill, child_of, sent
+from otel_agent_trace.store.names import StoreFiles
+from otel_agent_trace.store.sampled_journals import SampledJournal, sampled
+from tests.receiver.test_sampling import HALF, as_after_a_kill, child_of, failed_root_of, sent, trace_id_of
 from tests.support.own_receiver import receiving
 from tests.support.span_strategies import records
 
@@ -67,3 +71,35 @@ def test_spans_that_a_policy_drops_take_no_room_and_fail_nowhere(tmp_path: Path)
         held = running.sink._pipeline._held
         assert held is not None
         assert held._room.bytes < 1000 * 198
+
+
+def test_a_follower_reads_of_a_journal_what_was_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after lines before that were blanked; one that was emptied is read from its beginning."""
+    file, sizes = tmp_path / "t.jsonl", list[int]()
+
+    def counted(files: StoreFiles, text: bytes, *, is_alive: bool) -> SampledJournal:
+        sizes.append(text.count(b"\n") - 1)
+        return sampled(files, text, is_alive=is_alive)
+
+    monkeypatch.setattr(tail, "sampled", counted)
+    with receiving(file, sampling=HALF) as running, closing(tail.Tail(str(file))) as followed:
+
+        def new_lines(*spans: SpanRecord) -> tuple[int, set[str]]:
+            sizes.clear()
+            if spans:
+                sent(running, *spans)
+            for _ in followed.look():
+                pass
+            return sum(sizes), {*followed._traces._open}
+
+        for numbers in (range(400), range(400, 401), range(401, 404)):
+            lines, known = new_lines(*map(child_of, numbers))
+            assert lines == len(numbers)
+            assert {trace_id_of(number) for number in numbers} <= known
+        assert new_lines()[0] == 0
+        decided = [*range(200, 250), 403]
+        new_lines(*map(failed_root_of, decided))
+        assert new_lines(child_of(404))[0] == 1
+        new_lines(*map(failed_root_of, {*range(405)}.difference(decided)))
+        for number in (500, 501):
+            assert trace_id_of(number) in new_lines(child_of(number))[1]
