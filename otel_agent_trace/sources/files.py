@@ -221,6 +221,14 @@ class _ScannedFile(NamedTuple):
     is_journal: bool = False
     is_alive: bool | None = None
 
+    def with_format(self, file_format: Callable[[], FileFormat]) -> _ScannedFile:
+        """Return this with another way to read its lines; only of a journal of the same format."""
+        return self._replace(file_format=file_format) if self.file_format is JsonLines else self
+
+    def again(self) -> _ScannedFile:
+        """Return a journal for another reader of the same content."""
+        return self._replace(held=self.held.again()) if isinstance(self.held, _Held) else self
+
     def block_at(self, position: int) -> int:
         """Return the number of the block that holds the byte at a position."""
         return self.first_block + position // BLOCK_BYTES
@@ -574,6 +582,10 @@ class _Held(io.RawIOBase):
 
     def __init__(self, content: bytes) -> None:
         self._content = io.BytesIO(content)
+
+    def again(self) -> _Held:
+        """Return this for another reader."""
+        return _Held(self._content.getvalue())
 
     def readable(self) -> bool:
         return True

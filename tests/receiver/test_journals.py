@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 from hypothesis import given
 
 from otel_agent_trace import TailSampling, open_source
-from otel_agent_trace.formats import otlp_json_encoding
+from otel_agent_trace.formats import otlp_json, otlp_json_encoding
 from otel_agent_trace.pipeline.line_sizes import log_line_bytes, span_line_bytes
-from otel_agent_trace.sources import tail
+from otel_agent_trace.sources import kept_journals, tail
+from otel_agent_trace.sources.files import ScannedJournal, read_journals, traces_in_lines
 from otel_agent_trace.span import LogRecord, SpanRecord
 from otel_agent_trace.store import adopting
 from otel_agent_trace.store.names import StoreFiles
@@ -103,3 +106,43 @@ def test_a_follower_reads_of_a_journal_what_was_appended(tmp_path: Path, monkeyp
         new_lines(*map(failed_root_of, {*range(405)}.difference(decided)))
         for number in (500, 501):
             assert trace_id_of(number) in new_lines(child_of(number))[1]
+
+
+def test_a_query_decodes_only_new_lines_of_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, decoded, scans, read = tmp_path / "t.jsonl", list[bytes](), list[object](), otlp_json.Decoder.decode
+    kept = kept_journals.KeptJournals()
+
+    def counted(decoder: otlp_json.Decoder, piece: bytes) -> list[SpanRecord]:
+        decoded.append(piece)
+        return read(decoder, piece)
+
+    def scanned(paths: Iterable[str]) -> list[ScannedJournal]:
+        scans.append(paths)
+        return read_journals(paths)
+
+    monkeypatch.setattr(otlp_json.Decoder, "decode", counted)
+    monkeypatch.setattr(kept_journals, "read_journals", scanned)
+    with receiving(file, sampling=HALF) as running:
+
+        def lines_decoded(number: int, begin: int = 0) -> tuple[int, int]:
+            decoded.clear()
+            scans.clear()
+            journals = kept.read([*map(str, (tmp_path / "t.jsonl.open").iterdir())])
+            for _ in range(2):
+                traces = list(traces_in_lines((), [each.again() for each in journals], print, has_media=False))
+                assert {trace[0].trace_id for trace in traces} == {*map(trace_id_of, range(begin, number))}
+            return len(decoded), len(scans)
+
+        sent(running, *map(child_of, range(100)))
+        assert lines_decoded(100)[0] >= 100
+        sent(running, *map(child_of, range(100, 110)))
+        assert lines_decoded(110)[0] <= 20  # with the first ones, by which the format is found
+        (journal,) = (tmp_path / "t.jsonl.open").iterdir()
+        os.utime(journal, (1e9, 1e9))
+        lines_decoded(110)
+        assert lines_decoded(110) == (2, 0)  # the line of the process, which has no spans, each time
+        (tmp_path / "t.jsonl.sampling").mkdir()
+        (tmp_path / "t.jsonl.sampling" / "decisions").write_text(f"{trace_id_of(109)}d\n")
+        assert lines_decoded(109)[1] == 1
+        sent(running, *map(failed_root_of, range(96)))  # whose lines are blanked, 32 at once
+        assert lines_decoded(109, 96)[0] <= 10

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from otel_agent_trace.sources.files import ScannedJournal, read_journals
+from otel_agent_trace.sources.files import ScannedJournal
 from otel_agent_trace.sources.index.segments import StaleError, Status
+from otel_agent_trace.sources.kept_journals import KeptJournals
 from otel_agent_trace.store.names import is_journal
 
 _MOST_LISTINGS = 10
+
+_kept = KeptJournals()
 
 Listing = Callable[[], Sequence[str]]
 """Function that returns the paths of the files of a store, in the order in which they are read."""
@@ -22,7 +25,7 @@ def journals_of(listing: Listing) -> Sequence[ScannedJournal]:
     """
     for _ in range(_MOST_LISTINGS):
         paths = [path for path in listing() if is_journal(path)]
-        journals = read_journals(paths)
+        journals = _kept.read(paths)
         if len(journals) == len(paths):  # what was in one that is gone may be in another by now
             return journals
     raise StaleError
