@@ -33,7 +33,7 @@ class _Known:
     """
 
     def __init__(self, before: _Known | None) -> None:
-        self._before: Mapping[bytes, list[SpanRecord]] = {} if before is None else before.lines or before._before
+        self.before: Mapping[bytes, list[SpanRecord]] = {} if before is None else before.lines or before.before
         self.lines: dict[bytes, list[SpanRecord]] = {}
         self._bytes = 0
 
@@ -41,7 +41,7 @@ class _Known:
         """Return the spans of a line; None if it is not known."""
         found = self.lines.get(line)
         if found is None:
-            found = self._before.get(line)
+            found = self.before.get(line)
             if found is not None:
                 self.add(line, found)
         return found

@@ -67,6 +67,7 @@ _CLOCK_S = 1.0
 _RUN_WAIT_S, _PARENT_WAIT_S = 1.0, 30.0
 """Time for which a step waits for what is above it: for a run of ours, whose start is in a journal, and for one of another
 tracer, which may be written only when it ends."""
+_NEVER_S = float("inf")
 _STARTED, _ENDED = 1, 2
 
 
@@ -419,7 +420,7 @@ def _is_settled(path: str, changed_s: float) -> bool:
 class _Trace:
     """Hold the spans of an open trace, and how far its runs and steps have been reported."""
 
-    __slots__ = ("began_s", "is_changed", "last_line", "spans", "stages")
+    __slots__ = ("began_s", "due_s", "is_changed", "last_line", "spans", "stages")
 
     def __init__(self) -> None:
         self.spans: dict[str, SpanRecord] = {}
@@ -428,6 +429,8 @@ class _Trace:
         self.began_s = time.monotonic()
         self.last_line = 0
         self.is_changed = False
+        self.due_s = _NEVER_S
+        """Time of the monotonic clock until which steps wait for what is above them."""
 
     @property
     def is_over(self) -> bool:
@@ -476,8 +479,9 @@ class _Traces:
 
     def flush(self, *, is_last: bool) -> Iterator[Event]:
         """Yield all that is new."""
+        due_s = time.monotonic()
         for trace_id, trace in [*self._open.items()]:
-            if trace.is_changed:
+            if trace.is_changed or trace.due_s <= due_s or (is_last and trace.due_s < _NEVER_S):
                 self._take(trace_id, trace, is_last=is_last)
         self._limit()
         while self._events:
@@ -493,13 +497,14 @@ class _Traces:
 
     def _take(self, trace_id: str, trace: _Trace, *, is_last: bool) -> None:
         """Make events of what is new in a trace, and forget what has ended."""
-        trace.is_changed = False
+        trace.is_changed, trace.due_s = False, _NEVER_S
         for run in assemble(trace.spans.values()):
-            if not is_last and self._waits(run, trace):
-                trace.is_changed = True
+            due_s = 0.0 if is_last else self._due_s(run, trace)
+            if due_s > time.monotonic():
+                trace.due_s = min(trace.due_s, due_s)
             else:
                 self._add_run(run, trace, 0, (0, sys.maxsize))
-        if trace.is_changed:
+        if trace.due_s < _NEVER_S:
             return
         if trace.is_over:
             self._close(trace_id, trace)
@@ -529,13 +534,13 @@ class _Traces:
     def _stage(self, trace: _Trace, key: str) -> int:
         return trace.stages.get(key) or self._recent.get(hash(key), 0)
 
-    def _waits(self, run: AgentRun, trace: _Trace) -> bool:
-        """Return whether what is above some steps is not known yet, and may be soon."""
+    def _due_s(self, run: AgentRun, trace: _Trace) -> float:
+        """Return until when some steps wait for what is above them; 0 if that is known."""
         if run.span_id is not None or self._stage(trace, run.run_id):
-            return False
+            return 0.0
         spans = [span for step in run.steps if (span := trace.spans.get(step.span_id or ""))]
         wait_s = _RUN_WAIT_S if all(map(is_ours, spans)) else _PARENT_WAIT_S
-        return not any(map(_is_outermost, spans)) and time.monotonic() < trace.began_s + wait_s
+        return 0.0 if any(map(_is_outermost, spans)) else trace.began_s + wait_s
 
     def _add_run(self, run: AgentRun, trace: _Trace, depth: int, within: _Times) -> None:
         """Add the events of a run and of its steps, sorted within the times of what is around it."""
