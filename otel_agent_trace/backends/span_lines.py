@@ -76,7 +76,7 @@ class SpanLines:
         return lines_of(encoded), len(encoded)
 
     def encoded(self, span: PipelineSpan) -> tuple[Frame, bytes] | None:
-        """Return an ended span, and what is before and after it in a line; None if it cannot be written, and is lost."""
+        """Return an ended span, and what is before and after it in a line; None if it cannot be written."""
         found = guarded(self._diagnostics, "span that cannot be written", self._encoded, span)
         if found is not None and len(found[1]) > MAX_LINE_BYTES - _LINE_BYTES:
             self._on_lost(too_long())

@@ -85,7 +85,7 @@ class KeptJournals:
         self._kept: dict[str, _Kept] = {}
 
     def read(self, paths: Sequence[str]) -> list[ScannedJournal]:
-        """Return the content of journals at this moment, and whether their processes are alive, but for removed ones."""
+        """Return the content of journals at this moment, and whether their processes are alive; no removed ones."""
         folders = {*map(os.path.dirname, paths)}
         for path in [*self._kept]:
             if path not in paths and os.path.dirname(path) in folders:

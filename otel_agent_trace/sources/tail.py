@@ -270,7 +270,7 @@ class _Journal(_Opened):
                     yield with_liveness(span, is_alive=self._is_alive)
 
     def _new_text(self) -> bytes:
-        """Return all that the journal has; of that of a receiver which is alive, the first line and what was appended."""
+        """Return all that a journal has; of a receiver that is alive, the first line and what was appended."""
         begin = self._read_to if self._is_alive and self._is_appended() else 0
         self._file.seek(begin)
         text = self._file.read(MAX_JOURNAL_BYTES)
@@ -535,7 +535,7 @@ class _Traces:
         return trace.stages.get(key) or self._recent.get(hash(key), 0)
 
     def _due_s(self, run: AgentRun, trace: _Trace) -> float:
-        """Return until when some steps wait for what is above them; 0 if that is known."""
+        """Return the time until which some steps wait for what is above them; 0 if that is known."""
         if run.span_id is not None or self._stage(trace, run.run_id):
             return 0.0
         spans = [span for step in run.steps if (span := trace.spans.get(step.span_id or ""))]
