@@ -251,7 +251,7 @@ class _Journal(_Opened):
         self._store, self._lines = store, JsonLines()
         self._is_alive: bool | None = None
         self._head = self._end = b""
-        """The first line, and the bytes before the place reached."""
+        """First line, and bytes before the place reached."""
         self._read_to = 0
 
     def look_at_owner(self) -> None:
