@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from otel_agent_trace.errors import SourceError
 from otel_agent_trace.model import FAILED_STATUSES, RunStatus, at_time
 from otel_agent_trace.prices import NO_COST, RunCosts
 from otel_agent_trace.query import RunQuery
@@ -142,12 +143,14 @@ class IndexedResult:
         return Listing(index, self._apart_traces, self._last_trace)
 
     def _find_all(self) -> None:
-        """Find where all runs are, in a thread of its own; where that fails, the first ones remain."""
-        with contextlib.suppress(*UNREADABLE), self._index(Stop()) as (index, _, _):
-            listing = self._listing(index)
-            while not self._places.is_whole:
-                self._places.extend(listing)
-        self._places.give_up()
+        """Find where all runs are, in a thread of its own; where that fails, whoever waits for them is informed."""
+        try:
+            with contextlib.suppress(SourceError, *UNREADABLE), self._index(Stop()) as (index, _, _):
+                listing = self._listing(index)
+                while not self._places.is_whole:
+                    self._places.extend(listing)
+        finally:
+            self._places.give_up()
 
 
 def _apart_runs(

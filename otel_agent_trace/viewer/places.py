@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from otel_agent_trace.sources.index.listing import Bound, Keys, Listing, Row, Way
+from otel_agent_trace.sources.index.segments import StaleError
 from otel_agent_trace.viewer.entries import Key
 from otel_agent_trace.viewer.work import Stop
 
@@ -61,6 +62,7 @@ class Places:
         self._changed = threading.Condition()
         self.is_whole = False
         """Hold whether all blocks are known."""
+        self._is_given_up = False
 
     def __len__(self) -> int:
         """Return how many runs are known."""
@@ -81,21 +83,24 @@ class Places:
             self._changed.notify_all()
 
     def give_up(self) -> None:
-        """Leave it at what is known."""
+        """Note that nobody finds further blocks; if some are unknown, those who wait for runs are informed."""
         with self._changed:
-            self.is_whole = True
+            self._is_given_up = not self.is_whole
             self._changed.notify_all()
 
     def wait(self, end: int, stop: Stop) -> None:
         """Wait until so many runs are known, or all.
 
         Raises:
+            StaleError: not all blocks could be found, which those of a result that is made anew may.
             StoppedError: nobody waits for them any more.
         """
         with self._changed:
-            while self._end < end and not self.is_whole:
+            while self._end < end and not (self.is_whole or self._is_given_up):
                 self._changed.wait(_LOOK_S)
                 stop.check()
+            if self._is_given_up:
+                raise StaleError
 
     def items(self, listing: Listing, begin: int, end: int) -> Iterator[Apart | Row | None]:
         """Yield for some places the run apart, or the row of another; None for one that is gone."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,8 @@ IN_INDEX = {
 } | {*("tokens_text", "cost_text", "cost_usd", "error", "user_input", "user_id", "tags")}
 """What each row has; of others a row by the index may have nothing."""
 STEPS = ("rotate", "logrotate", "copytruncate", "remove_oldest", "rewrite")
+THREAD = "otel-agent-trace-list"
+FAILURES = (StaleError(), sqlite3.OperationalError("database is locked"), SourceError("gone"), OSError("any other"))
 
 
 @pytest.fixture(autouse=True)
@@ -229,6 +233,42 @@ def test_all_of_a_long_list_are_found_in_a_thread(tmp_path: Path, monkeypatch: p
     assert len(result.page(20, 10, Stop())) == 3
     assert (result.total, result.at_least) == (23, 23)
     assert result.page(23, 10, Stop()) == []
+
+
+def fail_once_in_a_thread(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the first thread that finds all runs of a list fail."""
+    monkeypatch.setattr(places, "_BLOCK", 5)
+    begun, errors = IndexedSource.begun, [error]
+
+    def failing(source: IndexedSource, *arguments: Any) -> Any:
+        if threading.current_thread().name == THREAD and errors:
+            raise errors.pop()
+        return begun(source, *arguments)
+
+    monkeypatch.setattr(IndexedSource, "begun", failing)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("error", FAILURES, ids=str)
+def test_nobody_waits_for_runs_that_a_thread_failed_to_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    fail_once_in_a_thread(monkeypatch, error)
+    result = result_by_index(store_of(tmp_path, 23), RunQuery(sort="steps"))
+    for thread in [each for each in threading.enumerate() if each.name == THREAD]:
+        thread.join()
+    stop = Stop()
+    stop.set()  # whoever waits is stopped
+    with pytest.raises(StaleError):
+        result.page(20, 10, stop)
+    assert (result.total, result.at_least) == (None, 5)
+
+
+def test_a_list_of_which_not_all_were_found_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_once_in_a_thread(monkeypatch, StaleError())
+    result = LastingResult(reading_of(store_of(tmp_path, 23)), RunQuery(sort="steps"), Stop())
+    assert len(result.page(0, 60, Stop())) == 23
+    assert (result.total, result.at_least) == (23, 23)
 
 
 @pytest.mark.parametrize("sort", ["time", "duration", "steps", "tokens"])
