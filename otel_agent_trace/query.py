@@ -309,10 +309,18 @@ def _has_tool_error(run: AgentRun, _: Any, tool: str) -> bool:
     )
 
 
-def _has_model(run: AgentRun, _: Any, model: str) -> bool:
-    """Return whether a model answered or was requested; where both are known, the latter is an attribute."""
+def models_in(run: AgentRun) -> set[str]:
+    """Return the models that answered or were requested in a run and its sub-agents, by which the filter `model` goes.
+
+    Where both are known of a call, the latter is an attribute.
+    """
     parts: list[AgentRun | AgentStep] = [*run.walk(), *_all_steps(run)]
-    return any(model in (part.model, part.attributes.get(semconv.REQUEST_MODEL)) for part in parts)
+    names = (name for part in parts for name in (part.model, part.attributes.get(semconv.REQUEST_MODEL)))
+    return {name for name in names if isinstance(name, str)}
+
+
+def _has_model(run: AgentRun, _: Any, model: str) -> bool:
+    return model in models_in(run)
 
 
 def _takes_part(run: AgentRun, spans: Iterable[SpanRecord], service: str) -> bool:

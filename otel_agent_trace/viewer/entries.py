@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
-from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import RunCost
-from otel_agent_trace.query import status_of
+from otel_agent_trace.query import models_in, status_of
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.viewer.replies import encoded
 from otel_agent_trace.views.figures import cost_text, count_text, duration_text, when_text
@@ -33,7 +32,7 @@ class Entry(NamedTuple):
     status: str
     agent: str | None
     tools: tuple[str, ...]
-    model: str | None
+    models: tuple[str, ...]
     error: str | None
 
     @property
@@ -58,7 +57,7 @@ def entry_of(found: Assembled, cost: RunCost) -> Entry:
         status=status_of(run),
         agent=_shared(run.agent_name),
         tools=tuple(map(sys.intern, summary.tools)),
-        model=_shared(_model_of(run)),
+        models=tuple([sys.intern(str(name)) for name in sorted(models_in(run))]),
         error=None if run.error is None else _shared(run.error.category),
     )
 
@@ -77,11 +76,6 @@ def row_of(summary: RunSummary) -> dict[str, Any]:
         "tokens_text": count_text(usage.total_tokens if usage else None),
         "cost_text": cost_text(summary.cost),
     }
-
-
-def _model_of(run: AgentRun) -> str | None:
-    """Return the model of a run, else the first that a step of it called."""
-    return run.model or next((step.model for part in run.walk() for step in part.steps if step.model), None)
 
 
 def _shared(text: str | None) -> str | None:

@@ -23,7 +23,7 @@ def facets_of(entries: Sequence[Entry]) -> dict[str, Any]:
         "status": _counts(entry.status for entry in entries),
         "agent": _counts(entry.agent for entry in entries),
         "tool": _counts(tool for entry in entries for tool in entry.tools),
-        "model": _counts(entry.model for entry in entries),
+        "model": _counts(model for entry in entries for model in entry.models),
         "error": _counts(entry.error for entry in entries),
         "histogram": histogram([(entry.started_at_ns, entry.status in FAILED_STATUSES) for entry in entries]),
     }

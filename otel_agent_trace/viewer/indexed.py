@@ -111,7 +111,7 @@ class IndexedResult:
             counts.status[entry.status] += 1
             counts.agent.update(filter(None, [entry.agent]))
             counts.tool.update(filter(None, entry.tools))
-            counts.model.update(filter(None, [entry.model]))
+            counts.model.update(filter(None, entry.models))
             if entry.started_at_ns > 0:
                 counts.runs[entry.started_at_ns // counts.width_ns] += 1
                 counts.errors[entry.started_at_ns // counts.width_ns] += entry.status in FAILED_STATUSES
@@ -239,10 +239,9 @@ def _entry(run: ListedRun) -> Entry:
         "user_id": run.user,
         "tags": run.tags,
     }
-    model = run.models[0] if run.models else None
-    return Entry(run.run_id, run.started_at_ns, encoded(row), run.status, run.agent, run.tools, model, None)
+    return Entry(run.run_id, run.started_at_ns, encoded(row), run.status, run.agent, run.tools, run.models, None)
 
 
 def _gone() -> Entry:
     """Return the entry in the place of a run that was removed."""
-    return Entry("", 0, encoded({"run_id": None, "status": _GONE}), _GONE, None, (), None, None)
+    return Entry("", 0, encoded({"run_id": None, "status": _GONE}), _GONE, None, (), (), None)

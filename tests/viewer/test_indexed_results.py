@@ -88,7 +88,14 @@ def facts_of(entry: Entry) -> dict[str, Any]:
     row["tokens_text"] = row["tokens_text"].replace("-", "0")  # which of them it is, the index does not know
     return {
         **dict(sorted(row.items())),
-        "of_entry": (entry.run_id, entry.started_at_ns, entry.status, entry.agent, sorted(set(entry.tools))),
+        "of_entry": (
+            entry.run_id,
+            entry.started_at_ns,
+            entry.status,
+            entry.agent,
+            sorted(set(entry.tools)),
+            sorted(entry.models),
+        ),
     }
 
 
@@ -133,8 +140,8 @@ def test_results_are_those_of_a_search(history: list[tuple[str, list[bytes]]], q
 
 
 def comparable(facets: dict[str, Any]) -> dict[str, Any]:
-    """Facets but for the categories of errors and the models, which the index has otherwise or not."""
-    return {name: value for name, value in facets.items() if name not in ("error", "is_exact", "model")}
+    """Facets but for the categories of errors, which the index does not have."""
+    return {name: value for name, value in facets.items() if name not in ("error", "is_exact")}
 
 
 def store_of(tmp_path: Path, count: int) -> Path:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from otel_agent_trace import dialects, semconv
-from otel_agent_trace.model import FAILED_STATUSES, AgentRun, AgentStep, RunStatus, StepKind
-from otel_agent_trace.query import INTERRUPTED, STATUSES, status_of
+from otel_agent_trace.model import FAILED_STATUSES, AgentRun, RunStatus, StepKind
+from otel_agent_trace.query import INTERRUPTED, STATUSES, models_in, status_of
 from otel_agent_trace.runs.assemble import Assembled, assemble
 from otel_agent_trace.runs.resume import is_paused, may_be_linked
 from otel_agent_trace.runs.stitch import may_be_joined
@@ -424,8 +424,6 @@ def _row_of(run: AgentRun, spans: Sequence[SpanRecord]) -> RunRow:
     parts = [*run.walk()]
     steps = [step for part in parts for step in part.steps]
     tools = [step for step in steps if step.kind is StepKind.TOOL]
-    whole: list[AgentRun | AgentStep] = [*parts, *steps]
-    models = [name for each in whole for name in (each.model, each.attributes.get(semconv.REQUEST_MODEL))]
     services = [part.service_name for part in parts]
     services += [span.resource.attributes.get(semconv.SERVICE_NAME) for span in spans]
     trace_id = spans[0].trace_id
@@ -441,7 +439,7 @@ def _row_of(run: AgentRun, spans: Sequence[SpanRecord]) -> RunRow:
         joined(_texts(services)),
         joined(_texts(tool.name for tool in tools)),
         joined(_texts(tool.name for tool in tools if tool.error is not None)),
-        joined(_texts(models)),
+        joined(models_in(run)),
         joined(_texts(run.tags)),
         len(steps),
         sum(step.error is not None for step in steps),
