@@ -68,18 +68,18 @@ class Reading(NamedTuple):
 
     def current(self, keys: Sequence[Key], query: RunQuery, stop: Stop) -> dict[Key, Entry]:
         """Return the entries of runs, of which those are read again that have changed or are not held."""
+        held = self.entries.known(keys)
         outdated = self.entries.outdated(keys)
         if outdated:
             self._refresh(outdated, query, stop)
-        return self.entries.known(keys)
+        return {**held, **self.entries.known(keys)}  # reading may have displaced some
 
     def _refresh(self, keys: set[Key], query: RunQuery, stop: Stop) -> None:
         """Read runs again, around the times at which they began; by their ids those that began at other times."""
-        times = [entry.started_at_ns for entry in self.entries.known(keys).values()]
-        is_known = len(times) == len(keys)
-        bounds: dict[str, Any] = {"since": min(times) / 1e9 - 1, "until": max(times) / 1e9 + 1} if is_known else {}
+        times = [started_at_ns for _, started_at_ns in keys]
+        bounds: dict[str, Any] = {"since": min(times) / 1e9 - 1, "until": max(times) / 1e9 + 1}
         self._read(keys, RunQuery(**bounds, prices=query.prices), stop)
-        for run_id in self.entries.unread(keys) if bounds else ():
+        for run_id in self.entries.unread(keys):
             self._read(keys, RunQuery(run_id=run_id, prices=query.prices), stop)
         self.entries.settle(keys)
 

@@ -26,7 +26,7 @@ from otel_agent_trace.viewer.library import Library
 from otel_agent_trace.viewer.live import Changes
 from otel_agent_trace.viewer.results import Reading, ScannedResult
 from otel_agent_trace.viewer.work import Stop, StoppedError
-from tests.support.sample_runs import lines_of, make_run
+from tests.support.sample_runs import BEGAN_NS, lines_of, make_run
 
 
 def write(path: Path, numbers: Iterator[int] | range) -> None:
@@ -101,6 +101,36 @@ def test_what_is_not_held_is_read_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert ids(result.page(0, 3, Stop())) == [5, 4, 3]
     assert ids(result.page(3, 3, Stop())) == [2, 1, 0]
     assert len(held.known(result._keys)) == 3
+
+
+class Narrowed:
+    """A source that notes the times between which runs began that are read."""
+
+    capabilities = Capabilities(filters=frozenset({"since", "until"}))
+
+    def __init__(self, path: Path) -> None:
+        self._source = open_source(str(path))
+        self.bounds: list[tuple[Any, Any]] = []
+
+    def narrowed(self, query: RunQuery) -> Any:
+        self.bounds.append((query.since_ns, query.until_ns))
+        return self._source
+
+    def traces(self, on_problem: Any) -> Iterator[Any]:
+        return self._source.traces(on_problem)
+
+
+def test_what_is_not_held_is_read_around_the_time_at_which_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries, "_MOST_ENTRIES", 5)
+    path = tmp_path / "t.jsonl"
+    write(path, range(8))
+    source = Narrowed(path)
+    assert ids(result_of(source).page(4, 2, Stop())) == [3, 2]
+    ((since_ns, until_ns),) = source.bounds
+    assert 0 < BEGAN_NS - since_ns < 3600 * 10**9
+    assert 0 < until_ns - BEGAN_NS < 3600 * 10**9
 
 
 def test_a_run_that_is_gone_keeps_its_row(tmp_path: Path) -> None:
