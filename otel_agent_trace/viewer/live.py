@@ -39,6 +39,7 @@ class Changes:
         with self._lock:
             names = [*run.trace_ids, *(part.run_id for part in run.walk())]
             self._outermost.update(dict.fromkeys(names, run.run_id))
+            self._trim()
 
     def note(self, events: Iterable[Event], logs: Iterable[LogRecord] = ()) -> dict[str, str | None]:
         """Note what has happened, and return the outermost runs that changed: id → status, None where it did not change.
@@ -63,9 +64,7 @@ class Changes:
                 self._revisions[run_id] = self._revisions.get(run_id, 0) + 1
                 self._revisions.move_to_end(run_id)
             self.number += len(changed)
-            for known in (self._arrivals, self._revisions, self._outermost):
-                while len(known) > _MOST_KNOWN:
-                    known.popitem(last=False)
+            self._trim()
         return changed
 
     def touch(self, run_id: str) -> None:
@@ -73,6 +72,7 @@ class Changes:
         with self._lock:
             self._revisions[run_id] = self._revisions.get(run_id, 0) + 1
             self.number += 1
+            self._trim()
 
     def revision(self, run_id: str) -> str:
         """Return what changes when a run does, or the one that it is a part of; no other server returns the same."""
@@ -83,6 +83,11 @@ class Changes:
         """Return the runs that have started after so many others, as far as they are held."""
         with self._lock:
             return [run_id for run_id, number in self._arrivals.items() if number > started]
+
+    def _trim(self) -> None:
+        for known in (self._arrivals, self._revisions, self._outermost):
+            while len(known) > _MOST_KNOWN:
+                known.popitem(last=False)
 
     def _subject_of(self, log: LogRecord) -> str | None:
         """Return the outermost run that a log record is about, as far as that is known."""

@@ -300,6 +300,16 @@ def test_changes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert changes.revision("0") == changes.revision("unknown") != changes.revision("8")
 
 
+def test_what_is_known_of_runs_that_were_read_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_agent_trace.viewer.live._MOST_KNOWN", 3)
+    changes = Changes()
+    for number in range(9):
+        changes.know(AgentRun(run_id=str(number)))
+        changes.touch(str(number))
+    assert (len(changes._outermost), len(changes._revisions)) == (3, 3)
+    assert changes.revision("0") == changes.revision("unknown") != changes.revision("8")
+
+
 def test_a_log_record_is_a_change_of_the_run_that_it_is_about() -> None:
     changes = Changes()
     inner = AgentRun(run_id="inner", agent_name="helper")
