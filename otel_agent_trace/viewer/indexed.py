@@ -29,7 +29,7 @@ from otel_agent_trace.viewer.facets import SHOWN, buckets_of, width_for
 from otel_agent_trace.viewer.places import Apart, Places
 from otel_agent_trace.viewer.replies import encoded
 from otel_agent_trace.viewer.results import Reading, Result, ScannedResult, ignore_problem
-from otel_agent_trace.viewer.work import Stop
+from otel_agent_trace.viewer.work import Stop, StoppedError
 from otel_agent_trace.views.figures import cost_text, count_text, duration_text
 from otel_agent_trace.views.summaries import cost_data
 
@@ -63,6 +63,7 @@ class IndexedResult:
     def __init__(self, reading: Reading, query: RunQuery, stop: Stop) -> None:
         self._reading = reading
         self._query = query if query.order is not None else query.but(newest_first=True)
+        self._finding = Stop()
         self._segments = set[tuple[int, str]]()
         with self._index(stop) as (index, source, always):
             self._segments = {(segment.id, segment.identity) for segment in index.segments.values()}
@@ -99,6 +100,10 @@ class IndexedResult:
         current = self._reading.current(keys, self._query, stop)
         found: dict[Any, Entry] = {**current, **{row: current.get(entry.key, entry) for row, entry in listed.items()}}
         return [found.get(item.key if isinstance(item, Apart) else item) or _gone() for item in wanted]
+
+    def close(self) -> None:
+        """End finding runs, as `Result` has it."""
+        self._finding.set()
 
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return the counts of what runs have, as `Result` has it; categories of errors are not in the index."""
@@ -145,9 +150,13 @@ class IndexedResult:
     def _find_all(self) -> None:
         """Find where all runs are, in a thread of its own; where that fails, whoever waits for them is informed."""
         try:
-            with contextlib.suppress(SourceError, *UNREADABLE), self._index(Stop()) as (index, _, _):
+            with (
+                contextlib.suppress(SourceError, StoppedError, *UNREADABLE),
+                self._index(self._finding) as (index, _, _),
+            ):
                 listing = self._listing(index)
                 while not self._places.is_whole:
+                    self._finding.check()
                     self._places.extend(listing)
         finally:
             self._places.give_up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ class LastingResult:
     def __init__(self, reading: Reading, query: RunQuery, stop: Stop) -> None:
         self._reading, self._query = reading, query
         self._result = result_of(reading, query, stop)
+        self._lock = threading.Lock()
 
     @property
     def total(self) -> int | None:
@@ -42,14 +44,27 @@ class LastingResult:
         """Return the entries of some runs, as `Result` has it."""
         return self._answer(lambda result: result.page(begin, count, stop), stop)
 
+    def close(self) -> None:
+        """End what goes on in threads, as `Result` has it."""
+        self._result.close()
+
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return the counts of what runs have, as `Result` has it."""
         return self._answer(lambda result: result.facets(stop), stop)
 
     def _answer(self, answer: Callable[[Result], T], stop: Stop) -> T:
-        for _ in range(2):
+        for make in (self._anew, self._scanned):
+            result = self._result
             with contextlib.suppress(*UNREADABLE):
-                return answer(self._result)
-            self._result = result_of(self._reading, self._query, stop)
-        self._result = ScannedResult(self._reading, self._query)
+                return answer(result)
+            with self._lock:
+                if self._result is result:  # nobody else was faster
+                    self._result = make(stop)
+                    result.close()
         return answer(self._result)
+
+    def _anew(self, stop: Stop) -> Result:
+        return result_of(self._reading, self._query, stop)
+
+    def _scanned(self, _: Stop) -> Result:
+        return ScannedResult(self._reading, self._query)

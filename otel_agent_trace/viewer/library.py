@@ -92,9 +92,12 @@ class Library:
         self._follower.start()
 
     def close(self) -> None:
-        """End following the source."""
+        """End following the source, and what goes on for results."""
         if self._follower is not None:
             self._follower.close()
+        with self._lock:
+            for kept in self._results.values():
+                kept.result.close()
 
     @property
     def can_score(self) -> bool:
@@ -149,7 +152,7 @@ class Library:
             self._results[kept.result_id] = kept
             self._results.move_to_end(kept.result_id)
             while len(self._results) > _MOST_RESULTS:
-                self._results.popitem(last=False)
+                self._results.popitem(last=False)[1].result.close()
         return kept
 
     def new_runs(self, kept: Kept, stop: Stop) -> int:

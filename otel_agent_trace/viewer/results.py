@@ -40,6 +40,9 @@ class Result(Protocol):
             StoppedError: nobody waits for them any more.
         """
 
+    def close(self) -> None:
+        """End what goes on in threads; what is not known by then is not found any more."""
+
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return how many of the runs have which status, agent, tool, model and error, and began when.
 
@@ -128,6 +131,9 @@ class ScannedResult:
         """Return the entries of some runs, as `Result` has it."""
         self._find(begin + count, stop)
         return self._entries(self._keys[begin : begin + count], stop)
+
+    def close(self) -> None:
+        """Do nothing: nothing goes on in threads."""
 
     def facets(self, stop: Stop) -> dict[str, Any]:
         """Return the counts of what runs have, as `Result` has it: of the first runs only, if there are many."""

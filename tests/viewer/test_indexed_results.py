@@ -6,7 +6,7 @@ import json
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from otel_agent_trace.sources.index import choice, listing
 from otel_agent_trace.sources.index.query import is_exact
 from otel_agent_trace.sources.index.segments import StaleError
 from otel_agent_trace.sources.index.source import IndexedSource
-from otel_agent_trace.viewer import places
+from otel_agent_trace.viewer import library, places
 from otel_agent_trace.viewer.entries import Entries, Entry
 from otel_agent_trace.viewer.indexed import IndexedResult, result_of
 from otel_agent_trace.viewer.lasting import LastingResult
@@ -242,17 +242,35 @@ def test_all_of_a_long_list_are_found_in_a_thread(tmp_path: Path, monkeypatch: p
     assert result.page(23, 10, Stop()) == []
 
 
-def fail_once_in_a_thread(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Let the first thread that finds all runs of a list fail."""
+def do_in_threads(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Do something first in the threads that find all runs of a list."""
     monkeypatch.setattr(places, "_BLOCK", 5)
-    begun, errors = IndexedSource.begun, [error]
+    begun = IndexedSource.begun
 
-    def failing(source: IndexedSource, *arguments: Any) -> Any:
-        if threading.current_thread().name == THREAD and errors:
-            raise errors.pop()
+    def after_action(source: IndexedSource, *arguments: Any) -> Any:
+        if threading.current_thread().name == THREAD:
+            action()
         return begun(source, *arguments)
 
-    monkeypatch.setattr(IndexedSource, "begun", failing)
+    monkeypatch.setattr(IndexedSource, "begun", after_action)
+
+
+def fail_once_in_a_thread(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the first thread that finds all runs of a list fail."""
+    errors = [error]
+
+    def fail() -> None:
+        if errors:
+            raise errors.pop()
+
+    do_in_threads(monkeypatch, fail)
+
+
+def wait_for_threads() -> None:
+    """Wait until no thread finds runs."""
+    for thread in threading.enumerate():
+        if thread.name == THREAD:
+            thread.join()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -262,8 +280,7 @@ def test_nobody_waits_for_runs_that_a_thread_failed_to_find(
 ) -> None:
     fail_once_in_a_thread(monkeypatch, error)
     result = result_by_index(store_of(tmp_path, 23), RunQuery(sort="steps"))
-    for thread in [each for each in threading.enumerate() if each.name == THREAD]:
-        thread.join()
+    wait_for_threads()
     stop = Stop()
     stop.set()  # whoever waits is stopped
     with pytest.raises(StaleError):
@@ -276,6 +293,18 @@ def test_a_list_of_which_not_all_were_found_is_made_anew(tmp_path: Path, monkeyp
     result = LastingResult(reading_of(store_of(tmp_path, 23)), RunQuery(sort="steps"), Stop())
     assert len(result.page(0, 60, Stop())) == 23
     assert (result.total, result.at_least) == (23, 23)
+
+
+def test_a_list_that_is_not_held_any_more_is_not_found_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_find = threading.Event()
+    do_in_threads(monkeypatch, may_find.wait)
+    monkeypatch.setattr(library, "_MOST_RESULTS", 1)
+    held = library.Library(str(store_of(tmp_path, 23)))
+    first, second = (held.result(None, RunQuery(sort=sort), Stop()).result for sort in ("steps", "tokens"))
+    may_find.set()
+    wait_for_threads()
+    assert (first.total, first.at_least) == (None, 5)
+    assert (second.total, second.at_least) == (23, 23)
 
 
 @pytest.mark.parametrize("sort", ["time", "duration", "steps", "tokens"])
