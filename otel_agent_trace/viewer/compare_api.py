@@ -54,9 +54,10 @@ class CompareApi:
 def compared(a: AgentRun, b: AgentRun, prices: Prices, commands: tuple[str, str] = ("", "")) -> dict[str, Any]:
     """Return how two runs differ, as JSON-able data.
 
-    `rows` are those of the steps, in which steps that are equal and follow each other are one row with their number; the
-    first row is that of the runs themselves, if they differ. A step whose row has no differences of its own is around
-    others that differ. `first` is the row at which the runs begin to differ. `commands` are those that replay the runs.
+    `rows` are those of the steps, in which steps that are equal and follow each other are one row with their number;
+    the first row is that of the runs themselves, if they differ. A step whose row has no differences of its own is
+    around others that differ. `first` is the row at which the runs begin to differ. `commands` are those that replay
+    the runs.
     """
     diff = diff_runs(a, b)
     numbers = _Numbers(diff)

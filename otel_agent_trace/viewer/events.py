@@ -1,4 +1,4 @@
-"""Announce changes to the pages that are open, as server-sent events: which run is at which revision, and how many are new."""
+"""Announce changes to open pages, as server-sent events: which run is at which revision, and how many are new."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class _Event(NamedTuple):
 class Events:
     """Hold the last event about each thing, and wake the streams that wait for one; used in the loop of the server.
 
-    An event replaces the one about the same thing, so that a slow client gets the newest state and not each one. Ids begin
-    with that of this server; a stream that missed something begins with ``event: reset``.
+    An event replaces the one about the same thing, so that a slow client gets the newest state and not each one. Ids
+    begin with that of this server; a stream that missed something begins with ``event: reset``.
     """
 
     def __init__(self) -> None:

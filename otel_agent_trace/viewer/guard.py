@@ -1,8 +1,9 @@
 """Refuse requests that are none of the page's own: those of other hosts, of other web pages, and without the token.
 
-A local server is within reach of every web page that its user opens. Names of hosts that an attacker points at this machine
-(DNS rebinding) fail by the list of hosts, requests of other pages by `Origin` and `Sec-Fetch-Site`, simple POSTs by their
-type. Where other machines reach the port, data needs a cookie that the page gets for the token in its address.
+A local server is within reach of every web page that its user opens. Names of hosts that an attacker points at this
+machine (DNS rebinding) fail by the list of hosts, requests of other pages by `Origin` and `Sec-Fetch-Site`, simple
+POSTs by their type. Where other machines reach the port, data needs a cookie that the page gets for the token in its
+address.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Refusal(NamedTuple):
 class Access(msgspec.Struct, frozen=True):
     """Hold who may read: the hosts by which the server is called, and the secrets of those who were given its address.
 
-    `token` is that of the printed address; None where only this machine reaches the port. With `own_address` the address at
-    which a connection arrived is a host too.
+    `token` is that of the printed address; None where only this machine reaches the port. With `own_address` the
+    address at which a connection arrived is a host too.
     """
 
     hosts: frozenset[str]
@@ -91,7 +92,7 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class Guard:
-    """Pass on the requests that the page itself makes, and add the headers of security to all answers; an ASGI application.
+    """Pass on the requests that the page itself makes, and add headers of security to all answers; an ASGI application.
 
     Args:
         app: the application behind it.
@@ -152,7 +153,7 @@ class Guard:
 
 
 def _with_port(names: tuple[str, ...], port: int) -> set[str]:
-    """Return the hosts that browsers send for names or addresses with a port, which the usual one of HTTP leaves out."""
+    """Return the hosts that browsers send for names or addresses with a port, which they leave out if it is usual."""
     written = [f"[{name}]" if ":" in name and not name.startswith("[") else name.lower() for name in names]
     return {f"{name}:{port}" for name in written} | ({*written} if port == _PORT_OF_HTTP else set())
 

@@ -1,7 +1,7 @@
 """Write runs as documents of one file each, which show a run like the viewer does, without a server and offline.
 
-A browser loads no modules for a page of ``file://``, but runs an inline one whose digest the policy of the page names. So the
-viewer's modules are joined to one script, and what they would ask a server for stands in blocks of the document.
+A browser loads no modules for a page of ``file://``, but runs an inline one whose digest the policy of the page names.
+So the viewer's modules are joined to one script, and what they would ask a server for stands in blocks of the document.
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ def _media(page: RunPage, digest: str) -> dict[str, str] | None:
 def _block(name: str, data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     packed = gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)
-    return f'<script type="application/octet-stream" id="block-{escape(name)}">{base64.b64encode(packed).decode()}</script>'
+    content = base64.b64encode(packed).decode()
+    return f'<script type="application/octet-stream" id="block-{escape(name)}">{content}</script>'
 
 
 def _digest(text: str) -> str:

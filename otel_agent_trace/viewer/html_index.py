@@ -18,7 +18,8 @@ from otel_agent_trace.views.values_text import shortened
 _ERROR_CHARS = 200
 _TITLES = ("Status", "Started", "Agent", "Question", "Steps", "Errors", "Duration", "Tokens", "Cost")
 _SCRIPT = """
-const form = document.querySelector("form"), { text, status, agent } = form.elements, title = document.querySelector("h1");
+const form = document.querySelector("form"), title = document.querySelector("h1");
+const { text, status, agent } = form.elements;
 const rows = [...document.querySelectorAll("tbody tr")].map((row) => {
   const [status, , agent, question] = [...row.cells].map((cell) => cell.textContent), link = row.querySelector("a");
   return { row, link, status, agent, text: [status, agent, question, link.title].join("\\n").toLowerCase() };
@@ -28,7 +29,8 @@ const all = title.textContent;
 function show() {
   const wanted = text.value.toLowerCase();
   for (const each of rows) {
-    const isOfFilters = [[status, each.status], [agent, each.agent]].every(([{ value }, own]) => !value || value === own);
+    const pairs = [[status, each.status], [agent, each.agent]];
+    const isOfFilters = pairs.every(([{ value }, own]) => !value || value === own);
     each.row.hidden = !isOfFilters || !each.text.includes(wanted);
   }
   const shown = rows.filter(({ row }) => !row.hidden).length;

@@ -1,4 +1,4 @@
-"""Hold the result of a query of a store with an index: a list of any length, of which runs are read only where they have to be."""
+"""Hold the result of a query of a store with an index: a list of any length, of which runs are read only if needed."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ class IndexedResult:
         """Yield the index, which is up to date and in a transaction; it is removed if it is not as it was written.
 
         Raises:
-            UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error: it cannot answer, or files are gone or changed
-                whose rows the result has.
+            UnusableIndexError, StaleError, WrongIndexError, sqlite3.Error: it cannot answer, or files are gone or
+                changed whose rows the result has.
         """
         source: Any = self._reading.opened(stop)
         with opened_index(source.store) as (index, path):
@@ -185,7 +185,10 @@ def _apart_runs(
 
 
 class _Rows:
-    """Make the entries of runs of their rows; runs that did not succeed are read for their errors, others where something is not known."""
+    """Make the entries of runs of their rows.
+
+    Runs that did not succeed are read for their errors, others where something is not known.
+    """
 
     def __init__(self, index: Index, listing: Listing, reading: Reading, query: RunQuery) -> None:
         self._index, self._listing, self._reading = index, listing, reading
@@ -193,7 +196,7 @@ class _Rows:
         self._version = self._costs.prices.version
 
     def entries(self, rows: Sequence[Row], going: Collection[int]) -> dict[Row, Entry]:
-        """Return the entries by the rows, without those that are gone; of traces that are `going` on, as the index has them."""
+        """Return the entries by the rows, without those that are gone; of traces `going` on, as the index has them."""
         listed = {row: run for row in rows if (run := self._listing.run(row, self._version)) is not None}
         unread = {row: run for row, run in listed.items() if row.trace not in going and self._has_to_be_read(run)}
         keys = [run.key for run in unread.values()]

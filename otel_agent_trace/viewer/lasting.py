@@ -1,4 +1,4 @@
-"""Answer by the index of a store, anew where its files are not what they were, and by a search where that is not possible."""
+"""Answer by the index of a store, anew where its files are not what they were, and by a search where it cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold what is known of one source while its page is served: results of queries, runs that are open, and what has changed."""
+"""Hold what is known of one source while its page is served: results of queries, open runs, and what has changed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MINUTE_S = 60
 
 
 class Kept(NamedTuple):
-    """Hold a result: its id, its query, the state of the source when it was made, and how many runs had started by then."""
+    """Hold a result: its id, its query, and the state of the source and how many runs had started when it was made."""
 
     result_id: str
     query: RunQuery

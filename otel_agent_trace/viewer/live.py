@@ -42,7 +42,7 @@ class Changes:
             self._trim()
 
     def note(self, events: Iterable[Event], logs: Iterable[LogRecord] = ()) -> dict[str, str | None]:
-        """Note what has happened, and return the outermost runs that changed: id → status, None where it did not change.
+        """Note what has happened, and return the outermost runs that changed: id → status, None if it did not change.
 
         Args:
             events: what has started or ended.

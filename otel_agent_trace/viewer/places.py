@@ -1,4 +1,4 @@
-"""Hold which run is at which place of a list of any length: where each thousandth is, and of these blocks those that were looked at."""
+"""Hold which run is at which place of a list of any length: where each thousandth is, and blocks already looked at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOOK_S = 0.1
 
 
 class Apart(NamedTuple):
-    """Hold a run that was read, as it goes on, may be joined with others, or has names that the index has not: what it is in order by."""
+    """Hold what the order of a run goes by that is read, not listed: it may go on, or the index lacks names."""
 
     value: int
     started_at_ns: int
@@ -30,7 +30,7 @@ class Apart(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Hold a part of a list: its first place, which runs apart are in it, and the parts of the order that it is between."""
+    """Hold a part of a list: its first place, the runs apart in it, and the places in the order that it is between."""
 
     begin: int
     apart: Sequence[Apart]

@@ -1,4 +1,4 @@
-"""Hold the results of queries: which runs matched, in their order, so that rows stay where they are while runs arrive."""
+"""Hold the results of queries: which runs matched, in their order, so that rows stay where they are as runs arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer what the page of a run asks for: its outline, previews, details, conversation, copies, media, and new scores."""
+"""Answer what the page of a run asks for: outline, previews, details, conversation, copies, media, and new scores."""
 
 from __future__ import annotations
 

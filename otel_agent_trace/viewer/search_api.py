@@ -38,7 +38,7 @@ class SearchApi:
         )
 
     async def _lines(self, query: RunQuery) -> AsyncIterator[bytes]:
-        """Yield rows and the progress, then how many there are or what went wrong; cancelled when the client is gone."""
+        """Yield rows and the progress, then how many there are or what went wrong; cancelled if the client is gone."""
         stop, found = self._work.begin(), _Found(asyncio.get_running_loop())
         async with self._work.slow_slots:
             searching = asyncio.ensure_future(run_in_threadpool(self._search, query, stop, found))

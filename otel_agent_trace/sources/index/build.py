@@ -120,7 +120,7 @@ class Index:
         return not replaced
 
     def begin(self) -> bool:
-        """Begin a transaction of one state of the index; return whether that is of the files: others may change it too."""
+        """Begin a transaction of one state of the index; return whether that is of the files: others change it too."""
         self.connection.execute("BEGIN")
         self.segments = self._known_segments()
         noted = {(segment.name, segment.identity) for segment in self.segments.values()}
@@ -418,7 +418,7 @@ class Index:
 
 
 class Tail(NamedTuple):
-    """Hold the end of a file, from a position on, that is not indexed: an incomplete line, or what was appended just now."""
+    """Hold the end of a file, from a position on, that is not indexed: an incomplete line, or what is new."""
 
     path: str
     begin: int

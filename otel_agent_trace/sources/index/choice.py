@@ -48,7 +48,7 @@ def store_at(path: str, files: Sequence[str]) -> StoreFiles | None:
 
 
 def indexed_store(path: str) -> StoreFiles | None:
-    """Return the store at a path, if it has an index, or is large enough for one; None without any, or if that is off."""
+    """Return the store at a path, if it has an index or is large enough for one; None if not, or if that is off."""
     if is_off() or "\0" in path:
         return None
     try:

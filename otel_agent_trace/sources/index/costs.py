@@ -98,7 +98,7 @@ class KeptCosts:
         return self._trace_ids(unknown)
 
     def _trace_ids(self, numbers: Iterable[int], *, are_priced: bool = False) -> dict[str, int]:
-        """Return the ids of traces → their numbers; unless they are priced, note how many lines they have before they are read."""
+        """Return the ids of traces → their numbers; of those without prices, note how many lines they have by now."""
         found: dict[str, int] = {}
         for number in numbers:
             trace_ids = self._index.trace_ids([number])
@@ -121,7 +121,7 @@ class KeptCosts:
             self._new.append(row)
 
     def write(self) -> None:
-        """Write the costs that were computed, unless their traces have got more lines; where that is not possible, do not."""
+        """Write the costs that were computed, unless their traces have got more lines, as far as that is possible."""
         rows, self._new = self._new, []
         places, self._places = self._places, {}
         if not rows:

@@ -18,7 +18,10 @@ _FAILED = frozenset(STATUSES.index(status) for status in FAILED_STATUSES)
 
 
 class Counts(NamedTuple):
-    """Hold how many of the runs that a query selects have which value, and how many began, and of these failed, in which bucket of time."""
+    """Hold how many of the runs that a query selects have which value.
+
+    `runs` are how many began in which bucket of time, `errors` how many of these failed.
+    """
 
     status: Counter[str]
     agent: Counter[str]
@@ -30,7 +33,7 @@ class Counts(NamedTuple):
 
 
 class _Numbers(NamedTuple):
-    """Hold how many runs have which status, names and buckets of time, which are numbers; 0 or None stands for no name."""
+    """Hold how many runs have which status, names and buckets of time, as numbers; 0 or None stands for no name."""
 
     status: Counter[int]
     agent: Counter[int | None]
@@ -95,8 +98,9 @@ def counts_of(
 def _ends_ns(listing: Listing, way: Way) -> Iterator[int]:
     """Yield when the first and the last run began of those of which that is known."""
     for order in ("", " DESC") if not way.is_few else ():
-        select = f"SELECT start_ns FROM run INDEXED BY run_start WHERE {way.where} AND start_ns>0 ORDER BY start_ns{order} LIMIT 1"
-        yield from (start_ns for (start_ns,) in listing.connection.execute(select, way.arguments))
+        select = f"SELECT start_ns FROM run INDEXED BY run_start WHERE {way.where} AND start_ns>0"
+        ordered = f"{select} ORDER BY start_ns{order} LIMIT 1"
+        yield from (start_ns for (start_ns,) in listing.connection.execute(ordered, way.arguments))
     if way.is_few:
         select = f"SELECT min(start_ns), max(start_ns) FROM run WHERE {way.where} AND +start_ns>0"
         yield from filter(None, listing.connection.execute(select, way.arguments).fetchone())

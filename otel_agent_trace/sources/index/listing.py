@@ -23,8 +23,8 @@ _MANY = 4_000
 """Runs from which on a list is walked through in its order, since few are passed over then."""
 _NOT_INDEXED = ("services", "end_ns")
 _COLUMNS = (
-    "hex(trace_id), run.id, start_ns, end_ns, status, agent, user, tools, models, tags, steps, errors, tokens, question,"
-    " prices, cost, priced_calls, unpriced"
+    "hex(trace_id), run.id, start_ns, end_ns, status, agent, user, tools, models, tags, steps, errors, tokens,"
+    " question, prices, cost, priced_calls, unpriced"
 )
 
 _FROM_RUN = "FROM run JOIN trace ON trace.id=run.trace WHERE trace=?"
@@ -39,7 +39,10 @@ class Row(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """Hold the runs that a query selects, in its order: the numbers of their traces, their numbers in these, the values of the order, and their starts."""
+    """Hold the runs that a query selects, in its order.
+
+    `traces` are the numbers of their traces, `numbers` theirs in these, and `values` what the order goes by.
+    """
 
     traces: array[int]
     numbers: array[int]
@@ -98,9 +101,10 @@ class Bound(NamedTuple):
 
 
 class Way(NamedTuple):
-    """Hold how the runs that a query selects are found: in which table, under which conditions, and the value that they go by.
+    """Hold how the runs that a query selects are found: in which table, under which conditions, and in which order.
 
-    `is_few` is whether they are so few that they are listed at once; else they are found in their order.
+    `value` is what the order goes by. `is_few` is whether they are so few that they are listed at once; else they are
+    found in their order.
     """
 
     source: str
@@ -111,7 +115,7 @@ class Way(NamedTuple):
 
 
 def unlisted_traces(index: Index, query: RunQuery) -> set[int]:
-    """Return the numbers of traces that have to be read for a list, as the index does not have names that it shows or goes by."""
+    """Return the numbers of traces that are read for a list, as the index lacks names that it shows or goes by."""
     columns = ["agent", "tools", "models", "tags", *(["services"] if query.service is not None else [])]
     unknown = "(SELECT id FROM name WHERE text=?1)"
     select = " UNION ".join(f"SELECT trace FROM run WHERE {column}={unknown}" for column in columns)
@@ -136,7 +140,7 @@ class Listing:
         self.connection.executemany("INSERT INTO apart VALUES(?)", [(number,) for number in apart])
 
     def way(self, query: RunQuery) -> Way:
-        """Return how the runs that a query selects are found: by the filter that few of them pass, else in their order."""
+        """Return how the runs that a query selects are found: by a filter that few of them pass, else in order."""
         conditions = [*exact_conditions(query)]
         narrow = next((place for place, condition in enumerate(conditions) if self._is_narrow(condition)), None)
         others = ["trace<=?", *(["trace NOT IN apart"] if self._apart else [])]
@@ -179,7 +183,8 @@ class Listing:
             WrongIndexError: a row is not as it was written.
         """
         where, arguments = _within(way, after, until)
-        select = f"SELECT trace, number, {way.value}, start_ns FROM {way.source} WHERE {where} ORDER BY +{way.value} DESC, start_ns DESC"
+        columns, order = f"trace, number, {way.value}, start_ns", f"+{way.value} DESC, start_ns DESC"
+        select = f"SELECT {columns} FROM {way.source} WHERE {where} ORDER BY {order}"
         keys = Keys(array("q"), array("q"), array("q"), array("q"))
         with checked():
             for row in self.connection.execute(select, arguments):

@@ -25,7 +25,7 @@ _PSEUDONYMS = "text >= 'hmac:' AND text < 'hmac;'"
 
 
 class Selection(NamedTuple):
-    """Hold a statement that selects the numbers of traces with the values by which they are in order, and its arguments.
+    """Hold a statement that selects the numbers of traces and the values that their order goes by, and its arguments.
 
     `is_limited` is False where runs beyond the limit have to be read too: to count those whose user cannot be compared.
     """
@@ -68,7 +68,7 @@ _Condition = tuple[str, tuple[Any, ...]]
 
 
 def is_exact(query: RunQuery) -> bool:
-    """Return whether the rows of the index that the conditions of a query leave are those of the runs that it selects, in an order that rows have."""
+    """Return whether a query selects just the runs whose rows its conditions leave, in an order that rows have."""
     given = query.given().keys() - {"sort", "newest_first", "limit", "prices"}
     names = (
         query.agent,
@@ -136,7 +136,7 @@ def _has_name(column: str, name: str) -> Iterator[_Condition]:
 
 
 def _of_user(query: RunQuery, connection: sqlite3.Connection) -> tuple[_Condition, bool]:
-    """Return the condition for the user, and whether there are pseudonyms under other keys, of which runs are counted."""
+    """Return the condition for the user, and whether there are pseudonyms under other keys, whose runs are counted."""
     forms = [form for form in query.user_ids if is_storable(form)]
     own = sorted({key for form in query.user_ids if (key := key_id_of(form)) is not None})
     others = f"{_PSEUDONYMS} AND substr(text,6,8) NOT IN ({','.join('?' * len(own))})"

@@ -1,4 +1,4 @@
-"""Make the row of each run: of scanned spans where a trace is as our own tracer writes it, else of the runs as they are read."""
+"""Make the row of each run: of scanned spans where a trace is as our own tracer writes it, else of runs."""
 
 from __future__ import annotations
 

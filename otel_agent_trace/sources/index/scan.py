@@ -1,4 +1,4 @@
-"""Read of each line what the index needs: quickly where our own tracer wrote it, else by the code that reads whole spans."""
+"""Read of each line what the index needs: quickly where our own tracer wrote it, else by the code that reads spans."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class UnusualError(Exception):
 class Found(NamedTuple):
     """Hold the ids of the traces in a line, as 32 hex digits, whose spans have to be read as a whole.
 
-    `is_damaged` is whether something of it cannot be read, or is not read as it stands, `names_runs` whether it has scores
-    that name a run in any trace.
+    `is_damaged` is whether something of it cannot be read, or is not read as it stands, `names_runs` whether it has
+    scores that name a run in any trace.
     """
 
     trace_ids: Collection[str]
@@ -111,7 +111,7 @@ class LineScanner:
         return spans
 
     def _note_head(self, line: bytes) -> None:
-        """Note the head of a line: up to its spans, with the service; False if they are not of our tracer, or it is odd."""
+        """Note the head of a line, up to its spans, with the service; False if it is odd, or not of our tracer."""
         begin, found, _ = line.partition(_HEAD_END)
         self._head = head = begin + found if found else b""
         if head not in self._services:

@@ -1,12 +1,13 @@
 """Define the tables of the index, and open its database, which is thrown away whenever it is not what we have written.
 
-`segment` has the files, `place` where the lines of each trace are in them, `run` a row for each outermost run, with numbers
-of `name` for what repeats, and `run_id` the ids of runs that do not begin with the id of their trace. Several names of one
-run, such as those of its tools, are one name (`joined`). What a run costs is kept with the number of the version of the
-prices (`costs`), and is null until it is asked for.
+`segment` has the files, `place` where the lines of each trace are in them, `run` a row for each outermost run, with
+numbers of `name` for what repeats, and `run_id` the ids of runs that do not begin with the id of their trace. Several
+names of one run, such as those of its tools, are one name (`joined`). What a run costs is kept with the number of the
+version of the prices (`costs`), and is null until it is asked for.
 
 What lists of very many runs need is made when the first files are indexed, as that is faster than keeping it meanwhile:
-indexes of the orders, and `tally`, which has how many runs of a status began in a slot of time, or have an agent, tools or models.
+indexes of the orders, and `tally`, which has how many runs of a status began in a slot of time, or have an agent, tools
+or models.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from otel_agent_trace.sources.index.choice import remove_database
 VERSION = 5
 _SEPARATOR = "\x1f"
 UNKNOWN = _SEPARATOR
-"""Name that stands for any: of what is too long, no text of SQLite, or several names that are not to be distinguished."""
+"""Name that stands for any: what is too long, no text of SQLite, or several names that are not to be distinguished."""
 
 ORDERS = {
     "time": "start_ns",
@@ -58,10 +59,11 @@ _TABLES = (
     PRIMARY KEY(trace, segment, begin)) WITHOUT ROWID""",
     "CREATE TABLE name(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
     "CREATE TABLE run_id(text TEXT, trace INTEGER, PRIMARY KEY(text, trace)) WITHOUT ROWID",
-    """CREATE TABLE run(trace INTEGER, number INTEGER, start_ns INTEGER NOT NULL, end_ns INTEGER, status INTEGER NOT NULL,
-    agent INTEGER, user INTEGER, session INTEGER, services INTEGER, tools INTEGER, failed_tools INTEGER, models INTEGER,
-    tags INTEGER, steps INTEGER NOT NULL, errors INTEGER NOT NULL, tokens INTEGER NOT NULL, probability REAL,
-    question TEXT, answer TEXT, id TEXT, prices INTEGER, cost INTEGER, priced_calls INTEGER, unpriced TEXT,
+    """CREATE TABLE run(trace INTEGER, number INTEGER, start_ns INTEGER NOT NULL, end_ns INTEGER,
+    status INTEGER NOT NULL, agent INTEGER, user INTEGER, session INTEGER, services INTEGER, tools INTEGER,
+    failed_tools INTEGER, models INTEGER, tags INTEGER, steps INTEGER NOT NULL, errors INTEGER NOT NULL,
+    tokens INTEGER NOT NULL, probability REAL, question TEXT, answer TEXT, id TEXT, prices INTEGER,
+    cost INTEGER, priced_calls INTEGER, unpriced TEXT,
     PRIMARY KEY(trace, number)) WITHOUT ROWID""",
     "CREATE INDEX trace_link ON trace(link) WHERE link > 0",
     f"CREATE INDEX {INDEX_OF['time']} ON run(start_ns, {_COUNTED})",
@@ -211,7 +213,7 @@ def _is_busy(error: Exception) -> bool:
 
 
 def joined(names: Iterable[str]) -> str | None:
-    """Return several names as one, in which `within` finds each; None for no names, `UNKNOWN` if one has the separator."""
+    """Return several names as one, in which `within` finds each: None of none, `UNKNOWN` if one has the separator."""
     found = sorted(set(names))
     if any(_SEPARATOR in name for name in found):
         return UNKNOWN

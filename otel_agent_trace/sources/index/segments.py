@@ -70,7 +70,7 @@ class Status(NamedTuple):
 
 
 def digest_of(path: str, indexed: int) -> bytes:
-    """Return a hash of the head of a file and of the last bytes before a position: of any, if these are not there any more."""
+    """Return a hash of the head of a file and of the last bytes before a position, as far as these are there."""
     with open_regular(path) as file:
         head = file.read(min(indexed, _CHECKED_BYTES))
         file.seek(max(0, indexed - _CHECKED_BYTES))

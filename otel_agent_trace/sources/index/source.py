@@ -50,7 +50,7 @@ def opened_index(store: StoreFiles) -> Iterator[tuple[Index, str]]:
 
 
 class AlwaysRead(NamedTuple):
-    """Hold what is read with every query: the numbers of traces that others may belong to, and what is not indexed yet."""
+    """Hold what is read with every query: the numbers of traces that others may belong to, and what is not indexed."""
 
     numbers: set[int]
     open_ids: set[str]
@@ -179,7 +179,7 @@ class IndexedSource(FilesSource):
         on_problem: Callable[[Problem], None],
         kept: KeptCosts | None,
     ) -> Iterator[list[SpanRecord]]:
-        """Yield the traces that a query may select, but those that are always read; in its order as far as its limit."""
+        """Yield the traces that a query may select, but those always read; in its order as far as its limit."""
         selection = selection_of(query, index.connection)
         limit = query.limit if selection.is_limited else None
         rows = index.connection.execute(selection.sql, selection.arguments)
