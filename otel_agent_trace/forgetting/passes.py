@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.forgetting.files import Removal
 from otel_agent_trace.span import Problem
@@ -16,6 +18,9 @@ from otel_agent_trace.store.sharing import one_at_a_time
 
 _MOST_PASSES = 10
 
+_UNSETTLED = "it was new or changed each time that it was looked at: try again"
+
+_Inode = tuple[int, int]
 _State = tuple[int, int, int]
 _GONE = (0, 0, 0)
 Remove = Callable[[str, bool], Removal]
@@ -44,87 +49,104 @@ def remove_from_all(listing: Callable[[], Sequence[str]], remove: Remove, *, app
     """
     passes = _Passes(remove)
     for _ in range(_MOST_PASSES):
-        paths = listing()
-        found = passes.count(paths, is_last=not apply)
+        found = passes.count(listing(), is_last=not apply)
         if apply:
             passes.apply(found)
-        if passes.is_whole and not (apply and found):
+        if not passes.unsettled:
             break
-    return Removed(passes.counts, tuple(passes.changed), tuple(passes.left_in(paths)))
+    return Removed(passes.counts, tuple(passes.changed), tuple(passes.left()))
 
 
 class _Passes:
     """Hold what was removed from which files, and which have nothing that is to be removed.
 
-    A file is known again by its inode, and has not changed since the time of its last change; a compressed copy is known by
-    its name.
+    A file is known again by its inode, and has not changed since the time of its last change; a compressed copy is
+    known by its name.
     """
 
     def __init__(self, remove: Remove) -> None:
         self._remove = remove
-        self._inodes: set[tuple[int, int]] = set()
+        self._inodes: set[_Inode] = set()
         self._done: set[str | _State] = set()
-        self._left: dict[str, tuple[Problem, ...]] = {}
+        self._left: dict[str | _Inode, tuple[Problem, ...]] = {}
+        self._listed: dict[str, _Inode] = {}
         self.counts = Counter[str]()
         self.changed: dict[str, None] = {}
-        self.is_whole = True
-        """Is True if the last pass met no file that is new, or has another name by now."""
+        self.unsettled: dict[str, None] = {}
+        """Holds the paths at which the last pass met a file that is new, or changed one, or found none any more."""
 
-    def left_in(self, paths: Iterable[str]) -> list[Problem]:
-        """Return what is left in some files."""
-        return [problem for path in paths for problem in self._left.get(path, ())]
+    def left(self) -> list[Problem]:
+        """Return what is left in the files of the last pass; of a file that failed also if it has another path since."""
+        left = [
+            msgspec.structs.replace(problem, path=path)
+            for path, inode in self._listed.items()
+            for problem in self._left.get(inode, self._left.get(path, ()))
+        ]
+        return left + [Problem(path, 0, _UNSETTLED) for path in self.unsettled]
 
     def count(self, paths: Iterable[str], *, is_last: bool) -> list[str]:
-        """Return the paths of files from which something can be removed, and count that if nothing is changed after it."""
-        self.is_whole = True
+        """Return the paths of files from which something can be removed; count that if nothing is changed after it."""
+        self._listed.clear()
+        self.unsettled.clear()
         found: list[str] = []
         for path in paths:
             state = _state_of(path)
             if state == _GONE:
-                self.is_whole = False
+                self.unsettled[path] = None
                 continue
-            is_known = state[:2] in self._inodes
-            self._inodes.add(state[:2])
+            self._listed[path] = inode = state[:2]
+            is_known = inode in self._inodes
+            self._inodes.add(inode)
             if path in self._done or state in self._done or (is_last and is_known):
                 continue
-            self.is_whole &= is_known
+            if not is_known:
+                self.unsettled[path] = None
             try:
-                removal = self._remove(path, False)
+                if self._count(path, state, is_last=is_last):
+                    found.append(path)
             except FileNotFoundError:
-                self.is_whole = False
-                continue
-            self._left[path] = removal.left
-            if removal.counts:
-                found.append(path)
-            if is_last:
-                self._note(path, removal)
-            if is_last or (not removal.counts and state == _state_of(path)):
-                self._done |= {state, f"{path}{COMPRESSED}"}
+                self.unsettled[path] = None
         return found
+
+    def _count(self, path: str, state: _State, *, is_last: bool) -> Counter[str]:
+        removal = self._remove(path, False)
+        self._keep_left(state, path, removal.left)
+        if is_last:
+            self._note(path, removal)
+        if is_last or (not removal.counts and state == _state_of(path)):
+            self._done |= {state, f"{path}{COMPRESSED}"}
+        return removal.counts
 
     def apply(self, paths: Sequence[str]) -> None:
         """Remove what is selected from files; a failure is kept beside what was done once any of them is changed."""
+        self.unsettled |= dict.fromkeys(paths)
         try:
             if not self.changed:  # spans in one file may be known by those in another only
                 for path in paths:
                     with one_at_a_time(os.path.dirname(path)):  # whoever compacts has files open for writing, too
                         check_writers(path)
         except FileNotFoundError:
-            self.is_whole = False
             return
         for path in paths:
-            try:
-                removal = self._remove(path, True)
-            except (FileNotFoundError, RenamedError) as error:
-                self.is_whole = False
-                self._left[path] = (problem_of(path, error),)
-            except (OSError, SourceError) as error:
-                self._left[path] = (problem_of(path, error),)
-                self._done.add(_state_of(path))
-            else:
-                self._left[path] = removal.left
-                self._note(path, removal)
-                self._done |= {_state_of(path), f"{path}{COMPRESSED}"}
+            self._apply(path)
+
+    def _apply(self, path: str) -> None:
+        state = _state_of(path)
+        try:
+            removal = self._remove(path, True)
+        except (FileNotFoundError, RenamedError):
+            return
+        except (OSError, SourceError) as error:
+            self._left[state[:2]] = (problem_of(path, error),)
+            self._done.add(state)
+            return
+        state = _state_of(path)
+        self._keep_left(state, path, removal.left)
+        self._note(path, removal)
+        self._done |= {state, f"{path}{COMPRESSED}"}
+
+    def _keep_left(self, state: _State, path: str, left: tuple[Problem, ...]) -> None:
+        self._left[state[:2]] = self._left[f"{path}{COMPRESSED}"] = left
 
     def _note(self, path: str, removal: Removal) -> None:
         self.counts += removal.counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from otel_agent_trace.store import replacing
 from otel_agent_trace.store.compaction import compact
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import store_settings
-from tests.support.moments import act_before
+from tests.support.moments import act_after, act_before
 from tests.support.requirements import needs_locks
 from tests.support.stores import agent, segment
 
@@ -104,10 +105,27 @@ def test_the_oldest_are_removed_while_files_are_compressed(live: Path, monkeypat
 
 
 def test_a_file_that_is_closed_each_time_is_reported(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def replaced(path: str, *_: object) -> None:
-        raise replacing.RenamedError(f"{path}: it was renamed")
+    replace = files.replace
 
-    monkeypatch.setattr(files, "replace", replaced)
+    def closed_and_replaced(path: str, copy: replacing.Copy) -> None:
+        Path(path).rename(StoreFiles(str(live)).new_segment(time.time_ns()))
+        replace(path, copy)
+
+    monkeypatch.setattr(files, "replace", closed_and_replaced)
     forgotten = forget_ann(live)
-    assert {problem.reason for problem in forgotten.left} == {"it was renamed"}
+    assert len(forgotten.left) == 2
+    assert all("try again" in problem.reason for problem in forgotten.left)
+    assert forgotten.spans == 0
+
+
+def test_a_file_that_is_closed_after_it_failed_is_reported(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str, _: object) -> None:
+        raise PermissionError(errno.EACCES, "not permitted", path)
+
+    store = StoreFiles(str(live))
+    Path(store.segments()[0]).unlink()
+    monkeypatch.setattr(files, "replace", refused)
+    act_after(monkeypatch, passes, "problem_of", lambda: close(live))
+    forgotten = forget_ann(live)
+    assert forgotten.left == (Problem(store.segments()[0], 0, "not permitted"),)
     assert forgotten.spans == 0
