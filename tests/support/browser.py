@@ -16,6 +16,8 @@ from tests.support.waiting import PROMPT_S
 
 _HTTP_ERROR = 400
 _USUAL = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "viewport": {"width": 1280, "height": 760}}
+WITHOUT_STREAM = "delete Navigator.prototype.locks"
+"""Script after which a page looks for changes now and then, as one that is not secure does; each look is a reset."""
 expect.set_options(timeout=PROMPT_S * 1000)
 
 

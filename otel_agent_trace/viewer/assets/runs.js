@@ -193,8 +193,8 @@ class RunsPage {
   }
 
   #announced(type, data) {
-    if (type === "reset") this.rows.clear();
     if (this.query.has("text")) return;
+    if (type === "reset") this.rows.clear();
     if (!this.list.count) return this.#later(() => this.#reload());
     const isShown = type !== "run" || [...this.rows.values()].some((row) => row.run_id === data.run_id);
     const first = Math.floor(this.list.view()[0] / PAGE_ROWS) * PAGE_ROWS;

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from otel_agent_trace import AgentTracer, FileBackend
 from otel_agent_trace.tracing.file_scores import score_in_file
-from tests.support.browser import Tabs
+from tests.support.browser import WITHOUT_STREAM, Tabs
 from tests.support.processes import environment
 from tests.support.requirements import needs_locks
 from tests.support.viewed import Viewed, viewing
@@ -167,9 +167,8 @@ def test_a_score_of_another_process_is_shown(growing: tuple[Viewed, Path], tabs:
 
 def test_a_page_that_is_not_secure_looks_now_and_then(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
     viewed, path = growing
-    without_locks = "delete Navigator.prototype.locks"
-    page = tabs.open(viewed.url, before=without_locks)
-    run_page = tabs.open(viewed.url + "runs/old", before=without_locks)
+    page = tabs.open(viewed.url, before=WITHOUT_STREAM)
+    run_page = tabs.open(viewed.url + "runs/old", before=WITHOUT_STREAM)
     is_live(page)
     write_run(path, "new")
     score_in_file(str(path), "old", "helpful", 0.5)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.support.browser import Tabs, is_shown_at
+from tests.support.browser import WITHOUT_STREAM, Tabs, is_shown_at
 from tests.support.viewed import Viewed
 
 FILTERS = {
@@ -142,6 +142,17 @@ def test_a_search_is_cancelled(tabs: Tabs, shown: Viewed) -> None:
     expect(page.locator(".count")).to_have_text("0 runs, search cancelled")
     expect(page.get_by_role("progressbar")).to_be_hidden()
     assert len(waiting) == 1
+
+
+def test_what_a_search_found_stays_after_a_reset(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open(f"{shown.url}?text=refund", before=WITHOUT_STREAM)
+    expect(rows(page).first).to_be_visible()
+    for _ in range(2):  # at the second one what followed the first one is done
+        with page.expect_response("**/api/about"):
+            pass
+    page.keyboard.press("x")
+
+    expect(page.locator(".marked")).to_be_visible()
 
 
 def test_keys_move_through_the_list(tabs: Tabs, shown: Viewed) -> None:
