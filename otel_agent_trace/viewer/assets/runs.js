@@ -33,7 +33,7 @@ export async function runsPage(root, route, app) {
 
 class RunsPage {
   constructor(root, query, app) {
-    Object.assign(this, { root, query, app, rows: new Map(), marked: new Set(), pending: new Set() });
+    Object.assign(this, { root, query, app, rows: new Map(), marked: new Set(), pending: new Set(), loads: 0 });
     this.list = new VirtualList({
       rowHeight: RUN_ROW_PIXELS, role: "grid", label: "Runs", header: headRow("div.run-row", COLUMNS),
       draw: (index) => this.#row(index), onView: (first, last) => this.#fetch(first, last),
@@ -91,6 +91,7 @@ class RunsPage {
 
   async load(place) {
     document.title = "Runs";
+    this.loads++;
     this.query.has("text") ? this.#stream() : await this.#first(place);
     this.#facets();
     if (!document.activeElement.closest("input")) this.list.element.focus({ preventScroll: true });
@@ -111,9 +112,11 @@ class RunsPage {
   }
 
   async #first(place) {
-    const from = Math.floor((place?.top ?? 0) / RUN_ROW_PIXELS / PAGE_ROWS) * PAGE_ROWS;
+    const load = this.loads, from = Math.floor((place?.top ?? 0) / RUN_ROW_PIXELS / PAGE_ROWS) * PAGE_ROWS;
     const ask = (result) => this.app.api.runs(this.#filters({ from, count: PAGE_ROWS, result }));
-    this.#take(await (place?.result ? ask(place.result).catch(() => ask()) : ask()));
+    const answer = await (place?.result ? ask(place.result).catch(() => ask()) : ask());
+    if (this.#isPast(load)) return;
+    this.#take(answer);
     if (place?.top) this.list.scrollTo(place.top);
     this.list.select(Math.max(place?.selected ?? 0, 0), { quietly: true });
   }
@@ -137,7 +140,7 @@ class RunsPage {
     this.longest = Math.max(this.longest ?? 0, ...answer.rows.map((row) => row.duration_s ?? 0));
     if (count !== this.list.count || !this.list.rows.size) this.list.setCount(count);
     else answer.rows.forEach((_, offset) => this.list.refreshRow(answer.from + offset));
-    if (answer.total === null) this.#later(() => this.#ask(0, 0));
+    if (answer.total === null) this.#later(() => this.#askAgain());
   }
 
   #later(call) {
@@ -146,8 +149,13 @@ class RunsPage {
   }
 
   async #ask(from, count) {
-    const asked = this.result, answer = await this.app.api.runs(this.#filters({ from, count }));
-    if (!this.closed && asked === this.result) this.#take(answer);
+    const load = this.loads, asked = this.result, answer = await this.app.api.runs(this.#filters({ from, count }));
+    if (!this.#isPast(load) && asked === this.result) this.#take(answer);
+  }
+
+  /** Return whether other filters, or another page, are shown since a load began. */
+  #isPast(load) {
+    return this.closed || load !== this.loads;
   }
 
   #fetch(first, last) {
@@ -197,8 +205,15 @@ class RunsPage {
     if (type === "reset") this.rows.clear();
     if (!this.list.count) return this.#later(() => this.#reload());
     const isShown = type !== "run" || [...this.rows.values()].some((row) => row.run_id === data.run_id);
-    const first = Math.floor(this.list.view()[0] / PAGE_ROWS) * PAGE_ROWS;
-    this.#later(() => this.#ask(first, isShown ? PAGE_ROWS : 0));
+    this.isStale ||= isShown;
+    this.#later(() => this.#askAgain());
+  }
+
+  /** Ask for what is known of the result by now, and for the pages in view if a row of them may have changed. */
+  #askAgain() {
+    const [first, last] = this.isStale ? this.list.view() : [0, 0], from = Math.floor(first / PAGE_ROWS) * PAGE_ROWS;
+    this.isStale = false;
+    return this.#ask(from, Math.ceil((last - from) / PAGE_ROWS) * PAGE_ROWS);
   }
 
   #showNew(count) {
@@ -230,7 +245,7 @@ class RunsPage {
 
   #open(index) {
     const row = this.rows.get(index);
-    if (row) this.app.go(this.app.href("runs", row.run_id));
+    if (row?.run_id) this.app.go(this.app.href("runs", row.run_id));
   }
 
   #preview(index, toggle = false) {
@@ -246,7 +261,7 @@ class RunsPage {
 
   #mark(index) {
     const row = this.rows.get(index);
-    if (!row) return;
+    if (!row?.run_id) return;
     if (!this.marked.delete(row.run_id)) {
       if (this.marked.size === 2) this.marked.delete([...this.marked][0]);
       this.marked.add(row.run_id);
@@ -262,10 +277,10 @@ class RunsPage {
   }
 
   async #facets() {
-    const filters = this.#filters();
+    const load = this.loads, filters = this.#filters();
     filters.delete("result");
     const facets = await this.app.api.facets(filters).catch(() => null);
-    if (this.closed || !facets) return;
+    if (this.#isPast(load) || !facets) return;
     const known = FACETS.filter((name) => Object.keys(facets[name] ?? {}).length);
     fill(this.chips, this.#given(), known.map((name) => this.#facet(name, facets[name])));
     this.#drawHistogram(facets.histogram ?? []);

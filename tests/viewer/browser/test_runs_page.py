@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
@@ -28,6 +29,7 @@ FILTERS = {
     "run": "supplier-report",
     "service": "shop",
 }
+PAGE_ROWS = 60
 CHIPS = ("status", "agent", "tool")
 
 
@@ -115,6 +117,22 @@ def test_a_stretch_of_the_histogram_is_the_window_shown(tabs: Tabs, shown: Viewe
     query = page.evaluate("() => Object.fromEntries(new URLSearchParams(location.search))")
     count_is(page, totals(shown, **query))
     assert 0 < totals(shown, **query) < totals(shown)
+
+
+def test_a_late_answer_to_an_earlier_filter_is_not_shown(tabs: Tabs, shown: Viewed) -> None:
+    page = opened(tabs, shown)
+    status, agent = (next(iter(shown.json("/api/facets")[name])) for name in ("status", "agent"))
+    assert totals(shown, status=status, agent=agent) != totals(shown, status=status)
+    late: list[Route] = []
+    page.route(re.compile(r"/api/runs\?"), lambda route: route.continue_() if late else late.append(route))
+    for name, value in (("status", status), ("agent", agent)):
+        page.get_by_role("group", name=name).get_by_role("button", name=re.compile(rf"^{value} ")).click()
+    count_is(page, totals(shown, status=status, agent=agent))
+    with page.expect_response(lambda response: response.request == late[0].request):
+        late[0].continue_()
+    page.evaluate("() => fetch('api/about').then((answer) => answer.text())")  # which comes after that answer
+
+    count_is(page, totals(shown, status=status, agent=agent))
 
 
 def test_runs_are_found_by_a_text_within_them(tabs: Tabs, shown: Viewed) -> None:
@@ -205,6 +223,38 @@ def test_two_marked_runs_are_compared(tabs: Tabs, shown: Viewed) -> None:
 
     is_shown_at(page, r"/compare\?a=[^&]+&b=")
     expect(page.locator(".deltas")).to_be_visible()
+
+
+def test_all_rows_in_view_are_asked_for_after_a_reset(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open(shown.url, before=WITHOUT_STREAM)
+    expect(rows(page).first).to_be_visible()
+    while int(number := selected(page).get_attribute("aria-rowindex") or "") <= PAGE_ROWS:
+        page.keyboard.press("PageDown")
+        expect(selected(page)).not_to_have_attribute("aria-rowindex", number)
+    with page.expect_request(lambda request: "count=0" not in request.url and "/api/runs?" in request.url) as asked:
+        pass
+    query = dict(parse_qsl(urlsplit(asked.value.url).query))
+
+    assert int(query["from"]) <= PAGE_ROWS
+    assert int(query["from"]) + int(query["count"]) >= int(number)
+
+
+def test_a_removed_run_is_neither_opened_nor_marked(tabs: Tabs, shown: Viewed) -> None:
+    def without_first(route: Route) -> None:
+        answer = route.fetch()
+        listed = answer.json()
+        listed["rows"][0] = {"run_id": None, "status": "interrupted"}  # as lists by an index have it
+        route.fulfill(response=answer, json=listed)
+
+    page = tabs.open("about:blank")
+    page.route(re.compile(r"/api/runs\?"), without_first)
+    page.goto(shown.url)
+    expect(page.get_by_role("gridcell", name="removed")).to_be_visible()
+    for key in ("x", "j", "x", "k", "Enter"):
+        page.keyboard.press(key)
+
+    expect(page.get_by_text("1 run marked")).to_have_count(1)
+    is_shown_at(page, "/$")
 
 
 def test_a_preview_shows_the_selected_run(tabs: Tabs, shown: Viewed) -> None:
