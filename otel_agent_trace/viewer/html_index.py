@@ -29,8 +29,7 @@ const all = title.textContent;
 function show() {
   const wanted = text.value.toLowerCase();
   for (const each of rows) {
-    const pairs = [[status, each.status], [agent, each.agent]];
-    const isOfFilters = pairs.every(([{ value }, own]) => !value || value === own);
+    const isOfFilters = [status, agent].every(({ name, value }) => !value || value === each[name]);
     each.row.hidden = !isOfFilters || !each.text.includes(wanted);
   }
   const shown = rows.filter(({ row }) => !row.hidden).length;
@@ -63,7 +62,7 @@ def index_document(runs: Iterable[tuple[RunSummary, str]]) -> str:
     """
     listed = list(runs)
     title = plural(len(listed), "run")
-    statuses, agents = (Counter(map(fact, listed)) for fact in (_status_of, _agent_of))
+    statuses, agents = (Counter(fact(summary) for summary, _ in listed) for fact in (_status_of, _agent_of))
     search = '<input type="search" name="text" placeholder="Search  /" aria-label="Search" aria-keyshortcuts="/">'
     form = f"<form hidden autocomplete=off>{search}{_select('status', statuses)}{_select('agent', agents)}</form>"
     head = "".join(f"<th scope=col>{each}" for each in _TITLES)
@@ -84,10 +83,10 @@ def _select(name: str, counts: Counter[str]) -> str:
 def _row(summary: RunSummary, name: str) -> str:
     run, usage = summary.run, summary.run.usage
     question = summary.user_input or run.run_id
-    status = _status_of((summary, name))
+    status = _status_of(summary)
     cells = (
         second_text(run.started_at_ns),
-        _agent_of((summary, name)),
+        _agent_of(summary),
         str(summary.steps),
         str(summary.errors or ""),
         duration_text(run.duration_s),
@@ -102,12 +101,12 @@ def _row(summary: RunSummary, name: str) -> str:
     return f"<tr><td{is_failed}>{''.join([status, *first, link, *last])}"
 
 
-def _status_of(listed: tuple[RunSummary, str]) -> str:
-    return status_of(listed[0].run)
+def _status_of(summary: RunSummary) -> str:
+    return status_of(summary.run)
 
 
-def _agent_of(listed: tuple[RunSummary, str]) -> str:
-    return listed[0].run.agent_name or "(unnamed agent)"
+def _agent_of(summary: RunSummary) -> str:
+    return summary.run.agent_name or "(unnamed agent)"
 
 
 def _escaped(text: str) -> str:
