@@ -52,6 +52,7 @@ def test_open_streams_do_not_hold_it(store: Path) -> None:
         with viewed.client.stream("GET", "api/events") as stream:
             lines = stream.iter_lines()
             assert next(lines).startswith("retry:")
+            assert next(lines).startswith("id:")
             viewed.process.send_signal(signal.SIGTERM)
             assert [*lines] == [""]
         code, errors = viewed.wait()

@@ -142,7 +142,7 @@ class App {
     } else if (event.key === "Enter" && this.page?.findsNext) return void this.page.search(this.searchBox.value, true);
     else if (event.key !== "Enter" && event.key !== "ArrowDown") return;
     event.preventDefault();
-    (this.main.querySelector(".list") ?? this.main).focus();
+    (this.main.querySelector(".list[tabindex]") ?? this.main).focus();
   }
 
   #key(event) {

@@ -12,13 +12,17 @@ const ASK_AGAIN_MS = 400;
 const SHOWN_VALUES = 6;
 const FACETS = ["status", "agent", "tool", "model", "error"];
 const COUNTED = ["error"]; // what no filter selects
-const SORTS = ["time", "duration", "steps", "tokens", "cost"];
 const OTHER_FILTERS = [
   ["user", "User"], ["session", "Session"], ["service", "Service"], ["tag", "Tag"],
   ["where", "Where (metadata.KEY=VALUE)"],
   ["score", "Score (helpful<0.5)"], ["tool_error", "Failed tool (* for any)"], ["since", "Since (2h, 2026-05-01)"],
   ["until", "Until"], ["min_duration", "Took at least (2s)"], ["run", "Run id"],
 ];
+const BY = {
+  time: (row) => BigInt(row.started_at_ns), duration: (row) => row.duration_s ?? -1, steps: (row) => row.steps,
+  tokens: (row) => (row.input_tokens ?? 0) + (row.output_tokens ?? 0), cost: (row) => row.cost_usd ?? -1,
+};
+const SORTS = Object.keys(BY);
 const COLUMNS = [
   ["", "Status"], ["when", "Started"], ["agent", "Agent"], ["question", "Question"], ["number", "Steps"],
   ["number", "Errors"], ["took", "Duration"], ["number", "Tokens"], ["number", "Cost"], ["tags", "Tags"],
@@ -173,25 +177,57 @@ class RunsPage {
 
   /** Show the runs that a text occurs in as they are found. */
   async #stream() {
-    const search = (this.searching = new AbortController()), found = [];
+    const search = (this.searching = new AbortController()), found = (this.found = []);
+    this.searchedAt = new Date().toISOString();
     this.cancel.hidden = this.progress.hidden = false;
     this.progress.removeAttribute("value");
     this.list.setCount(0);
+    const show = () => {
+      if (this.searching !== search) return;
+      this.rows = new Map(found.entries());
+      this.list.setCount(found.length);
+    };
     const take = (line) => {
-      if (line.row) this.rows.set(found.push(line.row) - 1, line.row);
+      if (line.row) found.splice(this.#placeOf(line.row), 0, line.row);
       if (line.progress !== undefined) this.progress.value = line.progress;
       this.count.textContent = `${plural(found.length, "run")}${line.done ? "" : " so far"}`;
-      this.list.setCount(found.length);
+      cancelAnimationFrame(this.frame);
+      this.frame = requestAnimationFrame(show);
     };
     try {
       await this.app.api.search(this.#filters(), take, search.signal);
+      show();
       if (!found.length) this.count.textContent = "0 runs";
       else this.list.select(0, { quietly: true });
     } catch (error) {
+      show();
       if (search.signal.aborted) this.count.textContent = `${plural(found.length, "run")}, search cancelled`;
       else this.#failed(error);
     }
     if (this.searching === search) this.cancel.hidden = this.progress.hidden = true;
+  }
+
+  /** Return where a run that a search has found stands among the others, which arrive in any order. */
+  #placeOf(row) {
+    const by = BY[this.query.get("sort")] ?? BY.time;
+    const isBefore = (other) => by(other) > by(row) || (by(other) === by(row) && BY.time(other) >= BY.time(row));
+    let from = 0;
+    for (let to = this.found.length; from < to; ) {
+      const middle = (from + to) >> 1;
+      if (isBefore(this.found[middle])) from = middle + 1;
+      else to = middle;
+    }
+    return from;
+  }
+
+  /** Show how many runs with the text have begun since they were searched for. */
+  async #countNew() {
+    const search = this.searching, known = new Set(this.found.map((row) => row.run_id));
+    const fresh = new Set(), filters = this.#filters();
+    filters.set("since", this.searchedAt);
+    const take = ({ row }) => row && !known.has(row.run_id) && fresh.add(row.run_id);
+    await this.app.api.search(filters, take, search.signal);
+    if (!this.closed && this.searching === search) this.#showNew(fresh.size);
   }
 
   #failed(error) {
@@ -201,7 +237,7 @@ class RunsPage {
   }
 
   #announced(type, data) {
-    if (this.query.has("text")) return;
+    if (this.query.has("text")) return void (type !== "reset" && this.#later(() => this.#countNew()));
     if (type === "reset") this.rows.clear();
     if (!this.list.count) return this.#later(() => this.#reload());
     const isShown = type !== "run" || [...this.rows.values()].some((row) => row.run_id === data.run_id);

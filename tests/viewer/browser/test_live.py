@@ -67,9 +67,12 @@ def growing(tmp_path: Path) -> Iterator[tuple[Viewed, Path]]:
         yield running, path
 
 
-def write_run(path: Path, run_id: str) -> None:
+def write_run(path: Path, run_id: str, question: str | None = None) -> None:
     """Write a run in this process."""
-    with AgentTracer(backend=FileBackend(str(path))) as tracer, tracer.run(run_id=run_id, agent_name="second"):
+    with (
+        AgentTracer(backend=FileBackend(str(path))) as tracer,
+        tracer.run(run_id=run_id, agent_name="second", user_input=question),
+    ):
         pass
 
 
@@ -93,6 +96,17 @@ def test_a_new_run_is_counted_and_then_shown(growing: tuple[Viewed, Path], tabs:
     expect(rows).to_have_count(2)
     expect(rows.first).to_have_attribute("data-run", "new")
     expect(fresh).to_be_hidden()
+
+
+def test_a_search_counts_what_is_new(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
+    viewed, path = growing
+    page = tabs.open(f"{viewed.url}?text=where")
+    expect(page.get_by_role("progressbar")).to_be_hidden()
+    is_live(page)
+    write_run(path, "other", "what else?")
+    write_run(path, "new", "where is it?")
+
+    expect(page.get_by_role("button", name="1 new")).to_be_visible()
 
 
 def test_all_pages_of_a_browser_follow_changes(growing: tuple[Viewed, Path], tabs: Tabs) -> None:

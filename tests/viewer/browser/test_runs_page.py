@@ -162,6 +162,27 @@ def test_a_search_is_cancelled(tabs: Tabs, shown: Viewed) -> None:
     assert len(waiting) == 1
 
 
+@pytest.mark.parametrize("sort", ["time", "duration"])
+def test_what_a_search_found_is_in_order(tabs: Tabs, shown: Viewed, sort: str) -> None:
+    page = tabs.open(f"{shown.url}?text=refund&sort={sort}")
+    expect(page.get_by_role("progressbar")).to_be_hidden()
+    expect(rows(page).first).to_be_visible()
+    listed = shown.client.get("/api/runs", params={"text": "refund", "sort": sort}).json()["rows"]
+
+    for number, row in enumerate(listed[:5], 1):
+        expect(page.locator(f".list [aria-rowindex='{number}']")).to_have_attribute("data-run", row["run_id"])
+
+
+@pytest.mark.parametrize("key", ["Enter", "ArrowDown"])
+def test_keys_lead_from_the_search_to_the_list(tabs: Tabs, shown: Viewed, key: str) -> None:
+    page = opened(tabs, shown)
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.press(key)
+
+    expect(page.get_by_role("grid")).to_be_focused()
+
+
 def test_what_a_search_found_stays_after_a_reset(tabs: Tabs, shown: Viewed) -> None:
     page = tabs.open(f"{shown.url}?text=refund", before=WITHOUT_STREAM)
     expect(rows(page).first).to_be_visible()
