@@ -42,7 +42,7 @@ def command(file: str | None, program: Sequence[str], *, view: bool) -> int:
             ended = run_program(program, _environment(path, report), ALL_SIGNALS)
         if ended.failure is not None:
             return ended.code if isinstance(ended.failure, FileNotFoundError) else _NOT_EXECUTABLE
-        _write_findings(report.entries())
+        _write_findings(report.entries(), path)
     return ended.code
 
 
@@ -82,10 +82,14 @@ def _write_first(entries: list[Entry], path: str) -> bool:
     return True
 
 
-def _write_findings(entries: list[Entry]) -> None:
-    """Write what failed in any process, and which packages are missing."""
+def _write_findings(entries: list[Entry], path: str) -> None:
+    """Write why there is no file, what failed in any process, and which packages are missing."""
     if not entries:
-        write_message("nothing was recorded: no Python was started that reads PYTHONPATH")
+        write_message(
+            "nothing was recorded: no Python was started that reads PYTHONPATH, or none got as far as recording"
+        )
+    elif not os.path.lexists(path) and not any(entry.error for entry in entries):
+        write_message(f"nothing was recorded, so that there is no {path}: no span was started")
     lines = [f"nothing was recorded by {entry.python}: {entry.error}" for entry in entries if entry.error]
     for entry in entries:
         lines += [f"the instrumentation {name} failed: {reason}" for name, reason in entry.failed.items()]

@@ -61,7 +61,8 @@ def serve_grpc(sink: Sink, host: str = "127.0.0.1", port: int = 4317) -> GrpcSer
     try:
         bound = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise ConfigurationError(f"{address}: the port cannot be used for OTLP over gRPC") from error
+        msg = f"{address}: the port cannot be used (for OTLP over gRPC; --otlp-grpc-port N takes another)"
+        raise ConfigurationError(msg) from error
     server.start()
     return GrpcServer(server, bound)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 from collections.abc import AsyncIterator, Collection, Iterator
 from typing import NamedTuple
@@ -97,7 +98,9 @@ def _listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise ConfigurationError(f"{host}:{port}: {error.strerror or error} (for OTLP over HTTP)") from error
+        reason = os.strerror(error.errno) if error.errno else error  # create_server adds the address to its own text
+        msg = f"{host}:{port}: {reason} (for OTLP over HTTP; --otlp-http-port N takes another)"
+        raise ConfigurationError(msg) from error
 
 
 @contextlib.contextmanager

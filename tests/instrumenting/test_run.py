@@ -62,6 +62,19 @@ def test_a_run_that_is_killed_is_read_as_interrupted(place: Place) -> None:
     assert (run.agent_name, run.interrupted) == ("support", True)
 
 
+def test_an_interrupt_before_the_program_begins_is_one(place: Place) -> None:
+    place.instrumentation("slow", begins="import signal; signal.raise_signal(signal.SIGINT)")
+    done = place.run_code("print('begins')")
+    assert (done.code, done.out) == (130, "")
+    assert "Fatal" not in done.err
+
+
+def test_a_program_without_spans_leaves_no_file_and_is_named(place: Place) -> None:
+    done = place.run_code("pass")
+    assert (done.code, place.file.exists()) == (0, False)
+    assert "nothing was recorded" in done.err
+
+
 @pytest.mark.parametrize(("words", "code"), [(["no-such-program"], 127), (["/no/such/program"], 127), (["."], 126)])
 def test_what_cannot_be_started(place: Place, words: list[str], code: int) -> None:
     done = place.run("--", *words)

@@ -4,6 +4,7 @@ Python imports a module of this name as it starts. One that this hides, as of th
 """
 
 import os
+import signal
 import sys
 
 
@@ -43,8 +44,17 @@ def _report(error: Exception) -> None:
     os.close(descriptor)
 
 
+def _die_of_interrupt() -> None:
+    """End as a program does that Ctrl-C interrupts; from here, Python would end with a fatal error of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
+
+
 if os.environ.get("OTEL_AGENT_TRACE_RUN"):
     try:
-        _import_hidden()
-    finally:
-        _start()
+        try:
+            _import_hidden()
+        finally:
+            _start()
+    except KeyboardInterrupt:
+        _die_of_interrupt()
