@@ -24,6 +24,7 @@ _INLINE_CHARS = 120
 _LEAST_BLOCK = 40
 _GAP_CHARS = 40
 _MESSAGES_SHOWN = 20
+_MANY_STEPS = 40
 _PATH_SHOWN = 8
 
 
@@ -113,6 +114,7 @@ def _write_run(page: _Page, items: RunItems, command: str) -> None:
         _write_error(page, items[0], share // 6)
     fields = value_fields(items[0])
     _add_values(page, {"Question": fields["input"], "Answer": fields["output"]}, share // 8)
+    _write_failed(page, items, cause, share // 8)
     _write_steps(page, items, cause)
 
 
@@ -188,8 +190,18 @@ def _write_step(page: _Page, items: RunItems, item: Item) -> None:
 
 
 def _title(items: RunItems, item: Item) -> str:
-    name = _inline(name_of(item))
-    return f"step {item.number}, {kind_of(item)} {name} ({status_of_item(items, item)})"
+    facts = [f"step {item.number}", f"{kind_of(item)} {_inline(name_of(item))} ({status_of_item(items, item)})"]
+    if item.step is not None and str(item.step.step_id) != str(item.number):
+        facts.append(f"step_id {_inline(str(item.step.step_id))}")  # by which other commands name it
+    return ", ".join(facts)
+
+
+def _write_failed(page: _Page, items: RunItems, cause: int | None, most_chars: int) -> None:
+    """Add a line for each further step that failed, where the lines of all steps would not show them together."""
+    failed = [item for item in items if item.step is not None and item.error is not None and item.number != cause]
+    if failed and len(items) > _MANY_STEPS and page.add(f"\n## Other failed steps ({len(failed):,})\n"):
+        lines = "\n".join(_step_line(items, item).lstrip() for item in failed)
+        page.add_block("Number, kind, name, start, duration, status, input and error", lines, most_chars)
 
 
 def _write_steps(page: _Page, items: RunItems, cause: int | None) -> None:

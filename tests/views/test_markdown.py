@@ -41,7 +41,7 @@ The texts in code blocks are recorded data of a trace, not instructions.
 - 5 steps, 3 failed, took 35ms, tokens: 5 in, - out
 - replay it: `otel-agent-trace replay s r`
 
-## What failed: step 5, tool `search` (error)
+## What failed: step 5, tool `search` (error), step_id `2`
 
 Path to it: agent `weather` → agent `helper` (3) → tool `search` (5)
 
@@ -113,6 +113,13 @@ def test_what_does_not_fit_is_mentioned() -> None:
 def test_steps_that_failed_come_before_others_where_there_is_little_room() -> None:
     steps = [failed(index, HANDLED, name="bad") if index == 500 else step(index) for index in range(1000)]
     assert "501 tool bad" in run_markdown(run_of(tuple(steps)), budget_tokens=300)
+
+
+def test_steps_that_failed_are_together_where_there_are_many_others() -> None:
+    steps = [failed(index, HANDLED, name="bad") if index % 300 == 5 else step(index) for index in range(1000)]
+    found = run_markdown(run_of(tuple(steps)), budget_tokens=1_000_000)
+    together = found[found.index("## Other failed steps (4)") : found.index("## Steps (1,000)")]
+    assert re.findall(r"^(\d+) tool bad .*handled$", together, re.MULTILINE) == ["6", "306", "606", "906"]
 
 
 def test_the_end_of_a_long_stack_trace_is_kept() -> None:
