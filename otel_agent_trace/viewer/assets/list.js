@@ -103,8 +103,8 @@ export class VirtualList {
 
   /** Return the numbers of the first row in view, and of the one after the last. */
   view() {
-    const { rowHeight } = this.options, first = Math.floor(this.top / rowHeight);
-    return [Math.min(first, this.count), Math.min(first + Math.ceil(this.#height / rowHeight) + 1, this.count)];
+    const { rowHeight } = this.options, first = Math.min(Math.floor(this.top / rowHeight), this.count);
+    return [first, Math.max(Math.min(Math.ceil((this.top + this.#height) / rowHeight), this.count), first)];
   }
 
   draw() {

@@ -18,7 +18,8 @@ const GAP_SHARE = 0.14, MOST_GAPS_SHARE = 0.4; // of the axis, which a compresse
 const MOST_GAPS = 8;
 const LABEL_SHARE = 0.12; // of the axis: in less there is no room for a label
 const CLOCK_MS = 1000;
-const MAP_COLUMNS = 400, MAP_LEVELS = 8, MOST_MARKS = 40;
+const MAP_COLUMNS = 400, MAP_LEVELS = 8, MAP_LINE = MAP_COLUMNS + 1, MAP_CELLS = MAP_LEVELS * MAP_LINE;
+const LEAST_MARK = 2; // columns of an error in the minimap
 const TREE_INDENT_PIXELS = 14, MOST_INDENT = 12;
 
 /** Show a run; the step is that of the address, the one that caused a failure, or the run itself. */
@@ -41,6 +42,7 @@ class RunPage {
     this.pane = new StepPane(app, (number) => this.#goTo(number));
     this.head = h("header.run-head");
     this.map = h("div.minimap");
+    this.window = svg("rect.window", { y: 0, height: 36 });
     this.stopLive = app.live((type, data) => {
       if (type === "reset" || (type === "run" && data.run_id === this.run?.outermost_id)) this.#changed();
     });
@@ -212,10 +214,11 @@ class RunPage {
     return this.bars === "tokens" ? countText(value) : dollarsText(value / 1e9);
   }
 
-  /** Return the bar of a step, on the axis of time or as long as its tokens or cost. */
+  /** Return the bar of a step, on the axis of time or as long as its tokens or cost; nothing where it has none. */
   #bar(number) {
     const isTime = this.bars === "time", from = isTime ? this.#place(this.columns.start_us[number]) : 0;
     const value = isTime ? 0 : Math.max(this.columns[VALUES[this.bars]][number], 0);
+    if (!isTime && value === 0) return null;
     const to = isTime ? this.#place(this.#end(number)) : value / this.most;
     const bar = at(h(`i.mark.${KINDS[this.columns.kind[number]]}`), from, Math.max(to - from, 0));
     bar.classList.toggle("open", isTime && this.columns.duration_us[number] < 0);
@@ -288,27 +291,50 @@ class RunPage {
     fill(this.ticks, gaps, ticks.map(([time, , place]) => at(h("span", durationText(time / 1e6)), place)));
   }
 
-  /** Draw where in the run, and in which depth, something happened: a picture of all steps, whatever their number. */
+  /** Draw where in the run, and in which depth, something happened: a path of each kind, whatever the number of steps. */
   #drawMap() {
-    const { start_us, depth, status, kind } = this.columns, cells = new Map();
-    for (let number = 1; number < start_us.length; number++) {
-      const x = Math.floor((start_us[number] / this.end_us) * (MAP_COLUMNS - 1));
-      const width = Math.max(1, Math.round(((this.#end(number) - start_us[number]) / this.end_us) * MAP_COLUMNS));
-      const level = Math.min(depth[number], MAP_LEVELS);
-      const key = x * (MAP_LEVELS + 1) + level, old = cells.get(key), failed = isFailed(status[number]);
-      if (old && width <= old.width && !failed) continue;
-      const name = failed || old?.name === "bad" ? "bad" : KINDS[kind[number]];
-      cells.set(key, { x, level, width: Math.max(width, old?.width ?? 0), name });
-    }
-    const widest = [...cells.values()].sort((one, other) => other.width - one.width).slice(0, MOST_MARKS);
-    this.window = svg("rect.window", { y: 0, height: 36 });
-    const marks = widest.map(({ x, level, width, name }) => {
-      return svg(`rect.${name}`, { x, y: 4 * (level - 1) + 1, width: Math.min(width, MAP_COLUMNS - x), height: 3 });
-    });
+    const { kinds, errors } = this.#mapCells(), { cause } = this.run;
+    const paths = KINDS.map((name, kind) => [name, pathOf((cell) => mostOf(kinds, cell) === kind)]);
+    paths.push(["bad", pathOf((cell) => errors[cell] > 0)]);
+    const [from] = this.#columnsOf(cause ?? 0, LEAST_MARK);
+    const mark = cause > 0 && svg("rect.bad.cause", { x: from, y: 0, width: LEAST_MARK, height: 36 });
     fill(this.map, svg("svg", {
       viewBox: `0 0 ${MAP_COLUMNS} 36`, preserveAspectRatio: "none", role: "img",
       "aria-label": "Overview of all steps over time", onclick: (event) => this.#goNear(shareOf(event) * this.end_us),
-    }, marks, this.window));
+    }, paths.map(([name, d]) => d !== "" && svg(`path.${name}`, { d })), mark, this.window));
+    this.#placeWindow();
+  }
+
+  /** Return how many steps of each kind, and how many that failed, are in each cell of the minimap. */
+  #mapCells() {
+    const { depth, kind, status } = this.columns, kinds = KINDS.map(() => new Int32Array(MAP_CELLS));
+    const errors = new Int32Array(MAP_CELLS);
+    const count = (cells, number, least) => {
+      const line = (Math.min(depth[number], MAP_LEVELS) - 1) * MAP_LINE, [from, to] = this.#columnsOf(number, least);
+      cells[line + from]++;
+      cells[line + to]--;
+    };
+    for (let number = 1; number < depth.length; number++) {
+      count(kinds[kind[number]], number, 1);
+      if (isFailed(status[number])) count(errors, number, LEAST_MARK);
+    }
+    for (const cells of [...kinds, errors]) for (let at = 1; at < MAP_CELLS; at++) cells[at] += cells[at - 1];
+    return { kinds, errors };
+  }
+
+  /** Return the first column of a step in the minimap, and the one after its last, of which it has `least` or more. */
+  #columnsOf(number, least) {
+    const column = (time) => Math.round((time / this.end_us) * MAP_COLUMNS);
+    const from = Math.max(Math.min(column(this.columns.start_us[number]), MAP_COLUMNS - least), 0);
+    return [from, Math.min(Math.max(column(this.#end(number)), from + least), MAP_COLUMNS)];
+  }
+
+  /** Show in the minimap from when to when the rows in view are. */
+  #placeWindow() {
+    const rows = this.rows.slice(...this.list.view()), { start_us } = this.columns;
+    const from = start_us[rows[0] ?? 0], to = this.#end(rows.at(-1) ?? 0);
+    this.window.setAttribute("x", (Math.min(from, to) / this.end_us) * MAP_COLUMNS);
+    this.window.setAttribute("width", Math.max(2, (Math.abs(to - from) / this.end_us) * MAP_COLUMNS));
   }
 
   #goNear(time) {
@@ -320,10 +346,8 @@ class RunPage {
 
   #viewed(first, last) {
     if (!this.rows?.length) return;
-    const numbers = this.rows.slice(first, last), { start_us } = this.columns;
-    const from = start_us[numbers[0] ?? 0] ?? 0, to = start_us[numbers.at(-1) ?? 0] ?? 0;
-    this.window?.setAttribute("x", (Math.min(from, to) / this.end_us) * MAP_COLUMNS);
-    this.window?.setAttribute("width", Math.max(2, (Math.abs(to - from) / this.end_us) * MAP_COLUMNS));
+    const numbers = this.rows.slice(first, last);
+    this.#placeWindow();
     clearTimeout(this.viewTimer);
     this.viewTimer = setTimeout(() => this.#load(numbers), 30);
   }
@@ -426,6 +450,28 @@ function bands(idle) {
     return [`transparent ${from}`, `var(--raised) ${from} ${to}`, `transparent ${to}`];
   });
   return `linear-gradient(to right, ${stops})`;
+}
+
+/** Return which of some counts is the greatest in a cell; -1 where all are 0. */
+function mostOf(counts, cell) {
+  let most = -1;
+  for (const index of counts.keys()) if (counts[index][cell] > (counts[most]?.[cell] ?? 0)) most = index;
+  return most;
+}
+
+/** Return the path of some cells of the minimap, a rectangle for each stretch; the last cell of a line is never set. */
+function pathOf(isSet) {
+  let path = "", from = -1;
+  for (let cell = 0; cell < MAP_CELLS; cell++) {
+    if (isSet(cell)) {
+      if (from < 0) from = cell;
+    } else if (from >= 0) {
+      const x = from % MAP_LINE, y = 4 * Math.floor(from / MAP_LINE) + 1;
+      path += `M${x} ${y}h${cell - from}v3H${x}z`;
+      from = -1;
+    }
+  }
+  return path;
 }
 
 function isFailed(status) {

@@ -13,12 +13,43 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from otel_agent_trace import AgentTracer, FileBackend, Limits, load_run
+from otel_agent_trace.model import AgentRun, AgentStep, RunStatus, StepError
+from otel_agent_trace.viewer.html_file import document_of
 from tests.support.browser import Tabs, is_shown_at
 from tests.support.viewed import Viewed, viewing
 from tests.support.waiting import wait_until
 
 LONG = "word " * 2_000_000
 """A text of 10 MB."""
+
+
+_EMPTY_COLUMNS = """(selector) => {
+  const paths = [...document.querySelectorAll(selector)];
+  const isSet = (column) => paths.some((path) => path.isPointInFill(new DOMPoint(column + 0.5, 2.5)));
+  return [...Array(400).keys()].filter((column) => !isSet(column));
+}"""
+"""Returns the columns of the minimap in whose first level no path is filled."""
+
+
+def run_of_equal_steps(count: int, failed: tuple[int, ...]) -> AgentRun:
+    """A run of steps that follow each other, of a millisecond each, of which the last failed one ended it."""
+    error = StepError(type="KeyError", message="'year'", category="other")
+    began_ns, ms_ns = 1_795_475_000_000_000_000, 1_000_000
+    steps = tuple(
+        AgentStep(
+            step_id=number + 1,
+            index=number,
+            span_id=f"{number + 1:016x}",
+            name="search",
+            started_at_ns=began_ns + number * ms_ns,
+            ended_at_ns=began_ns + (number + 1) * ms_ns,
+            error=error if number in failed else None,
+        )
+        for number in range(count)
+    )
+    times = {"started_at_ns": began_ns, "ended_at_ns": steps[-1].ended_at_ns}
+    ids = {"run_id": "long", "trace_id": "a" * 32, "span_id": "b" * 16}
+    return AgentRun(agent_name="worker", status=RunStatus.ERROR, error=error, steps=steps, **ids, **times)  # type: ignore[arg-type]
 
 
 def png(side: int = 40) -> bytes:
@@ -148,6 +179,43 @@ def test_bars_and_the_axis_follow_what_is_chosen(tabs: Tabs, shown: Viewed) -> N
 
     expect(page.get_by_role("button", name="visible rows")).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".axis")).to_contain_text("0ms")
+
+
+def test_steps_without_tokens_have_no_bar_by_tokens(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open(shown.url + "runs/supplier-report")
+    page.get_by_role("button", name="tokens").click()
+
+    with_tokens, without = (
+        steps(page).filter(has=page.get_by_text(name, exact=True)).first for name in ("gpt-4o-mini", "query_table")
+    )
+    expect(with_tokens.locator(".mark")).to_have_count(1)
+    expect(without.locator(".mark")).to_have_count(0)
+    page.get_by_role("button", name="time", exact=True).click()
+    expect(without.locator(".mark")).to_have_count(1)
+
+
+def test_the_minimap_shows_all_of_many_steps_and_each_error(tabs: Tabs, tmp_path: Path) -> None:
+    file = tmp_path / "run.html"
+    file.write_text(document_of(run_of_equal_steps(5001, failed=(1000, 4000))), encoding="utf-8")
+    page = tabs.open(file.as_uri(), offline=True)
+    expect(selected(page)).to_contain_text("search")
+
+    assert page.evaluate(_EMPTY_COLUMNS, ".minimap path:not(.bad)") == []
+    empty = page.evaluate(_EMPTY_COLUMNS, ".minimap path.bad")
+    assert set(range(400)) - set(empty) == {80, 81, 320, 321}
+    assert page.locator(".minimap .cause").get_attribute("x") == "320"
+    assert page.locator(".minimap *").count() <= 10
+
+
+def test_the_minimap_shows_when_the_rows_in_view_are(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open(shown.url + "runs/supplier-report", viewport={"width": 1280, "height": 340})
+    expect(selected(page)).to_contain_text("query_table")
+    page.keyboard.press("End")
+    expect(selected(page)).to_be_in_viewport()
+
+    begin, width = (float(page.locator(".minimap .window").get_attribute(name) or "") for name in ("x", "width"))
+    assert begin > 0
+    assert begin + width == pytest.approx(400, abs=0.1)
 
 
 def test_the_tabs_of_a_step_show_all_of_it(tabs: Tabs, shown: Viewed) -> None:
