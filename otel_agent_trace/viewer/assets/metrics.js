@@ -111,19 +111,36 @@ function chart(stretches, title, text, value, bad = () => 0) {
 
 function tables(report, texts, to) {
   const link = (filters, words) => h("a", { href: to(filters) }, words);
-  const counts = (title, found, filters) =>
-    section(title, Object.entries(found ?? {}).map(([name, count]) => [link(filters, name), countText(count)]));
+  const counts = (title, found) =>
+    section(title, Object.entries(found ?? {}).map(([name, count]) => [name, countText(count)]));
+  const messageOf = ({ type, message }) => {
+    const text = searchedPart(message), words = `${type}: ${message}`;
+    return text ? link({ text }, words) : words;
+  };
   return h("div.tables",
     Object.entries(report.by ?? {}).map(([key, groups]) => table(`By ${key}`, groups, key, to, "runs")),
     table("Tools", report.tools, "tool", to, "calls"), table("Models", report.models, "model", to, "calls"),
     !report.by?.agent && table("Agents", report.agents, "agent", to, "runs"),
-    counts("Errors of runs", report.run_errors, { status: "error" }),
-    counts("Errors of steps", report.step_errors, { tool_error: "*" }),
-    section("Messages", (report.error_messages ?? []).map(({ type, message, count }) =>
-      [link({ text: message }, `${type}: ${message}`), countText(count)])),
-    section("Scores", Object.entries(report.scores ?? {}).map(([name, { mean, count }]) =>
-      [link({ score: name }, name), `mean ${mean ?? "-"}`, count ?? ""])),
+    counts("Errors of runs", report.run_errors),
+    counts("Errors of steps", report.step_errors),
+    section("Messages", (report.error_messages ?? []).map((each) => [messageOf(each), countText(each.count)])),
+    section("Scores", Object.entries(report.scores ?? {}).map(([name, score]) =>
+      [link({ score: name }, name), scoreFigures(score), countText(score.count)])),
     (texts?.notes ?? []).map((note) => h("p.faint", note)));
+}
+
+/** Return the longest part of a message of which ids and long numbers are `#` and the end may be `…`. */
+function searchedPart(message) {
+  const parts = message.split(/[#…]/).map((part) => part.trim());
+  return parts.reduce((longest, part) => (part.length > longest.length ? part : longest));
+}
+
+/** Return the share of true scores, the mean of numbers, or both, with their intervals. */
+function scoreFigures({ true_rate: share, true_interval, mean, mean_interval }) {
+  const number = (value) => String(Number(value.toPrecision(4))), parts = [];
+  if (typeof share === "number") parts.push("true ", figure(share, percent, true_interval));
+  if (typeof mean === "number") parts.push(parts.length ? ", mean " : "mean ", figure(mean, number, mean_interval));
+  return parts.length ? parts : "-";
 }
 
 /** Return a table with a title; nothing without rows. */

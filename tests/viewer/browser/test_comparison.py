@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from otel_agent_trace.model import RunStatus, StepError
 from tests.support.browser import Tabs, is_shown_at
-from tests.support.viewed import Viewed
+from tests.support.sample_runs import make_run, write_runs_to
+from tests.support.viewed import Viewed, viewing
 
 PAIR = "compare?a=refund-before&b=refund-after"
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Iterator[Viewed]:
+    """The page of two runs that failed with messages which differ in numbers only."""
+    errors = [StepError(type="KeyError", message=f"{number}: order {number} is unknown") for number in (48213, 50117)]
+    runs = [make_run(at, status=RunStatus.ERROR, error=error) for at, error in enumerate(errors)]
+    with viewing(write_runs_to(tmp_path / "traces.jsonl", runs), "--port", 0, "--no-open") as running:
+        yield running
 
 
 def test_the_first_difference_is_in_view(tabs: Tabs, shown: Viewed) -> None:
@@ -59,6 +75,11 @@ def test_a_run_does_not_differ_from_itself(tabs: Tabs, shown: Viewed) -> None:
     expect(page.get_by_role("button", name="Next difference")).to_be_disabled()
 
 
+def section(page: Page, title: str) -> Locator:
+    """The part of the report with a title."""
+    return page.locator("section", has=page.get_by_role("heading", name=title, exact=True))
+
+
 def test_a_mark_of_the_report_opens_its_runs(tabs: Tabs, shown: Viewed) -> None:
     page = tabs.open(shown.url + "metrics?by=agent")
     expect(page.get_by_text("Success")).to_be_visible()
@@ -81,3 +102,20 @@ def test_the_report_is_of_the_filtered_runs(tabs: Tabs, shown: Viewed) -> None:
     page.get_by_role("link", name="Show the runs").click()
 
     is_shown_at(page, r"/\?agent=researcher$")
+
+
+def test_a_message_opens_runs_by_its_part_without_numbers(failing: Viewed, tabs: Tabs) -> None:
+    page = tabs.open(failing.url + "metrics")
+    page.get_by_role("link", name="KeyError: #: order # is unknown").click()
+
+    is_shown_at(page, r"/\?text=is\+unknown$")
+    expect(page.locator(".list [data-run]")).to_have_count(2)
+
+
+def test_the_report_has_shares_of_true_scores_and_plain_counts_of_errors(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open(shown.url + "metrics")
+
+    expect(section(page, "Scores")).to_contain_text(re.compile(r"helpfultrue [\d.]+ % [\d.]+ % to [\d.]+ %\d+$"))
+    for title in ("Errors of runs", "Errors of steps"):
+        expect(section(page, title)).to_contain_text("timeout")
+        expect(section(page, title).get_by_role("link")).to_have_count(0)
