@@ -31,6 +31,8 @@ export const reader = {
   step: (id, number, signal) => json(`${of(id)}/steps/${number}`, {}, { signal }),
   find: (id, text, from) => json(`${of(id)}/find`, { text, from }),
   conversation: (id, step, from) => json(`${of(id)}/conversation`, { step, from }),
+  /** Return the formats in which a step of a run can be copied. */
+  formats: ({ head }) => ["json", "markdown", ...(head.command ? ["command"] : [])],
   copy: (id, format, step) => text(`${of(id)}/copy`, { format, step }),
   value: (id, step, path) => text(`${of(id)}/value`, { step, path }),
   media: async (id, digest) => (await ask(`${of(id)}/media/${encodeURIComponent(digest)}`)).blob(),

@@ -45,10 +45,8 @@ const fileReader = {
     }
     return { blocks: found, next: null };
   },
-  async copy(id, format, number) {
-    if (format === "json") return JSON.stringify(await this.step(id, number), null, 2);
-    return format === "markdown" ? block("markdown") : (await block("run")).head.command;
-  },
+  formats: ({ head }, number) => [...(number === 0 ? ["markdown"] : []), ...(head.command ? ["command"] : [])],
+  copy: async (id, format) => (format === "markdown" ? block("markdown") : (await block("run")).head.command),
   value: (id, step, path) => block(`value-${path.startsWith("@") ? path : `@${step}.${path}`}`),
   async media(id, digest) {
     const { type, data } = await block(`media-${digest}`);
@@ -89,7 +87,7 @@ async function startDocument() {
   search.addEventListener("keydown", (event) => event.key === "Enter" && page.search(search.value, true));
   search.addEventListener("change", () => page.search(search.value));
   addEventListener("keydown", (event) => {
-    const isOfPage = !event.defaultPrevented && !event.target.closest("input");
+    const isOfPage = !event.defaultPrevented && !event.target.closest("input, textarea, dialog");
     if (!isOfPage || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "/") search.focus();
     else if (!page.key(event)) return;

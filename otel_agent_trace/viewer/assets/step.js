@@ -6,6 +6,7 @@ import { conversationView, mediaChip, messageParts } from "./conversation.js";
 const SHOWN_CHARS = 2000; // of a string within a value, until it is unfolded
 const SHOWN_ITEMS = 100; // of a list or an object, until more are asked for
 const UNFOLDED_LEVELS = 2;
+const FORMATS = { json: "JSON", markdown: "Markdown", command: "command" };
 const chosen = { agent: "Conversation", model: "Conversation", tool: "Input", retrieval: "Input", other: "Input" };
 
 /** The pane beside the tree: one step in tabs. The tab is remembered for each kind of step. */
@@ -168,20 +169,45 @@ export class StepPane {
   }
 
   #copy() {
-    const answer = h("span", { role: "status", class: "faint" });
+    const formats = this.app.api.formats(this.run, this.number), answer = h("span", { role: "status", class: "faint" });
     const copy = async (format) => {
       try {
-        await navigator.clipboard.writeText(await this.app.api.copy(this.id, format, this.number));
-        answer.textContent = "Copied";
+        const isCopied = await copyText(await this.app.api.copy(this.id, format, this.number));
+        answer.textContent = isCopied ? "Copied" : "Not copied";
       } catch (error) {
         answer.textContent = `Not copied: ${error.message}`;
       }
     };
-    const formats = { JSON: "json", Markdown: "markdown", command: "command" };
-    const buttons = Object.entries(formats).map(([word, format]) =>
-      button(word, () => copy(format), { "aria-label": `Copy as ${word}` }));
-    return h("span.copy", { role: "group", "aria-label": "Copy" }, answer, h("span.faint", "Copy"), buttons);
+    const buttons = formats.map((format) =>
+      button(FORMATS[format], () => copy(format), { "aria-label": `Copy as ${FORMATS[format]}` }));
+    return formats.length > 0 &&
+      h("span.copy", { role: "group", "aria-label": "Copy" }, answer, h("span.faint", "Copy"), buttons);
   }
+}
+
+/** Put a text into the clipboard, and return whether it is there; if it is not, it is shown to be copied by hand. */
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyByHand(text); // without a secure context there is no clipboard, and a frame may be refused it
+  }
+}
+
+/** Copy a text by selecting it in a dialog, which closes at once, or stays open where the browser refuses that too. */
+function copyByHand(text) {
+  const area = h("textarea", { readonly: true, rows: 12, cols: 60, "aria-label": "Text to copy" });
+  const close = button("Close", () => dialog.close());
+  const dialog = h("dialog", { "aria-label": "Copy", onclose: () => dialog.remove() },
+    h("p", "The browser refuses to copy for this page: please copy the selected text with the keys."), area, close);
+  area.value = text; // with the characters that a node shows as escapes
+  document.body.append(dialog);
+  dialog.showModal();
+  area.select();
+  const isCopied = document.execCommand("copy");
+  if (isCopied) dialog.close();
+  return isCopied;
 }
 
 function errorView(error) {

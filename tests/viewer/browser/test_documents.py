@@ -64,6 +64,20 @@ def test_the_address_of_a_step_of_a_document_survives(tabs: Tabs, tmp_path: Path
     expect(page.locator(".step h2")).to_contain_text("contracts")
 
 
+def test_a_document_offers_the_copies_that_it_has(tabs: Tabs, tmp_path: Path) -> None:
+    page = opened(tabs, tmp_path, permissions=["clipboard-read", "clipboard-write"])
+    copies = page.get_by_role("button", name="Copy as")
+    expect(page.locator(".step h2")).to_contain_text("query_table")
+    expect(copies).to_have_count(0)
+    page.keyboard.press("Home")
+    expect(page.locator(".step h2")).to_contain_text("researcher")
+    expect(copies).to_have_text(["Markdown"])
+    copies.click()
+
+    expect(page.get_by_role("group", name="Copy")).to_contain_text("Copied")
+    assert "KeyError" in page.evaluate("() => navigator.clipboard.readText()")
+
+
 def test_a_document_loads_nothing_and_runs_only_itself(tabs: Tabs, tmp_path: Path) -> None:
     page = opened(tabs, tmp_path)
     tabs.expect_problem("Content Security Policy|Trusted|eval")
@@ -140,6 +154,9 @@ def test_a_run_is_viewed_in_a_frame_of_a_notebook(tabs: Tabs) -> None:
     expect(frame.locator("[aria-selected=true]").first).to_contain_text("query_table")
     frame.get_by_role("row").filter(has_text="penalty").click()
     expect(frame.locator(".step h2")).to_contain_text("contracts")
+    frame.get_by_role("row").filter(has_text="researcher").first.click()
+    frame.get_by_role("button", name="Copy as Markdown").click()
+    expect(frame.get_by_role("group", name="Copy")).to_contain_text("Copied")
 
 
 def test_a_small_run_compares_with_another(tabs: Tabs) -> None:

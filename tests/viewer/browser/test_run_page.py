@@ -31,6 +31,10 @@ _EMPTY_COLUMNS = """(selector) => {
 """Returns the columns of the minimap in whose first level no path is filled."""
 
 
+_NO_CLIPBOARD = "delete Navigator.prototype.clipboard"
+_NO_COPY = "Document.prototype.execCommand = () => false"
+
+
 def run_of_equal_steps(count: int, failed: tuple[int, ...]) -> AgentRun:
     """A run of steps that follow each other, of a millisecond each, of which the last failed one ended it."""
     error = StepError(type="KeyError", message="'year'", category="other")
@@ -280,6 +284,31 @@ def test_a_step_is_copied(tabs: Tabs, shown: Viewed) -> None:
     assert "KeyError" in copied["Markdown"]
     assert copied["command"].startswith("otel-agent-trace replay ")
     assert "supplier-report" in copied["command"]
+
+
+def test_a_step_is_copied_where_there_is_no_clipboard(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open(shown.url + "runs/supplier-report", before=_NO_CLIPBOARD)
+    page.get_by_role("button", name="Copy as command").click()
+    expect(page.get_by_role("group", name="Copy")).to_contain_text("Copied")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("searchbox").press("ControlOrMeta+v")
+
+    expect(page.get_by_role("searchbox")).to_have_value(re.compile("^otel-agent-trace replay .*supplier-report"))
+
+
+def test_what_cannot_be_copied_is_shown(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open(shown.url + "runs/supplier-report", before=f"{_NO_CLIPBOARD}; {_NO_COPY}")
+    page.get_by_role("button", name="Copy as JSON").click()
+    dialog = page.get_by_role("dialog", name="Copy")
+    expect(dialog).to_contain_text("copy the selected text")
+    assert "deliveries" in json.dumps(json.loads(dialog.get_by_role("textbox").input_value()))
+    selected_text = "() => document.activeElement.selectionEnd - document.activeElement.selectionStart"
+    assert page.evaluate(selected_text) == len(dialog.get_by_role("textbox").input_value())
+    expect(page.get_by_role("group", name="Copy", include_hidden=True)).to_contain_text("Not copied")
+    page.keyboard.press("Escape")
+
+    expect(dialog).to_have_count(0)
+    expect(heading(page)).to_contain_text("query_table")
 
 
 def test_a_session_leads_to_its_run_and_back(tabs: Tabs, shown: Viewed) -> None:
