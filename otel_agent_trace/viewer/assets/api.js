@@ -3,8 +3,13 @@
 const BASE = new URL("..", import.meta.url);
 const POLL_MS = 2000;
 
-/** Indicate an answer that is no success; the message is for people. */
-export class ApiError extends Error {}
+/** Indicate an answer that is no success; the message is for people. It may pass if it is of a server that ends. */
+export class ApiError extends Error {
+  constructor(message, mayPass) {
+    super(message);
+    this.mayPass = mayPass;
+  }
+}
 
 async function ask(path, query, options) {
   const url = new URL(`api/${path}`, BASE);
@@ -12,7 +17,7 @@ async function ask(path, query, options) {
   const answer = await fetch(url, options);
   if (answer.ok) return answer;
   const failed = await answer.json().catch(() => ({}));
-  throw new ApiError(failed.error ?? `${answer.status} ${answer.statusText}`);
+  throw new ApiError(failed.error ?? `${answer.status} ${answer.statusText}`, answer.status >= 500);
 }
 
 const post = (path, data) =>

@@ -89,6 +89,7 @@ class App {
     }
     this.searchBox.value = query.get("text") ?? "";
     const shown = (this.showing = {});
+    this.mayPass = false;
     try {
       if (!PAGES[name]) throw new Error(`There is no page ${location.pathname}`);
       const open = await PAGES[name]();
@@ -97,7 +98,9 @@ class App {
       if (this.showing === shown) this.page = page;
       else page.close?.();
     } catch (error) {
-      if (this.showing === shown) fill(root, failure(error));
+      if (this.showing !== shown) return;
+      this.mayPass = error.mayPass ?? error instanceof TypeError; // which stands for a server that is not there
+      fill(root, failure(error));
     }
   }
 
@@ -123,6 +126,7 @@ class App {
   }
 
   #announce(type, data) {
+    if (type === "reset" && this.mayPass) return void this.#show();
     for (const listener of this.listeners) listener(type, data);
   }
 

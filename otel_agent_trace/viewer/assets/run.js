@@ -25,7 +25,10 @@ const TREE_INDENT_PIXELS = 14, MOST_INDENT = 12;
 /** Show a run; the step is that of the address, the one that caused a failure, or the run itself. */
 export async function runPage(root, route, app) {
   const page = new RunPage(root, route, app);
-  await page.load(route.query.get("step"));
+  await page.load(route.query.get("step")).catch((error) => {
+    page.close();
+    throw error;
+  });
   return page;
 }
 
@@ -44,7 +47,9 @@ class RunPage {
     this.map = h("div.minimap");
     this.window = svg("rect.window", { y: 0, height: 36 });
     this.stopLive = app.live((type, data) => {
-      if (type === "reset" || (type === "run" && data.run_id === this.run?.outermost_id)) this.#changed();
+      if (type === "runs" || (type === "run" && this.run && data.run_id !== this.run.outermost_id)) return;
+      if (this.run) this.#changed();
+      else this.isOutdated = true; // what is on its way may be older
     });
   }
 
@@ -52,6 +57,7 @@ class RunPage {
     this.closed = true;
     this.stopLive();
     clearTimeout(this.timer);
+    clearTimeout(this.changeTimer);
     clearInterval(this.clock);
     this.list.close();
     this.pane.close();
@@ -68,6 +74,7 @@ class RunPage {
     this.list.setCount(this.rows.length);
     this.list.select(this.rows.indexOf(selected), { quietly: true, centred: true });
     this.#shown(selected);
+    if (this.isOutdated) this.#changed();
     if (!document.activeElement.closest("input")) this.list.element.focus({ preventScroll: true });
   }
 

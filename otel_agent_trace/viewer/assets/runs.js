@@ -31,7 +31,10 @@ const COLUMNS = [
 /** Show the runs that the query of the address selects. */
 export async function runsPage(root, route, app) {
   const page = new RunsPage(root, route.query, app);
-  await page.load(route.state?.scroll);
+  await page.load(route.state?.scroll).catch((error) => {
+    page.close();
+    throw error;
+  });
   return page;
 }
 

@@ -192,10 +192,27 @@ def test_a_page_that_is_not_secure_looks_now_and_then(growing: tuple[Viewed, Pat
     expect(run_page.locator(".run-head .score")).to_have_text("helpful 0.5")
 
 
+def test_a_page_that_a_server_did_not_answer_any_more_is_shown_by_the_next(
+    growing: tuple[Viewed, Path], tabs: Tabs
+) -> None:
+    viewed, path = growing
+    tabs.expect_problem(r"net::ERR_|status 503|the server responded with a status of 503")
+    page = tabs.open(viewed.url)
+    is_live(page)
+    page.route("**/api/runs/old*", lambda route: route.fulfill(status=503, json={"error": "stopped"}), times=1)
+    page.locator("[data-run=old]").dblclick()
+    expect(page.get_by_role("alert")).to_have_text("stopped")
+    viewed.end()
+    with viewing(path, "--port", viewed.port, "--no-open"):
+        expect(page.get_by_role("treegrid")).to_be_visible()
+        page.close()
+
+
 def test_a_page_goes_on_with_another_server(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
     viewed, path = growing
     tabs.expect_problem(r"net::ERR_|status 503|the server responded with a status of 503")
     page = tabs.open(viewed.url + "runs/old")
+    expect(page.get_by_role("treegrid")).to_be_visible()
     is_live(page)
     viewed.end()
     expect(page.get_by_role("img", name="not live")).to_be_visible()
