@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 
 
-class _Held(NamedTuple, Generic[T]):
+class _Held(msgspec.Struct, Generic[T], frozen=True):
     """Hold something that was read: the state then, and its weight."""
 
     value: T
