@@ -101,7 +101,7 @@ def test_a_new_run_is_counted_and_then_shown(growing: tuple[Viewed, Path], tabs:
 def test_a_search_counts_what_is_new(growing: tuple[Viewed, Path], tabs: Tabs) -> None:
     viewed, path = growing
     page = tabs.open(f"{viewed.url}?text=where")
-    expect(page.get_by_role("progressbar")).to_be_hidden()
+    expect(page.locator(".count")).to_have_text("0 runs")
     is_live(page)
     write_run(path, "other", "what else?")
     write_run(path, "new", "where is it?")
