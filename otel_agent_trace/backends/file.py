@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_agent_trace import semconv
 from otel_agent_trace.backends.exporting import ExportingSink
-from otel_agent_trace.backends.held_lines import HeldLines
+from otel_agent_trace.backends.held_lines import LOGS_KEPT, HeldLines
 from otel_agent_trace.backends.span_lines import Frame, SpanLines, too_long
 from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.formats import otlp_json_encoding
@@ -36,8 +36,6 @@ _COMPACTION_S = 1.0
 FILE_VARIABLE = "OTEL_AGENT_TRACE_FILE"
 DEFAULT_FILE = "traces.jsonl"
 _SPAN_ID = 1
-LOGS_KEPT = "logs kept"
-"""Name of a count in `FileBackend.stats`."""
 
 
 class FileOptions(DataOptions, StoreOptions, total=False):

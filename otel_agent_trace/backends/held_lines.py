@@ -20,7 +20,8 @@ from otel_agent_trace.store.names import StoreFiles
 _APPENDED_BYTES = 1 << 20
 _MOST_BYTES = 64 << 20
 _LOST = "failed: held without a journal"
-_LOGS_KEPT = "logs kept"
+LOGS_KEPT = "logs kept"
+"""Name of a count in `FileBackend.stats`."""
 FULL_DISK = frozenset((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)))
 """Numbers of the errors that pass when there is room again."""
 
@@ -137,7 +138,7 @@ class HeldLines:
         for part in _parts(lines):
             logs = sum(line.startswith(LOGS) for line in part)
             if self._append(b"".join(part), len(part) - logs, sync) and logs:
-                self._diagnostics.count(_LOGS_KEPT, logs)
+                self._diagnostics.count(LOGS_KEPT, logs)
 
     def decision_elsewhere(self, trace_id: int) -> bool | None:
         """Return what another process has decided about a trace; None where that is not known."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple
 
-from otel_agent_trace.backends.file import LOGS_KEPT, FileBackend, log_line
-from otel_agent_trace.backends.held_lines import FULL_DISK
+from otel_agent_trace.backends.file import FileBackend, log_line
+from otel_agent_trace.backends.held_lines import FULL_DISK, LOGS_KEPT
 from otel_agent_trace.backends.span_lines import Frame, lines_of
 from otel_agent_trace.pipeline import Decided, PipelineSpan, with_sampling
 from otel_agent_trace.sampling import NEVER

@@ -6,7 +6,7 @@ import os
 import re
 
 from otel_agent_trace.backends import FileBackend
-from otel_agent_trace.backends.file import LOGS_KEPT
+from otel_agent_trace.backends.held_lines import LOGS_KEPT
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.index.choice import store_at
