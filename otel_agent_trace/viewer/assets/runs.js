@@ -119,12 +119,14 @@ class RunsPage {
   }
 
   async #first(place) {
-    const load = this.loads, from = Math.floor((place?.top ?? 0) / RUN_ROW_PIXELS / PAGE_ROWS) * PAGE_ROWS;
+    const load = (this.loading = this.loads), top = place?.top ?? 0;
+    const from = Math.floor(top / RUN_ROW_PIXELS / PAGE_ROWS) * PAGE_ROWS;
     const ask = (result) => this.app.api.runs(this.#filters({ from, count: PAGE_ROWS, result }));
-    const answer = await (place?.result ? ask(place.result).catch(() => ask()) : ask());
+    const asked = place?.result ? ask(place.result).catch(() => ask()) : ask();
+    const answer = await asked.finally(() => load === this.loading && (this.loading = undefined));
     if (this.#isPast(load)) return;
     this.#take(answer);
-    if (place?.top) this.list.scrollTo(place.top);
+    if (top) this.list.scrollTo(top);
     this.list.select(Math.max(place?.selected ?? 0, 0), { quietly: true });
   }
 
@@ -242,10 +244,15 @@ class RunsPage {
   #announced(type, data) {
     if (this.query.has("text")) return void (type !== "reset" && this.#later(() => this.#countNew()));
     if (type === "reset") this.rows.clear();
-    if (!this.list.count) return this.#later(() => this.#reload());
     const isShown = type !== "run" || [...this.rows.values()].some((row) => row.run_id === data.run_id);
     this.isStale ||= isShown;
-    this.#later(() => this.#askAgain());
+    this.#later(() => this.#update());
+  }
+
+  /** Show what has changed, after a list that is on its way: to load it anew would lose where the user is by then. */
+  async #update() {
+    if (this.loading !== undefined) this.#later(() => this.#update());
+    else await (this.list.count ? this.#askAgain() : this.#reload());
   }
 
   /** Ask for what is known of the result by now, and for the pages in view if a row of them may have changed. */

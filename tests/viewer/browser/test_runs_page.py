@@ -258,6 +258,24 @@ def test_all_rows_in_view_are_asked_for_after_a_reset(tabs: Tabs, shown: Viewed)
     assert int(query["from"]) + int(query["count"]) >= int(number)
 
 
+def test_a_look_during_the_first_load_does_not_begin_anew(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open("about:blank", before=WITHOUT_STREAM)
+    held: list[Route] = []
+    page.route(re.compile(r"/api/runs\?"), lambda route: held.append(route), times=1)
+    looks = re.compile("/api/about")
+    with page.expect_response(looks):
+        page.goto(shown.url)
+    with page.expect_response(looks):
+        pass
+    with page.expect_request(re.compile(r"/api/runs\?")) as next_asked:
+        held[0].continue_()
+        expect(rows(page).first).to_be_visible()
+        page.keyboard.press("PageDown")
+
+    assert "result=" in next_asked.value.url
+    expect(selected(page)).not_to_have_attribute("aria-rowindex", "1")
+
+
 def test_a_removed_run_is_neither_opened_nor_marked(tabs: Tabs, shown: Viewed) -> None:
     def without_first(route: Route) -> None:
         answer = route.fetch()
