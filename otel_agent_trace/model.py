@@ -73,8 +73,16 @@ class _Compared(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
         return hash(type(self))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _fields(type(self)))
+        fields = ", ".join(f"{name}={_shown(getattr(self, name))}" for name in _fields(type(self)))
         return f"{type(self).__qualname__}({fields})"
+
+
+def _shown(value: Any) -> str:
+    """Return the `repr` of a value; a log or a debugger shows a run also if a number in it has too many digits for one."""
+    try:
+        return repr(value)
+    except ValueError as error:
+        return f"<{type(value).__name__}: {error}>"
 
 
 @functools.cache

@@ -351,3 +351,13 @@ def test_tags_of_any_text_come_back_from_dictionaries_and_spans(tag: str) -> Non
     json.dumps(json.loads(text), ensure_ascii=False).encode()
     assert AgentRun.from_dict(json.loads(text)) == run
     assert runs_from_spans(run_to_spans(run))[0].tags == (tag,)
+
+
+def test_a_run_with_a_number_of_too_many_digits_is_shown() -> None:
+    backend = InMemoryBackend()
+    with AgentTracer([backend]) as tracer, tracer.run(user_input="how many?") as run:
+        run.final_output = 10**5000
+    (kept,) = backend.runs()
+
+    assert "user_input='how many?'" in repr(kept)
+    assert "final_output=" in repr(kept)
