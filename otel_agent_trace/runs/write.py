@@ -71,9 +71,7 @@ def _parent_places(steps: tuple[AgentStep, ...]) -> list[int | None]:
 
     Where several steps share an id, the closest one before is the parent, unless it is below the step itself.
     """
-    places: dict[int | str | None, list[int]] = {}
-    for place, step in enumerate(steps):
-        places.setdefault(step.step_id, []).append(place)
+    places = _places_of_ids(steps)
     candidates = [places.get(step.parent_step_id, []) for step in steps]
     above: list[int | None] = [found[0] if len(found) == 1 else None for found in candidates]
     unclear = [place for place, found in enumerate(candidates) if len(found) > 1]
@@ -86,6 +84,20 @@ def _parent_places(steps: tuple[AgentStep, ...]) -> list[int | None]:
     return above if all(above[place] is not None for place in unclear) else _parent_places_top_down(steps, candidates)
 
 
+def _places_of_ids(steps: tuple[AgentStep, ...]) -> dict[int | str | None, list[int]]:
+    """Return the places of the steps that an id may stand for as a parent: sub-agents where no other step has it.
+
+    What is below the span of a sub-agent is read as a step of that, not of the run around it.
+    """
+    places: dict[int | str | None, list[int]] = {}
+    for place, step in enumerate(steps):
+        places.setdefault(step.step_id, []).append(place)
+    for found in places.values():
+        if len(found) > 1:
+            found[:] = [place for place in found if steps[place].run is None] or found
+    return places
+
+
 def _parent_places_top_down(steps: tuple[AgentStep, ...], candidates: list[list[int]]) -> list[int | None]:
     """Return the parents' places, each step below the first candidate placed, where choosing the closest left gaps."""
     above: list[int | None] = [None] * len(steps)
@@ -93,9 +105,10 @@ def _parent_places_top_down(steps: tuple[AgentStep, ...], candidates: list[list[
     for place, step in enumerate(steps):
         if candidates[place]:
             waiting.setdefault(step.parent_step_id, []).append(place)
+    parents = set(itertools.chain.from_iterable(candidates))
     placed = [place for place, found in enumerate(candidates) if not found]
     for place in placed:
-        below = waiting.pop(steps[place].step_id, [])
+        below = waiting.pop(steps[place].step_id, []) if place in parents else []
         for other in below:
             above[other] = place
         placed += below

@@ -124,10 +124,11 @@ def test_spans_of_runs_give_back_the_runs(plan: list[Run]) -> None:
             assert_a_fixpoint(run)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 9)), max_size=10))
-@example([(0, 0, 0), (1, 3, 1), (0, 0, 2)])
-@example([(0, 1, 0), (1, 0, 1), (1, 0, 1), (0, 1, 2)])
-def test_steps_that_share_their_ids_stay_one_run(plan: list[tuple[int, int, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 9), st.booleans()), max_size=10))
+@example([(0, 0, 0, False), (1, 3, 1, False), (0, 0, 2, False)])
+@example([(0, 1, 0, False), (1, 0, 1, False), (1, 0, 1, False), (0, 1, 2, False)])
+@example([(0, 0, 0, False), (0, 1, 0, True), (1, 2, 1, False)])
+def test_steps_that_share_their_ids_stay_one_run(plan: list[tuple[int, int, int, bool]]) -> None:
     """Whoever is meant by an id that several steps have: no step is lost, and what was written reads the same again."""
     ids = [format(place + 1, "016x") for place in range(len(plan) + 1)]
     start_ns = 1_700_000_000 * 10**9
@@ -135,12 +136,13 @@ def test_steps_that_share_their_ids_stay_one_run(plan: list[tuple[int, int, int]
         "1" * 32, ids[0], None, "invoke_agent", start_ns, start_ns + 9, {"gen_ai.operation.name": "invoke_agent"}
     )
     spans = [root]
-    for place, (step_id, start, above) in enumerate(plan, 1):
-        attributes = {"gen_ai.operation.name": "execute_tool", "agent_trace.step.id": step_id}
-        span = (ids[place], ids[above % place], "execute_tool x", start_ns + start, start_ns + 9)
+    for place, (step_id, start, above, is_agent) in enumerate(plan, 1):
+        operation = "invoke_agent" if is_agent else "execute_tool"
+        attributes = {"gen_ai.operation.name": operation, "agent_trace.step.id": step_id}
+        span = (ids[place], ids[above % place], f"{operation} x", start_ns + start, start_ns + 9)
         spans.append(SpanRecord("1" * 32, *span, attributes))
     runs_ = runs_from_spans(spans)
-    assert [len(run.steps) for run in runs_] == [len(plan)]
+    assert [sum(len(below.steps) for below in run.walk()) for run in runs_] == [len(plan)]
     assert_same_runs(runs_from_spans(run_to_spans(runs_[0])), runs_)
 
 
