@@ -120,11 +120,11 @@ def _further(page: RunPage, shown: Sequence[tuple[str, Any]]) -> Iterator[tuple[
         steps = data.get("steps", [data])
         for number, step in enumerate(steps, _first_of(name)):
             for part in _parts_in(step):
-                if "path" in part and "chars" in part:
+                if "digest" in part:
+                    found.setdefault(f"media-{part['digest']}", lambda digest=part["digest"]: _media(page, digest))
+                else:
                     path = part["path"] if part["path"].startswith("@") else f"@{number}.{part['path']}"
                     found.setdefault(f"value-{path}", lambda path=path: page.value(0, path))
-                elif "digest" in part:
-                    found.setdefault(f"media-{part['digest']}", lambda digest=part["digest"]: _media(page, digest))
     yield from ((name, value) for name, read in found.items() if (value := read()) is not None)
 
 
@@ -135,14 +135,16 @@ def _first_of(name: str) -> int:
 
 
 def _parts_in(data: Any) -> Iterator[dict[str, Any]]:
-    """Yield each JSON object in an object or a list, however deep."""
-    pending = [data]
+    """Yield what stands for media and for values that are cut, however deep; only the former is in recorded JSON."""
+    pending = [(data, False)]
     while pending:
-        each = pending.pop()
+        each, is_recorded = pending.pop()
         if isinstance(each, dict):
-            yield each
-        below = each.values() if isinstance(each, dict) else each
-        pending += [item for item in below if isinstance(item, dict | list)]
+            if isinstance(each.get("digest"), str) or ("path" in each and not is_recorded):
+                yield each
+            pending += [(item, is_recorded or key == "json") for key, item in each.items()]
+        elif isinstance(each, list):
+            pending += [(item, is_recorded) for item in each]
 
 
 def _media(page: RunPage, digest: str) -> dict[str, str] | None:

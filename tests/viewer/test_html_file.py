@@ -194,6 +194,13 @@ def test_the_rest_of_a_long_value_and_pictures_are_in_blocks_of_their_own() -> N
     assert media == {"type": "image/png", "data": PIXEL}
 
 
+@pytest.mark.parametrize("value", [{"path": "a.py", "chars": 3}, {"path": 5, "chars": 3}, {"digest": ["x"]}])
+def test_recorded_values_that_look_like_cut_ones_are_shown_as_they_are(value: Any) -> None:
+    blocks = blocks_of(long_runs.run_of((long_runs.step(0, input=value, output={"json": {"$media": value}}),)))
+    assert blocks["steps-0"]["steps"][1]["input"] == {"json": value}
+    assert not any(name.startswith(("value-", "media-")) for name in blocks)
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_texts_cannot_leave_their_place(text: str) -> None:
     step = AgentStep(
