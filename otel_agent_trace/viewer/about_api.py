@@ -38,5 +38,5 @@ class AboutApi:
             return Response(status_code=204)
         cookie = self._access.cookie_for((await posted(request)).get("token"))
         if cookie is None:
-            return error_reply(403, "not the token of this server: open the address that it printed")
+            return error_reply(403, "the token in the address is wrong: open the address that the server printed")
         return Response(status_code=204, headers={"set-cookie": cookie})

@@ -149,7 +149,7 @@ class Guard:
             return None
         if self._access.has_cookie("; ".join(headers.get("cookie", []))):
             return None
-        return Refusal(401, "open the address that the server printed, with its token")
+        return Refusal(401, "the token is missing: open the address that the server printed, which ends in #token=...")
 
 
 def _with_port(names: tuple[str, ...], port: int) -> set[str]:

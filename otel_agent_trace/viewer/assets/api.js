@@ -62,7 +62,7 @@ export const reader = {
 /** Exchange the token in the fragment of the address for a cookie, and take it out of the address. */
 export async function signIn() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (!token) return;
+  if (token === null) return;
   history.replaceState(history.state, "", location.pathname + location.search);
   await post("login", { token });
 }

@@ -35,6 +35,7 @@ class App {
   async start() {
     // whatever the address becomes later
     for (const link of document.querySelectorAll("link")) link.setAttribute("href", link.href);
+    addEventListener("hashchange", () => location.reload()); // an address with a token, opened where the page is shown
     await signIn();
     this.about = await this.api.about();
     document.body.append(this.#bar(), this.main, this.announcer, (this.help = this.#keysDialog()));

@@ -26,7 +26,13 @@ def test_all_pages_are_below_the_prefix(tabs: Tabs, tmp_path: Path) -> None:
     options = ("--port", 0, "--no-open", "--host", "0.0.0.0", "--trusted-host", host)
     with serving(proxy), viewing(path, *options) as viewed:
         proxy.upstream_port = viewed.port
-        page = tabs.open(f"http://{host}/some/prefix/#token={viewed.token}")
+        tabs.expect_problem("40[13]")
+        page = tabs.open(f"http://{host}/some/prefix/")
+        expect(page.get_by_role("alert")).to_contain_text("the token is missing")
+        page.goto(f"http://{host}/some/prefix/#token=wrong")
+        expect(page.get_by_role("alert")).to_contain_text("the token in the address is wrong")
+        is_shown_at(page, r"/some/prefix/$")
+        page.goto(f"http://{host}/some/prefix/#token={viewed.token}")
         rows = page.locator(".list [data-run]")
         is_shown_at(page, r"/some/prefix/$")
         is_live(page)
