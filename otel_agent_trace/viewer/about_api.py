@@ -28,6 +28,7 @@ class AboutApi:
             "version": __version__,
             "is_live": library.is_live,
             "can_score": library.can_score,
+            "changes": library.changes.version,
             "now_ns": str(time.time_ns()),
         }
         return data_reply(request, about)

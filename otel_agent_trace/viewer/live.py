@@ -34,6 +34,11 @@ class Changes:
         self._server = secrets.token_hex(4)
         self._lock = threading.Lock()
 
+    @property
+    def version(self) -> str:
+        """Return what differs after each change; no other server returns the same."""
+        return f"{self._server}-{self.number}"
+
     def know(self, run: AgentRun) -> None:
         """Note what an outermost run that was read consists of: its sub-agents' runs, and its traces."""
         with self._lock:

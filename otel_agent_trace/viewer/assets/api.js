@@ -69,10 +69,11 @@ export async function signIn() {
 
 /**
  * Call `onEvent(type, data)` for each change that the server announces, and `onState(isLive)`. After "reset" anything
- * may have changed. One page of a browser keeps the stream and passes on what comes; if it is closed, another one does.
+ * may have changed, since `changes` as `about` has them. One page of a browser keeps the stream and passes on what
+ * comes; if it is closed, another one does.
  */
-export function follow(onEvent, onState) {
-  if (!navigator.locks) return void setInterval(() => document.hidden || poll(onEvent, onState), POLL_MS);
+export function follow(onEvent, onState, changes) {
+  if (!navigator.locks) return poll(onEvent, onState, changes);
   const name = `otel-agent-trace ${BASE}`, channel = new BroadcastChannel(name);
   let source, hasFollowed = false;
   const take = (type, data) => (type === "state" ? onState(data) : onEvent(type, data));
@@ -100,9 +101,13 @@ export function follow(onEvent, onState) {
   }));
 }
 
-/** Without a secure context there are no locks, and pages look now and then. */
-async function poll(onEvent, onState) {
-  const isLive = await reader.about().then(() => true, () => false);
-  onState(isLive);
-  if (isLive) onEvent("reset", {});
+/** Look now and then whether anything has changed, as pages do without a secure context, which have no locks. */
+function poll(onEvent, onState, changes) {
+  setInterval(async () => {
+    if (document.hidden) return;
+    const before = changes;
+    changes = await reader.about().then((about) => about.changes, () => undefined);
+    onState(changes !== undefined);
+    if (changes !== undefined && changes !== before) onEvent("reset", {});
+  }, POLL_MS);
 }

@@ -37,12 +37,12 @@ class App {
     for (const link of document.querySelectorAll("link")) link.setAttribute("href", link.href);
     addEventListener("hashchange", () => location.reload()); // an address with a token, opened where the page is shown
     await signIn();
-    this.about = await this.api.about();
+    const { is_live: isLive, changes } = (this.about = await this.api.about());
     document.body.append(this.#bar(), this.main, this.announcer, (this.help = this.#keysDialog()));
     addEventListener("popstate", () => this.#show());
     addEventListener("keydown", (event) => this.#key(event));
     document.addEventListener("click", (event) => this.#link(event));
-    if (this.about.is_live) follow((type, data) => this.#announce(type, data), (isLive) => this.#live(isLive));
+    if (isLive) follow((type, data) => this.#announce(type, data), (isOpen) => this.#live(isOpen), changes);
     await this.#show();
   }
 

@@ -242,7 +242,7 @@ class RunsPage {
   }
 
   #announced(type, data) {
-    if (this.query.has("text")) return void (type !== "reset" && this.#later(() => this.#countNew()));
+    if (this.query.has("text")) return this.#later(() => this.#countNew());
     if (type === "reset") this.rows.clear();
     const isShown = type !== "run" || [...this.rows.values()].some((row) => row.run_id === data.run_id);
     this.isStale ||= isShown;

@@ -183,12 +183,15 @@ def test_a_page_that_is_not_secure_looks_now_and_then(growing: tuple[Viewed, Pat
     viewed, path = growing
     page = tabs.open(viewed.url, before=WITHOUT_STREAM)
     run_page = tabs.open(viewed.url + "runs/old", before=WITHOUT_STREAM)
+    search = tabs.open(viewed.url + "?text=where", before=WITHOUT_STREAM)
+    expect(search.locator(".count")).to_have_text("0 runs")
     is_live(page)
-    write_run(path, "new")
+    write_run(path, "new", "where is it?")
     score_in_file(str(path), "old", "helpful", 0.5)
 
     expect(page.get_by_role("button", name="1 new")).to_be_visible()
     expect(page.locator(".list [data-run]")).to_have_count(1)
+    expect(search.get_by_role("button", name="1 new")).to_be_visible()
     expect(run_page.locator(".run-head .score")).to_have_text("helpful 0.5")
 
 
