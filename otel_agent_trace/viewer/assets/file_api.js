@@ -2,6 +2,7 @@
 
 import { fill, h, themeButton } from "./h.js";
 import { runPage } from "./run.js";
+import { factsOf } from "./step.js";
 
 const BLOCK_STEPS = 200;
 const blocks = new Map();
@@ -20,10 +21,37 @@ async function unpacked(element) {
 
 const stepsAround = async (number) => block(`steps-${Math.floor(number / BLOCK_STEPS)}`);
 
+/** Return the run with all its steps, as far as the document has them. */
+async function wholeRun() {
+  const { run_id, head: { question, answer, command, ...head }, columns: { depth } } = await block("run"), steps = [];
+  for (let number = 1; number < depth.length; number++) {
+    steps.push({ depth: depth[number], ...(await wholeStep(number)) });
+  }
+  return { run_id, ...head, ...(await wholeStep(0)), steps };
+}
+
+/** Return a step as the document has it, without where its facts were read. */
+async function wholeStep(number) {
+  const { source, new_from, facts, ...step } = await fileReader.step("", number);
+  return { ...(await whole(step, number)), facts: Object.fromEntries(factsOf({ facts })) };
+}
+
+/** Return the data of a step with its values in place of what stands for them: their JSON, or the path of a cut one. */
+async function whole(data, number) {
+  if (data === null || typeof data !== "object") return data;
+  if ("json" in data) return data.json;
+  if ("path" in data) {
+    const text = await fileReader.value("", number, data.path);
+    return data.type ? { type: data.type, text } : text;
+  }
+  const entries = await Promise.all(Object.entries(data).map(async ([key, item]) => [key, await whole(item, number)]));
+  return Array.isArray(data) ? entries.map(([, item]) => item) : Object.fromEntries(entries);
+}
+
 const fileReader = {
   async run(id, step) {
-    const run = await block("run");
-    return { ...run, selected: step ? run.columns.ids.indexOf(step) : null };
+    const run = await block("run"), number = step ? run.columns.ids.indexOf(step) : -1;
+    return { ...run, selected: number < 0 ? null : number };
   },
   async rows(id, from, to) {
     const found = [];
@@ -45,8 +73,11 @@ const fileReader = {
     }
     return { blocks: found, next: null };
   },
-  formats: ({ head }, number) => [...(number === 0 ? ["markdown"] : []), ...(head.command ? ["command"] : [])],
-  copy: async (id, format) => (format === "markdown" ? block("markdown") : (await block("run")).head.command),
+  formats: (run, number) => ["json", ...(number === 0 ? ["markdown"] : [])],
+  async copy(id, format, number) {
+    if (format === "markdown") return block("markdown");
+    return JSON.stringify(await (number === 0 ? wholeRun() : wholeStep(number)), null, 2);
+  },
   value: (id, step, path) => block(`value-${path.startsWith("@") ? path : `@${step}.${path}`}`),
   async media(id, digest) {
     const { type, data } = await block(`media-${digest}`);

@@ -114,8 +114,7 @@ export class StepPane {
   #facts() {
     const { details: step } = this;
     const notes = ["cut", "masked", "missing"].map((label) => [label, (step[label] ?? []).join(", ")]);
-    const shown = (step.facts ?? []).filter(({ label }) => !["in", "out", "error", "attributes"].includes(label));
-    const pairs = [...shown.map(({ label, text }) => [label, text]), ...notes].filter(([, text]) => text);
+    const pairs = [...factsOf(step), ...notes].filter(([, text]) => text);
     return pairs.length > 0 && definitions("dl.facts", pairs);
   }
 
@@ -183,6 +182,12 @@ export class StepPane {
     return formats.length > 0 &&
       h("span.copy", { role: "group", "aria-label": "Copy" }, answer, h("span.faint", "Copy"), buttons);
   }
+}
+
+/** Return the facts of a step, each with its word, without those that it has as values. */
+export function factsOf({ facts = [] }) {
+  const others = facts.filter(({ label }) => !["in", "out", "error", "attributes"].includes(label));
+  return others.map(({ label, text }) => [label, text]);
 }
 
 /** Put a text into the clipboard, and return whether it is there; if it is not, it is shown to be copied by hand. */

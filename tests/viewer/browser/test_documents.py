@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -11,15 +12,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from otel_agent_trace import compute_metrics, diff_runs, iter_sessions, load_run, load_runs
+from otel_agent_trace import Message, StepKind, compute_metrics, diff_runs, iter_sessions, load_run, load_runs
 from otel_agent_trace.prices import NO_COST
 from otel_agent_trace.viewer.html_file import document_of
 from otel_agent_trace.viewer.html_index import index_document
 from otel_agent_trace.views.summaries import summary_of
+from tests.support import long_runs
 from tests.support.browser import Tabs, violations
 from tests.support.hostile_runs import RUN_ID, write_hostile_runs
 from tests.support.sample_runs import make_run
 from tests.support.shown_runs import refund_run, report_run, shown_runs
+from tests.support.waiting import wait_until
 
 
 def opened(tabs: Tabs, folder: Path, **options: Any) -> Page:
@@ -62,20 +65,58 @@ def test_the_address_of_a_step_of_a_document_survives(tabs: Tabs, tmp_path: Path
     page.reload()
 
     expect(page.locator(".step h2")).to_contain_text("contracts")
+    page.goto(f"{first.partition('#')[0]}#step=none")
+    page.reload()
+    expect(page.get_by_role("alert")).to_have_text("There is no step none in this run.")
+    expect(page.locator(".step h2")).to_contain_text("query_table")
+
+
+def copied(page: Page, form: str) -> str:
+    """Return what a copy of the selected step puts into the clipboard."""
+    page.evaluate("() => navigator.clipboard.writeText('')")
+    page.get_by_role("button", name=f"Copy as {form}").click()
+    return str(wait_until(lambda: page.evaluate("() => navigator.clipboard.readText()"), "nothing was copied"))
+
+
+_CLIPBOARD: dict[str, Any] = {"permissions": ["clipboard-read", "clipboard-write"]}
 
 
 def test_a_document_offers_the_copies_that_it_has(tabs: Tabs, tmp_path: Path) -> None:
-    page = opened(tabs, tmp_path, permissions=["clipboard-read", "clipboard-write"])
+    page = opened(tabs, tmp_path, **_CLIPBOARD)
     copies = page.get_by_role("button", name="Copy as")
     expect(page.locator(".step h2")).to_contain_text("query_table")
-    expect(copies).to_have_count(0)
+    expect(copies).to_have_text(["JSON"])
+    step = json.loads(copied(page, "JSON"))
     page.keyboard.press("Home")
     expect(page.locator(".step h2")).to_contain_text("researcher")
-    expect(copies).to_have_text(["Markdown"])
-    copies.click()
+    expect(copies).to_have_text(["JSON", "Markdown"])
+    run = json.loads(copied(page, "JSON"))
 
-    expect(page.get_by_role("group", name="Copy")).to_contain_text("Copied")
-    assert "KeyError" in page.evaluate("() => navigator.clipboard.readText()")
+    assert (step["name"], step["status"], step["input"]["table"]) == ("query_table", "error", "deliveries")
+    assert (run["run_id"], run["input"], run["error"]["type"]) == ("supplier-report", run["input"], "KeyError")
+    assert len(run["steps"]) == 13
+    assert run["steps"][-1] == {"depth": 1, **step}
+    assert run["steps"][0]["facts"]["tokens"] == "640 in, 80 out"
+    assert "KeyError" in copied(page, "Markdown")
+
+
+def test_a_copy_of_a_document_has_whole_values_and_no_more_than_the_document(tabs: Tabs, tmp_path: Path) -> None:
+    long, odd = "long " * 20_000, {"path": "a.py", "chars": 5, "json": {"digest": [1]}}
+    message = Message(role="user", parts=({"type": "text", "content": long}, {"type": "text", "content": "short"}))
+    call = long_runs.step(1, kind=StepKind.MODEL, messages=(message,))
+    run = long_runs.run_of((long_runs.step(0, input=long, output=odd), call))
+    found = {}
+    for has_content in (True, False):
+        file = tmp_path / f"{has_content}.html"
+        file.write_text(document_of(run, has_content=has_content), encoding="utf-8")
+        page = tabs.open(file.as_uri(), offline=True, **_CLIPBOARD)
+        found[has_content] = json.loads(copied(page, "JSON"))["steps"]
+    first, second = found[True]
+
+    assert (first["input"], first["output"]) == (long, odd)
+    assert second["messages"][0]["parts"] == [{"type": "text", "text": long}, {"type": "text", "text": "short"}]
+    assert [step["name"] for step in found[False]] == [step["name"] for step in found[True]]
+    assert [(step["input"], step["output"], step["messages"]) for step in found[False]] == [(None, None, [])] * 2
 
 
 def test_a_document_loads_nothing_and_runs_only_itself(tabs: Tabs, tmp_path: Path) -> None:
@@ -98,6 +139,10 @@ def test_a_list_of_documents_is_searched_and_filtered(tabs: Tabs, tmp_path: Path
     heading, rows = page.get_by_role("heading"), page.locator("tbody tr:visible")
     expect(heading).to_have_text("64 runs")
     assert violations(page) == []
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("() => document.querySelector('main').scrollWidth") <= 400
+    expect(rows.first.get_by_role("cell").nth(4)).to_be_in_viewport()
+    page.set_viewport_size({"width": 1280, "height": 800})
     page.keyboard.press("/")
     for wanted, found in (("KEYERROR", "KeyError"), ("three SUPP", "three suppliers")):
         page.get_by_role("searchbox").fill(wanted)
