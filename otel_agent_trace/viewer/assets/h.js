@@ -106,10 +106,17 @@ export function plural(count, noun) {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** Return the local time of a moment in ISO 8601, short: without the date today. */
+/** Return the local date and time of a moment, by the clock of 24 hours whatever the language: `2026-11-30 14:05`. */
+export function minuteText(iso) {
+  const moment = new Date(iso);
+  return new Date(moment - moment.getTimezoneOffset() * 60_000).toISOString().slice(0, 16).replace("T", " ");
+}
+
+/** Return the local time of a moment, short: of today without the date; nothing of one that is not known. */
 export function whenText(iso) {
-  const moment = new Date(iso), time = moment.toTimeString().slice(0, 8);
-  return moment.toDateString() === new Date().toDateString() ? time : `${iso.slice(0, 10)} ${time.slice(0, 5)}`;
+  if (!iso) return "";
+  const moment = new Date(iso), isToday = moment.toDateString() === new Date().toDateString();
+  return isToday ? moment.toTimeString().slice(0, 8) : minuteText(iso);
 }
 
 /** Return a button with a word on it; `key` is the key that does the same. */

@@ -1,11 +1,10 @@
 // The report of the runs that the filters select: figures with intervals, charts by hand, marks that lead to the runs.
 
-import { countText, dollarsText, durationText, fill, h, plural, select, svg } from "./h.js";
+import { countText, dollarsText, durationText, fill, h, minuteText, plural, select, svg } from "./h.js";
 
 const METRIC_KEYS = ["agent", "model", "tool", "user", "session", "service", "version", "status"];
 const LINKED = METRIC_KEYS.filter((key) => key !== "version"); // for which there is a filter
-const WIDTH = 640, HEIGHT = 160, LEFT = 68, BOTTOM = 22, AXIS = HEIGHT - BOTTOM;
-const DAY_AND_HOUR = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" };
+const HEIGHT = 70;
 
 /** Show the report. */
 export async function metricsPage(root, route, app) {
@@ -87,26 +86,24 @@ function series(buckets, to) {
 function chart(stretches, title, text, value, bad = () => 0) {
   const most = Math.max(...stretches.map(({ bucket }) => value(bucket) ?? 0));
   if (!most) return null;
-  const step = (WIDTH - LEFT) / stretches.length, width = Math.max(step * 0.8, 1);
   const bar = (name, index, count) => {
-    const height = (AXIS * count) / most;
-    return svg(name, { x: LEFT + (index + 0.1) * step, y: AXIS - height, width, height });
+    const height = (HEIGHT * count) / most;
+    return svg(name, { x: index + 0.1, y: HEIGHT - height, width: 0.8, height });
   };
   const marks = stretches.map(({ bucket, start, href }, index) => {
     if (typeof value(bucket) !== "number") return null;
     const words = text(value(bucket));
     return svg("a", { href, "aria-label": `${start}: ${words}` },
-      svg("title", `${new Date(start).toLocaleString()}: ${words}`),
-      svg("rect.hit", { x: LEFT + index * step, y: 0, width: step, height: AXIS }),
+      svg("title", `${minuteText(start)}: ${words}`),
+      svg("rect.hit", { x: index, y: 0, width: 1, height: HEIGHT }),
       bar("rect.value", index, value(bucket)), bad(bucket) > 0 && bar("rect.bad", index, bad(bucket)));
   });
-  const label = (x, y, anchor, words) => svg("text", { x, y, "text-anchor": anchor }, words);
-  const day = ({ start }) => new Date(start).toLocaleString(undefined, DAY_AND_HOUR);
-  return h("figure", h("figcaption", title),
-    svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": title },
-      svg("line", { x1: LEFT, x2: WIDTH, y1: AXIS, y2: AXIS }), label(LEFT - 4, 14, "end", text(most)),
-      label(LEFT - 4, AXIS, "end", "0"), label(LEFT, HEIGHT - 4, "start", day(stretches[0])),
-      label(WIDTH, HEIGHT - 4, "end", day(stretches.at(-1))), marks));
+  const labels = (...words) => h("span.labels", words.map((word) => h("span", word)));
+  return h("figure", h("figcaption", title), labels(text(most), "0"),
+    svg("svg", {
+      viewBox: `0 0 ${stretches.length} ${HEIGHT}`, preserveAspectRatio: "none", role: "group", "aria-label": title,
+    }, marks),
+    labels(minuteText(stretches[0].start), minuteText(stretches.at(-1).start)));
 }
 
 function tables(report, texts, to) {

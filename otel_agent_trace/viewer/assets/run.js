@@ -16,7 +16,6 @@ const AXES = ["all", "visible rows"];
 const LEAST_GAP = 0.05; // of the axis: shorter stretches without work are shown as they are
 const GAP_SHARE = 0.14, MOST_GAPS_SHARE = 0.4; // of the axis, which a compressed gap and all of them take
 const MOST_GAPS = 8;
-const LABEL_SHARE = 0.12; // of the axis: in less there is no room for a label
 const CLOCK_MS = 1000;
 const MAP_COLUMNS = 400, MAP_LEVELS = 8, MAP_LINE = MAP_COLUMNS + 1, MAP_CELLS = MAP_LEVELS * MAP_LINE;
 const LEAST_MARK = 2; // columns of an error in the minimap
@@ -66,6 +65,8 @@ class RunPage {
   async load(step) {
     document.title = "Run";
     this.#take(await this.app.api.run(this.id, step));
+    const isUnknown = step && this.run.selected === null, words = `There is no step ${step} in this run.`;
+    if (isUnknown) this.notice = h("p.notice", { role: "alert" }, words);
     this.#build();
     const item = Number(this.query.get("item") ?? NaN);
     this.query.delete("item");
@@ -158,7 +159,7 @@ class RunPage {
     const choices = [choice("bars", BARS, choose("bars")), choice("axis", AXES, choose("axis"))];
     const tree = h("section.tree", { "aria-label": "Steps and time" },
       h("div.tools", choices, h("span.space"), nextError), this.map, this.list.element);
-    fill(this.root, this.head, h("div.panes", tree, this.pane.element));
+    fill(this.root, this.head, this.notice, h("div.panes", tree, this.pane.element));
     this.#drawMap();
     this.#scale();
   }
@@ -290,12 +291,12 @@ class RunPage {
     if (!isTime) return fill(this.ticks, facts(`bars by ${this.bars}, longest ${this.#valueText(this.most)}`));
     const gaps = idle.map(([start, end, place, width]) => {
       const text = durationText((end - start) / 1e6);
-      return at(h("i.gap", { title: `idle ${text}` }, width >= LABEL_SHARE && text), place, width);
+      return at(h("i.gap", { title: `idle ${text}` }, h("span", "idle", h("br"), text)), place, width);
     });
     const parts = [0, 1, 2, 3, 4].map((tick) => [from + ((to - from) * tick) / 5, to, tick / 5, 1 / 5]);
     const starts = gaps.length ? this.stretches.filter((stretch) => !stretch[4]) : parts;
-    const ticks = starts.filter(([, , , width]) => width >= LABEL_SHARE);
-    fill(this.ticks, gaps, ticks.map(([time, , place]) => at(h("span", durationText(time / 1e6)), place)));
+    const tick = ([time, , place, width]) => at(h("span", durationText(time / 1e6)), place, width);
+    fill(this.ticks, gaps, starts.map(tick));
   }
 
   /** Draw where in the run, and in which depth, something happened: a path of each kind, whatever the number of steps. */
@@ -379,6 +380,7 @@ class RunPage {
 
   #selected(row) {
     const number = this.rows[row];
+    this.notice?.remove();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.#shown(number), 60);
   }

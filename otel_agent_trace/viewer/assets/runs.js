@@ -1,8 +1,8 @@
 // The list of runs: a frozen result of filters, a histogram of time, text search, marks to compare.
 
 import {
-  button, countText, definitions, durationText, fill, h, headRow, plural, select, setStyle, shareOf, statusMark, svg,
-  whenText,
+  button, countText, definitions, durationText, fill, h, headRow, minuteText, plural, select, setStyle, shareOf,
+  statusMark, svg, whenText,
 } from "./h.js";
 import { VirtualList } from "./list.js";
 
@@ -272,14 +272,15 @@ class RunsPage {
     const row = this.rows.get(index);
     if (!row?.run_id) return h("div.run-row", h("span.faint", { role: "gridcell" }, row ? "removed" : "…"));
     const cell = (name, ...children) => h(`span${name}`, { role: "gridcell" }, children);
-    const isMarked = this.marked.has(row.run_id), isFailed = row.error || row.status === "error";
+    const side = "AB"[[...this.marked].indexOf(row.run_id)], isFailed = row.error || row.status === "error";
     const bar = h("i.bar-of-time");
     setStyle(bar, { width: `${(100 * (row.duration_s ?? 0)) / (this.longest || 1)}%` });
     const link = h("a", { href: this.app.href("runs", row.run_id), tabindex: "-1" }, row.user_input || row.run_id);
-    return h(`div.run-row${isFailed ? ".failed-row" : ""}${isMarked ? ".marked" : ""}`, { "data-run": row.run_id },
+    return h(`div.run-row${isFailed ? ".failed-row" : ""}${side ? ".marked" : ""}`, { "data-run": row.run_id },
       cell("", statusMark(row.status)),
       h("span.when", { role: "gridcell", title: row.started_at }, whenText(row.started_at)),
-      cell(".agent.cut", isMarked && h("b", { title: "marked" }, "✗ "), row.agent_name ?? "(unnamed agent)"),
+      cell(".agent.cut", side && h("b.side", { role: "img", "aria-label": `marked as ${side}` }, side),
+        row.agent_name ?? "(unnamed agent)"),
       cell(".question.cut", link, row.error && h("span.error-text", `  ${row.error}`)),
       cell(".number", String(row.steps ?? "-")),
       cell(".number.error-text", row.errors > 0 && String(row.errors)),
@@ -371,7 +372,7 @@ class RunsPage {
     const most = Math.max(...buckets.map((bucket) => bucket.runs), 1), width = 100 / buckets.length;
     const bars = buckets.map(({ start_ns: start, runs, errors }, index) => {
       const ok = (24 * (runs - errors)) / most, bar = { x: (index + 0.1) * width, width: width * 0.8 };
-      const when = new Date(Number(start) / 1e6).toLocaleString();
+      const when = minuteText(new Date(Number(start) / 1e6));
       return svg("g", svg("title", `${when}: ${plural(runs, "run")}, ${plural(errors, "error")}`),
         svg("rect.hit", { x: index * width, y: 0, width, height: 38 }),
         svg("rect.ok", { ...bar, y: 25 - ok, height: ok }),

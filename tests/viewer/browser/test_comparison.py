@@ -81,8 +81,16 @@ def section(page: Page, title: str) -> Locator:
 
 
 def test_a_mark_of_the_report_opens_its_runs(tabs: Tabs, shown: Viewed) -> None:
-    page = tabs.open(shown.url + "metrics?by=agent")
+    page = tabs.open(shown.url + "metrics?by=agent", locale="en-US")
     expect(page.get_by_text("Success")).to_be_visible()
+    labels = page.locator("figure", has_text="Runs (errors marked)").locator(".labels > *")
+    expect(labels).to_have_text([re.compile(r"^\d+$"), "0", *[re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d$")] * 2])
+    sizes = []
+    for width in (1280, 400):
+        page.set_viewport_size({"width": width, "height": 800})
+        sizes.append(labels.last.evaluate("(label) => label.getBoundingClientRect().width"))
+    assert sizes[0] == sizes[1] > 0
+    page.set_viewport_size({"width": 1280, "height": 800})
     page.get_by_role("link", name="coder").first.click()
     is_shown_at(page, r"/\?agent=coder$")
     expect(page.locator(".list [data-run]").first).to_contain_text("coder")

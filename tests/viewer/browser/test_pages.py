@@ -79,6 +79,14 @@ def test_the_theme_is_chosen_and_kept(tabs: Tabs, shown: Viewed) -> None:
     assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") not in backs
 
 
+def test_times_are_those_of_the_reader(tabs: Tabs, shown: Viewed) -> None:
+    page = open_page(tabs, shown, "", locale="en-US")
+    text = "(iso) => import('./assets/h.js').then(({ whenText }) => whenText(iso))"
+
+    assert page.evaluate(text, "2020-01-31T23:30:00+00:00") == "2020-02-01 00:30"
+    assert page.evaluate(text, None) == ""
+
+
 @pytest.mark.parametrize("code", ["eval('1')", "new Function('1')()", "document.body.innerHTML = '<b>b</b>'"])
 def test_no_text_is_run_as_code(tabs: Tabs, shown: Viewed, code: str) -> None:
     page = open_page(tabs, shown, "")

@@ -29,6 +29,13 @@ _EMPTY_COLUMNS = """(selector) => {
   return [...Array(400).keys()].filter((column) => !isSet(column));
 }"""
 """Returns the columns of the minimap in whose first level no path is filled."""
+_LABELS = """() => [...document.querySelectorAll(".axis > *")].map((label) => {
+  const range = document.createRange();
+  range.selectNodeContents(label);
+  const { left, right, top } = range.getBoundingClientRect(), around = label.getBoundingClientRect();
+  return [around.left, label.textContent, top < around.bottom && left >= around.left && right <= around.right];
+}).sort(([one], [other]) => one - other).map(([, ...label]) => label)"""
+"""Returns the labels of the axis from left to right, and whether each is in view, as a whole."""
 
 
 _NO_CLIPBOARD = "delete Navigator.prototype.clipboard"
@@ -167,12 +174,29 @@ def test_the_address_of_a_step_survives(tabs: Tabs, shown: Viewed) -> None:
     expect(heading(other)).to_contain_text("contracts")
 
 
+def test_a_step_that_is_not_there_is_announced(tabs: Tabs, shown: Viewed) -> None:
+    page = tabs.open(shown.url + "runs/supplier-report?step=none")
+    notice = page.get_by_role("alert")
+    expect(notice).to_have_text("There is no step none in this run.")
+    expect(heading(page)).to_contain_text("query_table")
+    is_shown_at(page, r"\?step=[0-9a-f]{16}$")
+    page.keyboard.press("k")
+
+    expect(notice).to_have_count(0)
+
+
 def test_bars_and_the_axis_follow_what_is_chosen(tabs: Tabs, shown: Viewed) -> None:
     page = tabs.open(shown.url + "runs/supplier-report")
     figure = steps(page).nth(1).locator(".figure")
     expect(figure).to_have_text("1.40s")
     gap = page.locator(".axis .gap")
     expect(gap).to_have_attribute("title", re.compile(r"^idle 1m3\ds$"))
+    expect(gap).to_have_text(re.compile(r"^idle1m3\ds$"))
+    expect(gap).to_have_css("border-left-style", "dashed")
+    assert page.evaluate(_LABELS) == [["0ms", True], [gap.inner_text().replace("\n", ""), True], ["1m52s", True]]
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert [is_seen for _, is_seen in page.evaluate(_LABELS)] == [True, False, False]
+    page.set_viewport_size({"width": 1280, "height": 760})
     expect(page.get_by_role("treegrid")).to_have_css("background-image", re.compile("gradient"))
     page.get_by_role("button", name="tokens").click()
     expect(figure).to_have_text("720")

@@ -243,6 +243,11 @@ def test_two_marked_runs_are_compared(tabs: Tabs, shown: Viewed) -> None:
     for key in ("x", "j", "x"):
         page.keyboard.press(key)
     expect(page.locator(".marked")).to_have_count(2)
+    expect(page.get_by_role("img", name=re.compile("^marked as"))).to_have_text(["A", "B"])
+    for key in ("j", "x"):  # the first one gives way
+        page.keyboard.press(key)
+    expect(page.get_by_role("img", name=re.compile("^marked as"))).to_have_text(["A", "B"])
+    expect(page.locator(".marked").first).to_have_attribute("aria-rowindex", "2")
     page.get_by_role("button", name="Compare").click()
 
     is_shown_at(page, r"/compare\?a=[^&]+&b=")
