@@ -7,6 +7,7 @@ or in log records; log records have been added to their span as events before a 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -66,6 +67,11 @@ _TOKENS = frozenset({*_USAGE["input_tokens"], *_USAGE["output_tokens"], "llm.usa
 _MESSAGES = frozenset(
     {semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES, "gen_ai.response.finish_reasons", semconv.RESPONSE_ID}
 )
+_ROLES = {"gen_ai.system_instructions": "system", semconv.INPUT_MESSAGES: "user", semconv.OUTPUT_MESSAGES: "assistant"}
+"""Role of messages that have none, by the attribute in which they are."""
+_KEYS = frozenset({"role", "parts", "name", "finish_reason"})
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_REMEMBERED_TEXTS, _REMEMBERED_MESSAGES, _MOST_REMEMBERED_BYTES = 6, 4096, 8192
 _MESSAGE_NAMES = ("gen_ai.prompt", "gen_ai.completion")
 """Names before 1.28, and beginnings of them (``gen_ai.prompt.0.role``)."""
 _NO_CALL = frozenset(
@@ -306,29 +312,65 @@ def _token_usage(attributes: Attributes) -> Usage | None:
 def _sent_and_answered(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """Return the messages sent and those answered, from attributes, else from events, else in the names before 1.28."""
     details = [_event_data(event.attributes) for event in attributes.span.events if event.name == _DETAILS]
-    system, sent, answered = (
-        _recorded(attributes, details, key)
-        for key in ("gen_ai.system_instructions", semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES)
-    )
-    if not sent and not answered:
+    system, sent, answered = (_recorded(attributes, details, key, role) for key, role in _ROLES.items())
+    if sent is None and answered is None:
         return _messages_before_1_37(attributes)
-    instructions = conversation(system, "system") if system else ()
-    return instructions + conversation(sent), conversation(answered, "assistant")
+    return (system or ()) + (sent or ()), answered or ()
 
 
-def _recorded(attributes: Attributes, details: Iterable[Mapping[str, Any]], key: str) -> Any:
-    """Return the content of an attribute of a span or its events, or a part with the URI where it is kept instead.
+def _recorded(
+    attributes: Attributes, details: Iterable[Mapping[str, Any]], key: str, role: str
+) -> tuple[Message, ...] | None:
+    """Return the messages in an attribute of a span or its events; None where there is none, or nothing in it.
 
-    OpenTelemetry's `opentelemetry-util-genai` uploads the content of messages, and writes the URI under ``*_ref``.
+    Where the content is kept elsewhere, that is a message with its URI: OpenTelemetry's `opentelemetry-util-genai` uploads
+    it, and writes the URI under ``*_ref``.
     """
-    found = attributes.parsed(key)
-    for event in details:
-        found = found or parsed(event.get(key))
-    if found:
-        return found
+    for value in (attributes.take(key), *(event.get(key) for event in details)):
+        found = _messages_in_text(value, role) if type(value) is str else _messages_in(value, role)
+        if found is not None:
+            return found
     name = f"{key}_ref"
     refs = (attributes.take(name), *(event.get(name) for event in details))
-    return next(([{"type": "uri", "uri": ref}] for ref in refs if type(ref) is str and ref), None)
+    return next((conversation([{"type": "uri", "uri": ref}], role) for ref in refs if type(ref) is str and ref), None)
+
+
+def _messages_in(value: Any, role: str) -> tuple[Message, ...] | None:
+    content = parsed(value)
+    return conversation(content, role) if content else None
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_TEXTS)
+def _messages_in_text(text: str, role: str) -> tuple[Message, ...] | None:
+    """Return the messages in a text: to find where its facts were read, a span is read once for each attribute."""
+    found = _messages_of_conventions(text, role)
+    return _messages_in(text, role) if found is None else found
+
+
+def _messages_of_conventions(text: str, role: str) -> tuple[Message, ...] | None:
+    """Return the messages in a list, if each is as the conventions have them; else None."""
+    try:
+        items = _ITEMS.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    found: list[Message] = []
+    for item in map(bytes, items):
+        read = _message_in_text if len(item) <= _MOST_REMEMBERED_BYTES else _message_in_text.__wrapped__
+        message = read(item, role)
+        if message is None:
+            return None
+        found.append(message)
+    return tuple(found) or None
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_MESSAGES)
+def _message_in_text(text: bytes, role: str) -> Message | None:
+    """Return the message in a text, which each call of a model repeats that comes later; None if it has another form."""
+    value = parsed(text.decode())
+    if type(value) is not dict or not value.keys() <= _KEYS or type(value.get("parts")) is not list:
+        return None
+    messages = conversation([value], role) if type(value.get("role")) is str else ()
+    return messages[0] if len(messages) == 1 else None
 
 
 def _messages_before_1_37(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
