@@ -7,7 +7,6 @@ or in log records; log records have been added to their span as events before a 
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,6 +24,7 @@ from otel_agent_trace.dialects.parsing.conversation import (
     question_in,
 )
 from otel_agent_trace.dialects.parsing.payloads import kept_of, model_in, parsed
+from otel_agent_trace.dialects.parsing.rereading import remembered
 from otel_agent_trace.dialects.parsing.signals import interruption_in
 from otel_agent_trace.model import Message, StepError, StepKind, Usage
 from otel_agent_trace.span import Event, SpanRecord
@@ -69,9 +69,6 @@ _MESSAGES = frozenset(
 )
 _ROLES = {"gen_ai.system_instructions": "system", semconv.INPUT_MESSAGES: "user", semconv.OUTPUT_MESSAGES: "assistant"}
 """Role of messages that have none, by the attribute in which they are."""
-_KEYS = frozenset({"role", "parts", "name", "finish_reason"})
-_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
-_REMEMBERED_TEXTS, _REMEMBERED_MESSAGES, _MOST_REMEMBERED_BYTES = 6, 4096, 8192
 _MESSAGE_NAMES = ("gen_ai.prompt", "gen_ai.completion")
 """Names before 1.28, and beginnings of them (``gen_ai.prompt.0.role``)."""
 _NO_CALL = frozenset(
@@ -327,7 +324,7 @@ def _recorded(
     it, and writes the URI under ``*_ref``.
     """
     for value in (attributes.take(key), *(event.get(key) for event in details)):
-        found = _messages_in_text(value, role) if type(value) is str else _messages_in(value, role)
+        found = remembered(_messages_in, value, role)
         if found is not None:
             return found
     name = f"{key}_ref"
@@ -338,39 +335,6 @@ def _recorded(
 def _messages_in(value: Any, role: str) -> tuple[Message, ...] | None:
     content = parsed(value)
     return conversation(content, role) if content else None
-
-
-@functools.lru_cache(maxsize=_REMEMBERED_TEXTS)
-def _messages_in_text(text: str, role: str) -> tuple[Message, ...] | None:
-    """Return the messages in a text: to find where its facts were read, a span is read once for each attribute."""
-    found = _messages_of_conventions(text, role)
-    return _messages_in(text, role) if found is None else found
-
-
-def _messages_of_conventions(text: str, role: str) -> tuple[Message, ...] | None:
-    """Return the messages in a list, if each is as the conventions have them; else None."""
-    try:
-        items = _ITEMS.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return None
-    found: list[Message] = []
-    for item in map(bytes, items):
-        read = _message_in_text if len(item) <= _MOST_REMEMBERED_BYTES else _message_in_text.__wrapped__
-        message = read(item, role)
-        if message is None:
-            return None
-        found.append(message)
-    return tuple(found) or None
-
-
-@functools.lru_cache(maxsize=_REMEMBERED_MESSAGES)
-def _message_in_text(text: bytes, role: str) -> Message | None:
-    """Return the message in a text, which each call of a model repeats that comes later; None if it has another form."""
-    value = parsed(text.decode())
-    if type(value) is not dict or not value.keys() <= _KEYS or type(value.get("parts")) is not list:
-        return None
-    messages = conversation([value], role) if type(value.get("role")) is str else ()
-    return messages[0] if len(messages) == 1 else None
 
 
 def _messages_before_1_37(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:

@@ -14,14 +14,14 @@ _CHOICES = "gen_ai.request.choice.count"
 def exchange_of(step: AgentStep) -> Exchange:
     """Return the messages of a model call, and at which place the answer begins: behind its beginning, if that was sent.
 
-    Messages of the assistant at the end are the answer, one for each choice. Those before them that only hold a text are
-    the prefilled beginning.
+    Messages of the assistant at the end are the answer. If all of them hold only text, it is the last ones, one for each
+    choice, and those before are the prefilled beginning; a text before a call of a tool is part of the answer.
     """
     messages = step.messages
     first, last = place_of_answer(messages), len(messages)
-    answer = max(last - _choices(step, messages[first:]), first)
-    is_prefilled = all(_is_text(message) for message in messages[first:answer])
-    return Exchange(messages, answer if is_prefilled else first)
+    if not all(map(_is_text, messages[first:])):
+        return Exchange(messages, first)
+    return Exchange(messages, max(last - _choices(step, messages[first:]), first))
 
 
 def _choices(step: AgentStep, answers: tuple[Message, ...]) -> int:

@@ -141,6 +141,13 @@ def test_choices_are_answers_of_their_own() -> None:
     assert found == ["user: Pick [1]", "assistant: A [1]", "assistant: B [1]"]
 
 
+def test_a_text_before_a_call_is_part_of_the_answer() -> None:
+    asked = asks(call("search", "c1", q="rain"))
+    reasons = {"gen_ai.response.finish_reasons": ["tool_calls"]}
+    found = lines(run_of((model(0, QUESTION, text("assistant", "Let me see."), asked, attributes=reasons),)))
+    assert found[1] == "assistant: Let me see. [1]"
+
+
 def test_a_retry_shows_its_answer_though_it_is_the_same() -> None:
     answer = text("assistant", "Yes.")
     run = run_of((model(0, QUESTION, answer), model(1, QUESTION, answer)))
