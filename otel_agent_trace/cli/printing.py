@@ -19,6 +19,7 @@ from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.prices import NO_COST, RunCost
 from otel_agent_trace.replay.diff import RunDiff
 from otel_agent_trace.runs.explain import RunExplanation
+from otel_agent_trace.runs.step_names import StepNames
 from otel_agent_trace.sessions import AgentSession
 from otel_agent_trace.views.comparison import comparison_tables, comparison_title
 from otel_agent_trace.views.diff import (
@@ -108,12 +109,14 @@ def print_beginning(run: AgentRun, console: Console, *, full: bool) -> None:
     console.print(Rows(rows, least_label_width=LABEL_WIDTH))
 
 
-def print_step(step: AgentStep, depth: int, run: AgentRun, console: Console, *, names_only: bool, full: bool) -> None:
+def print_step(
+    step: AgentStep, depth: int, names: StepNames, console: Console, *, names_only: bool, full: bool
+) -> None:
     """Print one step, indented by its depth: its title, and its values unless `names_only` is set."""
     indent = _STEP_INDENT * min(depth, _DEEPEST)
     if not names_only:
         console.print()
-    console.print(Wrapped(step_title(step, run.started_at_ns), indent))
+    console.print(Wrapped(step_title(step, names.run.started_at_ns, names.of(step)), indent))
     rows = [] if names_only else list(step_rows(step, full=full))
     if rows:
         console.print(Rows(rows, indent=indent + INDENT))
@@ -189,12 +192,11 @@ def _print_rows(rows: Iterable[Row], console: Console) -> bool:
 
 def print_explanation(explanation: RunExplanation, console: Console) -> None:
     """Print the facts of a run, of its steps and sub-agents, and the attributes that no dialect understood."""
-    for each in explanation.walk():
-        for section in fact_sections(each):
-            for line in section.lines:
-                console.print(styled(line))
-            print_table(section.facts, console, indent=INDENT)
-            console.print()
+    for section in fact_sections(explanation):
+        for line in section.lines:
+            console.print(styled(line))
+        print_table(section.facts, console, indent=INDENT)
+        console.print()
     for title, lines in (
         ("not understood", unread_lines(explanation.unread)),
         ("understood, and not in the run", left_out_lines(explanation.left_out)),

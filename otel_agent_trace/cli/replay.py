@@ -26,6 +26,7 @@ from otel_agent_trace.cli.streams import stdout_console, write_json
 from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.replay.walk import walk_run
+from otel_agent_trace.runs.step_names import StepNames
 from otel_agent_trace.views.escape import escaped_line
 
 Placed = tuple[int, AgentStep]
@@ -141,8 +142,10 @@ def stepped(steps: Iterator[Placed], wants_more: Callable[[], bool]) -> Iterator
 
 
 def _write_json_lines(steps: Iterator[Placed], run: AgentRun, *, names_only: bool) -> None:
+    names = StepNames(run)
     for depth, step in steps:
-        place = {"run_id": run.run_id, "depth": depth, "offset_s": (step.started_at_ns - run.started_at_ns) / _NS_PER_S}
+        offset_s = (step.started_at_ns - run.started_at_ns) / _NS_PER_S
+        place = {"run_id": run.run_id, "path": names.of(step), "depth": depth, "offset_s": offset_s}
         write_json(place | (_step_names(step) if names_only else _step_data(step)), indent=None)
         sys.stdout.flush()
 
@@ -164,9 +167,9 @@ def _write(steps: Iterator[Placed], run: AgentRun, *, names_only: bool, full: bo
 
     console = stdout_console()
     print_beginning(run, console, full=full)
-    left = sum(1 for _ in walk_run(run))
+    names, left = StepNames(run), sum(1 for _ in walk_run(run))
     for depth, step in steps:
-        print_step(step, depth, run, console, names_only=names_only, full=full)
+        print_step(step, depth, names, console, names_only=names_only, full=full)
         left -= 1
     if left == 0:  # nobody quit
         print_ending(run, console, names_only=names_only, full=full)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -41,9 +42,16 @@ def command(file: str | None, program: Sequence[str], *, view: bool) -> int:
         with _announced(report, path):
             ended = run_program(program, _environment(path, report), ALL_SIGNALS)
         if ended.failure is not None:
+            _write_hint(program)
             return ended.code if isinstance(ended.failure, FileNotFoundError) else _NOT_EXECUTABLE
         _write_findings(report.entries(), path)
     return ended.code
+
+
+def _write_hint(program: Sequence[str]) -> None:
+    """Write how a file of Python is run, if a program that could not be started is one."""
+    if program[0].endswith(".py") and os.path.isfile(program[0]):
+        write_message(f"did you mean: {shlex.join(['otel-agent-trace', 'run', '--', 'python', *program])}")
 
 
 def _environment(path: str, report: Report) -> dict[str, str]:

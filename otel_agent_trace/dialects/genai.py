@@ -24,6 +24,7 @@ from otel_agent_trace.dialects.parsing.conversation import (
     question_in,
 )
 from otel_agent_trace.dialects.parsing.payloads import kept_of, model_in, parsed
+from otel_agent_trace.dialects.parsing.rereading import remembered
 from otel_agent_trace.dialects.parsing.signals import interruption_in
 from otel_agent_trace.model import Message, StepError, StepKind, Usage
 from otel_agent_trace.span import Event, SpanRecord
@@ -66,6 +67,8 @@ _TOKENS = frozenset({*_USAGE["input_tokens"], *_USAGE["output_tokens"], "llm.usa
 _MESSAGES = frozenset(
     {semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES, "gen_ai.response.finish_reasons", semconv.RESPONSE_ID}
 )
+_ROLES = {"gen_ai.system_instructions": "system", semconv.INPUT_MESSAGES: "user", semconv.OUTPUT_MESSAGES: "assistant"}
+"""Role of messages that have none, by the attribute in which they are."""
 _MESSAGE_NAMES = ("gen_ai.prompt", "gen_ai.completion")
 """Names before 1.28, and beginnings of them (``gen_ai.prompt.0.role``)."""
 _NO_CALL = frozenset(
@@ -306,29 +309,32 @@ def _token_usage(attributes: Attributes) -> Usage | None:
 def _sent_and_answered(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """Return the messages sent and those answered, from attributes, else from events, else in the names before 1.28."""
     details = [_event_data(event.attributes) for event in attributes.span.events if event.name == _DETAILS]
-    system, sent, answered = (
-        _recorded(attributes, details, key)
-        for key in ("gen_ai.system_instructions", semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES)
-    )
-    if not sent and not answered:
+    system, sent, answered = (_recorded(attributes, details, key, role) for key, role in _ROLES.items())
+    if sent is None and answered is None:
         return _messages_before_1_37(attributes)
-    instructions = conversation(system, "system") if system else ()
-    return instructions + conversation(sent), conversation(answered, "assistant")
+    return (system or ()) + (sent or ()), answered or ()
 
 
-def _recorded(attributes: Attributes, details: Iterable[Mapping[str, Any]], key: str) -> Any:
-    """Return the content of an attribute of a span or its events, or a part with the URI where it is kept instead.
+def _recorded(
+    attributes: Attributes, details: Iterable[Mapping[str, Any]], key: str, role: str
+) -> tuple[Message, ...] | None:
+    """Return the messages in an attribute of a span or its events; None where there is none, or nothing in it.
 
-    OpenTelemetry's `opentelemetry-util-genai` uploads the content of messages, and writes the URI under ``*_ref``.
+    Where the content is kept elsewhere, that is a message with its URI: OpenTelemetry's `opentelemetry-util-genai` uploads
+    it, and writes the URI under ``*_ref``.
     """
-    found = attributes.parsed(key)
-    for event in details:
-        found = found or parsed(event.get(key))
-    if found:
-        return found
+    for value in (attributes.take(key), *(event.get(key) for event in details)):
+        found = remembered(_messages_in, value, role)
+        if found is not None:
+            return found
     name = f"{key}_ref"
     refs = (attributes.take(name), *(event.get(name) for event in details))
-    return next(([{"type": "uri", "uri": ref}] for ref in refs if type(ref) is str and ref), None)
+    return next((conversation([{"type": "uri", "uri": ref}], role) for ref in refs if type(ref) is str and ref), None)
+
+
+def _messages_in(value: Any, role: str) -> tuple[Message, ...] | None:
+    content = parsed(value)
+    return conversation(content, role) if content else None
 
 
 def _messages_before_1_37(attributes: Attributes) -> tuple[tuple[Message, ...], tuple[Message, ...]]:

@@ -53,21 +53,21 @@ class Answers(NamedTuple):
         if len(found) > _MOST_FOUND:
             yield f"These are the newest {_MOST_FOUND}; a longer text finds fewer."
 
-    def run(self, run_id: str, step: int | None) -> Iterator[str]:
+    def run(self, run_id: str, step: str | int | None) -> Iterator[str]:
         """Yield a run as Markdown, with what failed first, or one step of it with its values."""
         items = RunItems(reading.load_run(self.source, run_id, on_problem=_ignore))
-        if step is not None and not 0 < step < len(items):
-            raise ConfigurationError(f"step must be from 1 to {len(items) - 1}, got {step}")
-        yield from run_markdown(items, budget_tokens=_WHOLE_TOKENS, step=step).split("\n")
+        number = None if step is None else items.number_of(str(step))
+        if step is not None and not number:
+            raise ConfigurationError(f"the run has no step {str(step)[:40]!r}; its steps: {items.names.known_text()}")
+        yield from run_markdown(items, budget_tokens=_WHOLE_TOKENS, step=number).split("\n")
 
     def explanation(self, run_id: str) -> Iterator[str]:
         """Yield where each fact of a run was read, and what was not understood."""
         explanation = reading.explain_run(self.source, run_id, on_problem=_ignore)
-        for part in explanation.walk():
-            for section in fact_sections(part):
-                yield from map(line_text, section.lines)
-                yield from table_lines(section.facts)
-                yield ""
+        for section in fact_sections(explanation):
+            yield from map(line_text, section.lines)
+            yield from table_lines(section.facts)
+            yield ""
         yield from map(line_text, (*unread_lines(explanation.unread), *left_out_lines(explanation.left_out)))
 
     def difference(self, a: str, b: str) -> Iterator[str]:

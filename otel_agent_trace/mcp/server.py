@@ -39,7 +39,13 @@ Status = Annotated[str | None, Field(description=f"Only runs with this status: {
 Agent = Annotated[str | None, Field(description="Only runs of the agent with this name.")]
 Limit = Annotated[int, Field(description="The most runs to list.", ge=1, le=50)]
 Step = Annotated[
-    int | None, Field(description="The number of a step, to see its input, output and messages; without it, the run.")
+    str | int | None,
+    Field(
+        description=(
+            "A step, to see its input, output and messages, as answers name it: 4, 3/1 for step 1 of the sub-agent in "
+            "step 3, or the id of its span; without it, the run."
+        )
+    ),
 ]
 Text = Annotated[
     str, Field(description="A text in the question, answer, errors, inputs, outputs or messages of a run.")

@@ -19,6 +19,7 @@ from otel_agent_trace.replay.comparison import (
     step_differences,
 )
 from otel_agent_trace.replay.walk import walk_run
+from otel_agent_trace.runs.step_names import StepNames
 
 What = Literal["same", "changed", "moved", "added", "removed"]
 
@@ -137,22 +138,21 @@ def diff_runs(a: AgentRun, b: AgentRun) -> RunDiff:
     removed. Steps that ran at the same time may come in any order. Values are equal by type and value
     (`otel_agent_trace.values.same`). Ids, times, stack traces, metadata, attributes, logs and scores are no difference.
     """
-    return _diff(a, b, "", "")
+    return _diff(a, b, StepNames(a), StepNames(b))
 
 
-def _diff(a: AgentRun, b: AgentRun, a_prefix: str, b_prefix: str) -> RunDiff:
-    steps = (_step_diff(aligned, a_prefix, b_prefix) for aligned in _aligned_steps(a, b))
+def _diff(a: AgentRun, b: AgentRun, a_names: StepNames, b_names: StepNames) -> RunDiff:
+    steps = (_step_diff(aligned, a_names, b_names) for aligned in _aligned_steps(a, b))
     return RunDiff(a=a, b=b, differences=run_differences(a, b), steps=tuple(steps))
 
 
-def _step_diff(aligned: _Aligned, a_prefix: str, b_prefix: str) -> StepDiff:
+def _step_diff(aligned: _Aligned, a_names: StepNames, b_names: StepNames) -> StepDiff:
     a, b, depth, is_moved = aligned
-    a_path = None if a is None else f"{a_prefix}{a.step_id}"
-    b_path = None if b is None else f"{b_prefix}{b.step_id}"
+    a_path, b_path = (None if a is None else a_names.of(a)), (None if b is None else b_names.of(b))
     diff = StepDiff(a=a, b=b, a_path=a_path, b_path=b_path, depth=depth, is_moved=is_moved)
     if a is None or b is None:
         return diff
-    run = None if a.run is None or b.run is None else _diff(a.run, b.run, f"{a_path}/", f"{b_path}/")
+    run = None if a.run is None or b.run is None else _diff(a.run, b.run, a_names, b_names)
     return msgspec.structs.replace(diff, differences=step_differences(a, b), run=run)
 
 

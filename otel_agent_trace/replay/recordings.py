@@ -153,10 +153,13 @@ class Recording:
     def at(self, path: object) -> list[Call]:
         """Return the calls with a path such as ``3`` or ``"3/1"``, one for each outermost run that has it.
 
-        ``"RUN#3/1"`` is that of one run.
+        ``"RUN#3/1"`` is that of one run; the id of the step's span may stand for the path.
         """
         run_id, _, steps = str(path).rpartition("#")
-        found = [call for call in self.calls if call.path and call.path == steps]
+        named = [call for call in self.calls if call.path]
+        found = [call for call in named if call.path == steps] or [
+            call for call in named if call.record.span_id == steps
+        ]
         return [call for call in found if not run_id or self.runs[call.order[0]].run_id == run_id]
 
     def places(self) -> Iterator[Place]:

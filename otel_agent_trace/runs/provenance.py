@@ -10,6 +10,7 @@ import msgspec
 
 from otel_agent_trace import dialects, semconv
 from otel_agent_trace.dialects.parsing.conversation import last_text
+from otel_agent_trace.dialects.parsing.rereading import rereading
 from otel_agent_trace.span import BODY_KEY, Event, SpanRecord
 from otel_agent_trace.span_facts import SpanFacts
 from otel_agent_trace.values import same
@@ -36,6 +37,11 @@ def places_of(span: SpanRecord) -> dict[str, tuple[str, ...]]:
     A dialect is a black box here. A place of a fact is one where another value gives another fact; where there is none,
     one without which the fact is another; and where something else gives the same fact then, one that is enough for it.
     """
+    with rereading():
+        return _places_of(span)
+
+
+def _places_of(span: SpanRecord) -> dict[str, tuple[str, ...]]:
     facts = dialects.read(span)
     if facts is None:
         return {}

@@ -17,6 +17,7 @@ from otel_agent_trace.guard import guarded
 from otel_agent_trace.keywords import shown
 from otel_agent_trace.model import AgentRun, Score
 from otel_agent_trace.query import age
+from otel_agent_trace.runs.step_names import StepNames
 from otel_agent_trace.scores import event_of
 from otel_agent_trace.signals import OneShotResult
 from otel_agent_trace.span import LogRecord, Notice, Problem, Scope
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _SCOPE = Scope(semconv.SCOPE_NAME, __version__, {semconv.FORMAT: semconv.FORMAT_NUMBER})
 _READER = SdkReader()
-_SHOWN_STEPS = 20
 _LONGEST_READ_S = 3600.0
 _OF_NOTHING = "dropped: score of what is not recorded"
 _LARGEST = float(2**63)
@@ -290,11 +290,12 @@ def place_in(run: AgentRun, step_id: int | str | None) -> Place:
     trace_id = int(run.trace_id or "0", 16) if is_of_one_trace else 0
     if step_id is None:
         return Place(run.run_id, trace_id, int(run.span_id or "0", 16) if is_of_one_trace else 0)
-    step = next((step for step in run.steps if str(step.step_id) == str(step_id)), None)
-    if step is None:
-        known = ", ".join(str(step.step_id) for step in run.steps[:_SHOWN_STEPS]) or "none"
-        msg = f"step_id={shown(step_id)}: run {run.run_id} has no such step; its steps: {known}"
+    names = StepNames(run)
+    found = names.find(str(step_id))
+    if found is None:
+        msg = f"step_id={shown(step_id)}: run {run.run_id} has no such step; its steps: {names.known_text()}"
         raise ConfigurationError(msg)
+    part, step = found
     if is_of_one_trace and step.span_id:
-        return Place(run.run_id, trace_id, int(step.span_id, 16))
-    return Place(run.run_id, trace_id, step_id=step.step_id)
+        return Place(part.run_id, trace_id, int(step.span_id, 16))
+    return Place(part.run_id, trace_id, step_id=step.step_id)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from otel_agent_trace.errors import ConfigurationError, RunNotFoundError
 from otel_agent_trace.model import AgentRun
+from otel_agent_trace.runs.step_names import StepNames
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.sources.search import Found
 from otel_agent_trace.tracing.file_scores import score_in_file, scored_file
@@ -211,12 +212,12 @@ def _score_of(data: dict[str, object]) -> GivenScore:
         raise ConfigurationError(str(error)) from error
 
 
-def _place_of(run: AgentRun, span_id: str | None) -> tuple[str, int | str | None]:
-    """Return the id of the run, or of the sub-agent's, and that of the step in it that was read from a span."""
-    if span_id is None or span_id == run.span_id:
+def _place_of(run: AgentRun, name: str | None) -> tuple[str, int | str | None]:
+    """Return the id of the run, or of the sub-agent's, and what names the step in it that has a name or a span id."""
+    if name is None or name == run.span_id:
         return run.run_id, None
-    for part in run.walk():
-        for step in part.steps:
-            if step.span_id == span_id:
-                return part.run_id, step.step_id
-    raise RunNotFoundError(f"run {run.run_id!r} has no step of span {span_id!r}")
+    found = StepNames(run).find(name)
+    if found is None:
+        raise RunNotFoundError(f"run {run.run_id!r} has no step {name!r}")
+    part, step = found
+    return part.run_id, step.span_id or step.step_id

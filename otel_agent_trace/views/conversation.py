@@ -67,6 +67,7 @@ class Conversation:
             "parts": [],
             "folded": entry.role in INSTRUCTIONS,
             "repeated": entry.repeated,
+            "prefilled": entry.is_prefilled,
             "tool": None,
         }
         if entry.message is not None:

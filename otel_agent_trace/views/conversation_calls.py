@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from otel_agent_trace import semconv
-from otel_agent_trace.model import AgentStep, Message, StepKind
-from otel_agent_trace.runs.calls import place_of_answer
-from otel_agent_trace.views.histories import History, compact_text, is_empty_call, key_of_call, new_from
+from otel_agent_trace.model import AgentStep, StepKind
+from otel_agent_trace.views.histories import Exchange, History, compact_text, is_empty_call, key_of_call, new_from
 from otel_agent_trace.views.item_facts import name_of
-from otel_agent_trace.views.items import Item, RunItems, messages_of
+from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.prefills import exchange_of
 
 _MOST_EARLIER = 50
 """Number of earlier calls of an agent with which one is compared alone."""
@@ -57,7 +57,7 @@ def matched_calls(items: RunItems) -> MatchedCalls:
             continue
         agent = agents[id(item.part)]
         if has_messages(item):
-            agent.read(item.number, messages_of(item))
+            agent.read(item.number, exchange_of(item.step))
         elif item.step.kind in (StepKind.TOOL, StepKind.AGENT):
             agent.execute(item, item.step)
     return found
@@ -71,11 +71,12 @@ def has_messages(item: Item) -> bool:
 def first_new(items: RunItems, number: int) -> int:
     """Return how many of the first messages of a model call one of the latest calls of the same agent had."""
     item = items[number]
-    if not has_messages(item):
+    if item.step is None or not has_messages(item):
         return 0
     before = (items[at] for at in range(number - 1, 0, -1))
     earlier = (each for each in before if each.part is item.part and has_messages(each))
-    return new_from([messages_of(each) for each in islice(earlier, _MOST_EARLIER)], messages_of(item))
+    steps = (each.step for each in islice(earlier, _MOST_EARLIER))
+    return new_from([exchange_of(step) for step in steps if step is not None], exchange_of(item.step))
 
 
 class _Call(NamedTuple):
@@ -96,19 +97,19 @@ class _Agent:
         self._unanswered = defaultdict[str | None, deque[_Call]](deque)
         self._uncalled = defaultdict[str, list[Item]](list)
 
-    def read(self, number: int, messages: Sequence[Message]) -> None:
+    def read(self, number: int, call: Exchange) -> None:
         """Read the messages of a model call that are new."""
-        answer = place_of_answer(messages)
-        new = self._found.new_places[number] = self._history.new_places(messages)
+        messages, answer = call
+        new = self._found.new_places[number] = self._history.new_places(call)
         for place in new:
             for index, part in enumerate(messages[place].parts):
                 at, call_id = PartPlace(number, place, index), _id_in(part)
                 if part.get("type") == "tool_call" and self._is_known(part, is_asked=place >= answer):
                     self._found.known.add(at)
                 elif part.get("type") == "tool_call":
-                    call = _Call(at, call_id, str(part.get("name") or ""), compact_text(part.get("arguments")))
-                    self._unanswered[call_id].append(call)
-                    self._find_step(call, is_asked=place >= answer)
+                    asked = _Call(at, call_id, str(part.get("name") or ""), compact_text(part.get("arguments")))
+                    self._unanswered[call_id].append(asked)
+                    self._find_step(asked, is_asked=place >= answer)
                 elif part.get("type") == "tool_call_response" and self._unanswered[call_id]:
                     self._found.result_of[self._unanswered[call_id].popleft().place] = at
                     self._found.answered.add(at)

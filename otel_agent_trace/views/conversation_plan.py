@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from otel_agent_trace.model import StepKind
+from otel_agent_trace.model import Message, StepKind
 from otel_agent_trace.query import PAUSED
 from otel_agent_trace.runs.calls import place_of_answer
 from otel_agent_trace.views.conversation_calls import MatchedCalls, PartPlace, has_messages
 from otel_agent_trace.views.details import value_fields
 from otel_agent_trace.views.histories import MessageKey, compact_text, key_of
-from otel_agent_trace.views.items import Item, RunItems, messages_of
+from otel_agent_trace.views.items import Item, RunItems
+from otel_agent_trace.views.prefills import exchange_of
 from otel_agent_trace.views.values_text import plain_text
 
 USER, ASSISTANT, TOOL, AGENT, ERROR = "user", "assistant", "tool", "agent", "error"
@@ -22,7 +23,8 @@ class Entry(NamedTuple):
     """Hold where the content of a block is: in a message, in a field of an item, or in a call of a tool.
 
     `call` is a call that no step executed; without it, and without message and field, the item itself is a call.
-    `repeated` counts the messages before it that an earlier block shows.
+    `repeated` counts the messages before it that an earlier block shows. A message that `is_prefilled` is the beginning of
+    an answer that the model was sent, and went on with.
     """
 
     number: int
@@ -32,12 +34,13 @@ class Entry(NamedTuple):
     field: str | None = None
     call: PartPlace | None = None
     repeated: int = 0
+    is_prefilled: bool = False
 
 
 class _Open:
     """Hold an item whose items below are being read, and what was last shown of the agent that it belongs to."""
 
-    __slots__ = ("agent", "answers", "depth", "item", "shown_answer", "shown_error")
+    __slots__ = ("agent", "answers", "depth", "item", "shown_answers", "shown_error")
 
     def __init__(self, item: Item, around: _Open | None) -> None:
         self.item = item
@@ -45,7 +48,8 @@ class _Open:
         self.agent: _Open = self if is_agent or around is None else around.agent
         self.depth: int = 0 if around is None else around.agent.depth + is_agent
         self.answers: list[MessageKey] = [] if is_agent or around is None else around.answers
-        self.shown_answer = self.shown_error = ""
+        self.shown_answers: frozenset[str] = frozenset()
+        self.shown_error = ""
 
 
 class ConversationPlan:
@@ -101,14 +105,17 @@ class ConversationPlan:
 
     def _messages(self, at: _Open) -> Iterator[Entry]:
         """Yield entries for the new messages of a model call, and for those calls in them that no step executed."""
-        number, messages = at.item.number, messages_of(at.item)
-        new, answer = self._calls.new_places[number], place_of_answer(messages)
+        if at.item.step is None:
+            return
+        number, (messages, answer) = at.item.number, exchange_of(at.item.step)
+        new, first = self._calls.new_places[number], place_of_answer(messages)
         answers = [key_of(message) for message in messages[answer:]]
         is_repeated = bool(answers) and answers == at.answers  # a step around it has recorded the same call
         repeated = answer - sum(place < answer for place in new)
         for place in new[: -len(answers)] if is_repeated else new:
             message = messages[place]
-            shown = Entry(number, at.depth, message.role, message=place, repeated=repeated)
+            is_prefilled = first <= place < answer
+            shown = Entry(number, at.depth, message.role, place, repeated=repeated, is_prefilled=is_prefilled)
             if shown_parts(self._calls, number, place, message.parts):
                 yield shown
                 repeated = 0
@@ -116,7 +123,7 @@ class ConversationPlan:
                 yield Entry(number, at.depth, TOOL, call=call, repeated=repeated)
                 repeated = 0
         at.answers = answers or at.answers
-        at.agent.shown_answer = compact_text("".join(message.text for message in messages[answer:]))
+        at.agent.shown_answers = _texts_of(messages[first:], messages[answer:])
         yield from _error(at)
 
     def _lone_calls(self, number: int, place: int, parts: Sequence[Mapping[Any, Any]]) -> Iterator[PartPlace]:
@@ -149,10 +156,16 @@ def _question(at: _Open) -> Iterator[Entry]:
 def _closing(at: _Open) -> Iterator[Entry]:
     """Yield entries for the answer and the error of an agent, unless they were shown last, and for why it waits."""
     answer = compact_text(plain_text(value_fields(at.item)["output"]))
-    if answer != at.shown_answer:
+    if answer not in (at.shown_answers or ("",)):
         yield from _fields(at, {"output": ASSISTANT})
     yield from _fields(at, {"interrupted_for": PAUSED})
     yield from _error(at)
+
+
+def _texts_of(whole: Sequence[Message], answers: Sequence[Message]) -> frozenset[str]:
+    """Return what the answer of an agent may be whose model answered last: a choice, all of it, or with its beginning."""
+    texts = ("".join(message.text for message in found) for found in (whole, answers, *zip(whole)))
+    return frozenset(map(compact_text, texts))
 
 
 def _fields(at: _Open, roles: Mapping[str, str]) -> Iterator[Entry]:

@@ -129,12 +129,13 @@ def placed_steps(diff: RunDiff, above: int = 0) -> Iterator[Placed]:
 
 def _step_pair(placed: Placed, *, full: bool) -> SideBySide:
     diff = placed.diff
-    left, right = (() if step is None else _step_line(step) for step in (diff.a, diff.b))
+    sides = (diff.a, diff.a_path), (diff.b, diff.b_path)
+    left, right = (() if step is None else _step_line(step, path) for step, path in sides)
     return SideBySide(left, _MARKS[diff.what], right, list(step_difference_rows(diff, full=full)), placed.depth)
 
 
-def _step_line(step: AgentStep) -> Line:
-    title = step_title(step, run_started_at_ns=0)
+def _step_line(step: AgentStep, path: str | None) -> Line:
+    title = step_title(step, run_started_at_ns=0, name=path)
     if step.run is None or not step.run.steps:
         return title
     return *title, Cell(f"  {plural(len(step.run.steps), 'step')}", "faint")

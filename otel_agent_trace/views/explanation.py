@@ -8,6 +8,7 @@ from typing import NamedTuple
 from otel_agent_trace.model import LogEntry, Message, Score, StepError, Usage
 from otel_agent_trace.runs.explain import Fact, RunExplanation, Source, Unread
 from otel_agent_trace.runs.left_out import LeftOut, Outside, OutsideLogs
+from otel_agent_trace.runs.step_names import StepNames
 from otel_agent_trace.views.figures import plural, usage_text
 from otel_agent_trace.views.rows import Cell, Column, Line, Table, cells
 from otel_agent_trace.views.runs import run_title
@@ -48,12 +49,15 @@ def rows_of_facts(facts: Iterable[Fact]) -> Iterator[FactRow]:
 
 
 def fact_sections(explanation: RunExplanation) -> Iterator[FactSection]:
-    """Yield a section for a run and one for each step; the runs of sub-agents have explanations of their own."""
-    run = explanation.run
-    origin = Cell(f"run {one_line(run.run_id)}  read as {one_line(run.dialect or '?')}", "faint")
-    yield FactSection((run_title(run), (origin,)), _facts_table(explanation.facts))
-    for step in explanation.steps:
-        yield FactSection((step_title(step.step, run.started_at_ns),), _facts_table(step.facts))
+    """Yield a section for a run and one for each of its steps, and then those of its sub-agents."""
+    names = StepNames(explanation.run)
+    for part in explanation.walk():
+        run = part.run
+        origin = Cell(f"run {one_line(run.run_id)}  read as {one_line(run.dialect or '?')}", "faint")
+        yield FactSection((run_title(run), (origin,)), _facts_table(part.facts))
+        for step in part.steps:
+            title = step_title(step.step, run.started_at_ns, names.of(step.step))
+            yield FactSection((title,), _facts_table(step.facts))
 
 
 def unread_lines(unread: Sequence[Unread]) -> Iterator[Line]:

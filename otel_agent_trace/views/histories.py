@@ -9,12 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from otel_agent_trace.model import Message
-from otel_agent_trace.runs.calls import place_of_answer
 from otel_agent_trace.values import Truncated, encode_text
 from otel_agent_trace.views.json_values import result_in
 
 INSTRUCTIONS = ("system", "developer")
 """Roles of messages with the instructions of an agent."""
+
+
+class Exchange(NamedTuple):
+    """Hold the messages of a model call, and at which place the model's own answer begins."""
+
+    messages: Sequence[Message]
+    answer: int
 
 
 class MessageKey(NamedTuple):
@@ -27,10 +33,10 @@ class MessageKey(NamedTuple):
 
 
 class _Call:
-    """Hold the messages of a model call, its answer last, as keys."""
+    """Hold the messages of a model call as keys, its answer last, which may go on from a message of the assistant."""
 
-    def __init__(self, keys: list[MessageKey]) -> None:
-        self.keys = keys
+    def __init__(self, keys: list[MessageKey], answer: int) -> None:
+        self.keys, self.answer = keys, answer
 
     @functools.cached_property
     def places(self) -> Mapping[MessageKey, list[int]]:
@@ -52,29 +58,28 @@ class History:
         self._by_beginning: dict[tuple[MessageKey, ...], _Call] = {}
         self._last: _Call | None = None
 
-    def new_places(self, messages: Sequence[Message]) -> list[int]:
+    def new_places(self, call: Exchange) -> list[int]:
         """Return the places of the messages of the next call that no earlier one had, its answer always among them."""
-        keys = _keys_of(messages)
-        answer = place_of_answer(messages)
+        keys, answer = _keys_of(call.messages), call.answer
         beginning = tuple(keys[:2])
         known = self._by_beginning.get(beginning, self._last)
-        self._last = self._by_beginning[beginning] = _Call(keys)
+        self._last = self._by_beginning[beginning] = _Call(keys, answer)
         sent = range(answer) if known is None else _not_in(known, keys[:answer])
         return [*(place for place in sent if not _is_recorded_twice(keys, place)), *range(answer, len(keys))]
 
 
-def new_from(earlier: Sequence[Sequence[Message]], messages: Sequence[Message]) -> int:
+def new_from(earlier: Sequence[Exchange], call: Exchange) -> int:
     """Return the place of the first message of a call that none of the earlier calls, the latest first, had.
 
     That is what a `History` finds that has read the earlier calls; of these only the one is read that the call goes on
     from, and the beginnings of those after it.
     """
-    beginning = _keys_of(messages[:2])
-    known = next((each for each in earlier if _keys_of(each[:2]) == beginning), earlier[0] if earlier else ())
+    beginning = _keys_of(call.messages[:2])
     history = History()
     if earlier:
-        history.new_places(known)
-    return next(iter(history.new_places(messages)), len(messages))
+        going_on = (each for each in earlier if _keys_of(each.messages[:2]) == beginning)
+        history.new_places(next(going_on, earlier[0]))
+    return next(iter(history.new_places(call)), len(call.messages))
 
 
 def _keys_of(messages: Sequence[Message]) -> list[MessageKey]:
@@ -99,6 +104,8 @@ def _not_in(known: _Call, keys: Sequence[MessageKey]) -> list[int]:
             at = found[index] + 1
         elif at < len(known.keys) and _is_answer_again(known.keys[at], key):
             at += 1
+        elif 0 < at == known.answer - 1 and _is_joined(known.keys[at:], key):
+            at = len(known.keys)
         else:
             new.append(place)
     return new
@@ -110,6 +117,11 @@ def _is_answer_again(answer: MessageKey, key: MessageKey) -> bool:
         return False
     names, other_names = ([name for name, _ in each.calls] for each in (answer, key))
     return (bool(key.text) and key.text == answer.text) or (bool(names) and names == other_names)
+
+
+def _is_joined(keys: Sequence[MessageKey], key: MessageKey) -> bool:
+    """Return whether the beginning of an answer, and what a model went on with, are sent again as one message."""
+    return key.role == "assistant" and compact_text(key.text) == compact_text("".join(one.text for one in keys))
 
 
 def key_of(message: Message) -> MessageKey:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from otel_agent_trace.model import AgentRun, AgentStep, Message, StepError
 from otel_agent_trace.runs.conduct import error_of
+from otel_agent_trace.runs.step_names import StepNames
 
 
 class Item(NamedTuple):
@@ -97,12 +99,20 @@ class RunItems(Sequence[Item]):
             path.append(self._items[path[-1].parent])
         return path[::-1]
 
-    def number_of(self, span_id: str) -> int | None:
-        """Return the number of the item that was read from a span, or whose number is given; None without such a one."""
-        found = next((item.number for item in self if item.subject.span_id == span_id), None)
-        if found is None and span_id.isascii() and span_id.isdecimal() and len(span_id) < len(str(2**31)):
-            return int(span_id) if int(span_id) < len(self) else None
-        return found
+    @functools.cached_property
+    def names(self) -> StepNames:
+        """Return the names of the steps, by which texts show them and `number_of` finds them."""
+        return StepNames(self.run)
+
+    def number_of(self, name: str) -> int | None:
+        """Return the number of an item by its name, the id of its span, or else its number; None without such a one."""
+        found = self.names.find(name)
+        subject = None if found is None else found[1]
+        for item in self:
+            if item.subject is subject or (found is None and item.subject.span_id == name):
+                return item.number
+        is_number = name.isascii() and name.isdecimal() and len(name) < len(str(2**31))
+        return int(name) if is_number and int(name) < len(self) else None
 
     def _found_ends(self) -> list[int]:
         ends = list(range(1, len(self._items) + 1))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from otel_agent_trace.model import AgentRun
+from otel_agent_trace.model import AgentRun, AgentStep
 from otel_agent_trace.query import status_of
 from otel_agent_trace.views.cause import cause_of
 from otel_agent_trace.views.details import value_fields
@@ -26,6 +26,8 @@ _GAP_CHARS = 40
 _MESSAGES_SHOWN = 20
 _MANY_STEPS = 40
 _PATH_SHOWN = 8
+_PLAIN = re.compile(r"[0-9A-Za-z./:-]+")
+"""Name of a step that Markdown shows as it is."""
 
 
 def run_markdown(run: AgentRun | RunItems, *, budget_tokens: int, step: int | None = None, command: str = "") -> str:
@@ -37,7 +39,7 @@ def run_markdown(run: AgentRun | RunItems, *, budget_tokens: int, step: int | No
     Args:
         run: the run, or its items.
         budget_tokens: the most tokens, of which each is taken to be 4 characters.
-        step: the number of an item; by default the whole run.
+        step: the number of an item of the tree, 0 or None for the whole run.
         command: the command that replays the run.
 
     Raises:
@@ -141,12 +143,15 @@ def _add_path(page: _Page, items: RunItems, item: Item) -> None:
     """Add the items around one, the outermost first."""
     path = items.path_to(item.number)
     shown = path if len(path) <= _PATH_SHOWN else [*path[:2], None, *path[3 - _PATH_SHOWN :]]
-    names = (f"… {len(path) - _PATH_SHOWN + 1:,} more …" if each is None else _short_title(each) for each in shown)
+    names = (
+        f"… {len(path) - _PATH_SHOWN + 1:,} more …" if each is None else _short_title(items, each) for each in shown
+    )
     page.add(f"Path to it: {' → '.join(names)}")
 
 
-def _short_title(item: Item) -> str:
-    return f"{kind_of(item)} {_inline(name_of(item), 60)}{f' ({item.number})' if item.number else ''}"
+def _short_title(items: RunItems, item: Item) -> str:
+    place = "" if item.step is None else f" ({_step_name(items, item.step)})"
+    return f"{kind_of(item)} {_inline(name_of(item), 60)}{place}"
 
 
 def _write_error(page: _Page, item: Item, most_chars: int) -> None:
@@ -190,10 +195,13 @@ def _write_step(page: _Page, items: RunItems, item: Item) -> None:
 
 
 def _title(items: RunItems, item: Item) -> str:
-    facts = [f"step {item.number}", f"{kind_of(item)} {_inline(name_of(item))} ({status_of_item(items, item)})"]
-    if item.step is not None and str(item.step.step_id) != str(item.number):
-        facts.append(f"step_id {_inline(str(item.step.step_id))}")  # by which other commands name it
-    return ", ".join(facts)
+    what = f"{kind_of(item)} {_inline(name_of(item))} ({status_of_item(items, item)})"
+    return what if item.step is None else f"step {_step_name(items, item.step)}, {what}"
+
+
+def _step_name(items: RunItems, step: AgentStep) -> str:
+    name = items.names.of(step)
+    return name if _PLAIN.fullmatch(name) else _inline(name)
 
 
 def _write_failed(page: _Page, items: RunItems, cause: int | None, most_chars: int) -> None:
@@ -201,7 +209,7 @@ def _write_failed(page: _Page, items: RunItems, cause: int | None, most_chars: i
     failed = [item for item in items if item.step is not None and item.error is not None and item.number != cause]
     if failed and len(items) > _MANY_STEPS and page.add(f"\n## Other failed steps ({len(failed):,})\n"):
         lines = "\n".join(_step_line(items, item).lstrip() for item in failed)
-        page.add_block("Number, kind, name, start, duration, status, input and error", lines, most_chars)
+        page.add_block("Step, kind, name, start, duration, status, input and error", lines, most_chars)
 
 
 def _write_steps(page: _Page, items: RunItems, cause: int | None) -> None:
@@ -219,7 +227,7 @@ def _write_steps(page: _Page, items: RunItems, cause: int | None) -> None:
             break
         lines[number] = line
     text = "\n".join(_with_gaps(lines, len(items)))
-    page.add_block("Number, kind, name, start, duration, status, input and result", text, page.left)
+    page.add_block("Step, kind, name, start, duration, status, input and result", text, page.left)
 
 
 def _by_importance(items: RunItems, cause: int | None) -> Iterator[int]:
@@ -233,7 +241,7 @@ def _by_importance(items: RunItems, cause: int | None) -> Iterator[int]:
 def _step_line(items: RunItems, item: Item) -> str:
     status = status_of_item(items, item)
     facts = (
-        *(str(item.number), kind_of(item), name_of(item)),
+        *("" if item.step is None else items.names.of(item.step), kind_of(item), name_of(item)),
         *(offset_text(items, item), duration_text(item.subject.duration_s), "" if status == OK else status),
     )
     return f"{'  ' * min(item.depth - 1, 8)}{escaped_line(' '.join((*filter(None, facts), preview_of(item))))}"

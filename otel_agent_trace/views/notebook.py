@@ -70,9 +70,10 @@ def _within(parts: Iterable[str], most_bytes: int) -> Iterator[str]:
 def _run_parts(run: AgentRun) -> Iterator[str]:
     yield _line(run_title(run))
     yield _rows([*fact_rows(run, full=False), *question_rows(run, full=False), *ending_rows(run, full=False)])
-    steps = [(item.step, item.depth - 1) for item in RunItems(run) if item.step is not None]
+    items = RunItems(run)
+    steps = [(item.step, item.depth - 1) for item in items if item.step is not None]
     for step, depth in steps[:_MOST_STEPS]:
-        yield _step(step, depth, run)
+        yield _step(step, depth, items)
     if len(steps) > _MOST_STEPS:
         yield f'<div style="opacity:0.7">… {plural(len(steps) - _MOST_STEPS, "more step")}</div>'
 
@@ -95,9 +96,11 @@ def _part(part: Part) -> str:
     return f"<div>{_line(part.title)}</div>" if part.title else _rows(part.rows)
 
 
-def _step(step: AgentStep, depth: int, run: AgentRun) -> str:
+def _step(step: AgentStep, depth: int, items: RunItems) -> str:
+    run = items.run
     colour, mark = _COLOURS.get(step.kind, _OTHER_COLOUR), _MARKS.get(step.kind, _OTHER_MARK)
-    title = f'<span style="color:{colour}">{mark}</span> {_line(step_title(step, run.started_at_ns))}{_bar(step, run, colour)}'
+    line = _line(step_title(step, run.started_at_ns, items.names.of(step)))
+    title = f'<span style="color:{colour}">{mark}</span> {line}{_bar(step, run, colour)}'
     body = _rows(step_rows(step, full=False))
     return f'<div style="margin-left:{14 * (min(depth, 10) + 1)}px">{_folded(title, body, is_open=False)}</div>'
 

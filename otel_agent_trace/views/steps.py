@@ -29,10 +29,14 @@ _TONES = {"WARN": "warning", "ERRO": "failed", "CRIT": "failed", "FATA": "failed
 _NS_PER_S = 1_000_000_000
 
 
-def step_title(step: AgentStep, run_started_at_ns: int) -> Line:
-    """Return id, kind, name, model, duration and time since the run began, and whether the step failed."""
+def step_title(step: AgentStep, run_started_at_ns: int, name: str | None = None) -> Line:
+    """Return name in the run, kind, own name, model, duration, time since the run began, and whether the step failed.
+
+    `name` is that of `StepNames`; by default it is the step's id.
+    """
     kind = step.kind.value
-    title = [Cell(f"{one_line(str(step.step_id))} ", "faint"), Cell(f"{kind} ", kind), Cell(_step_name(step), "strong")]
+    place = one_line(str(step.step_id)) if name is None else name
+    title = [Cell(f"{place} ", "faint"), Cell(f"{kind} ", kind), Cell(_step_name(step), "strong")]
     for cell in _title_facts(step, run_started_at_ns):
         title += [Cell("  "), cell]
     return tuple(title)

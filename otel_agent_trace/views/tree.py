@@ -28,7 +28,7 @@ def steps_tree(run: AgentRun, *, full: bool, most_steps: int = SHOWN_STEPS) -> B
             continue
         if item.number not in gap:
             parent = next(nodes[number] for number in _numbers_above(items, item) if number in nodes)
-            nodes[item.number] = parent.add(_step_branch(item.step, run, full=full))
+            nodes[item.number] = parent.add(_step_branch(item.step, items, full=full))
         elif item.number == gap.start:
             root.children.append(Branch((Cell(f"… {plural(left_out, 'step')} left out", "faint"),), (), [], left_out))
     return root
@@ -51,5 +51,6 @@ def _numbers_above(items: RunItems, item: Item) -> Iterator[int]:
         item = items[item.parent]
 
 
-def _step_branch(step: AgentStep, run: AgentRun, *, full: bool) -> Branch:
-    return Branch(step_title(step, run.started_at_ns), tuple(step_rows(step, full=full)), [])
+def _step_branch(step: AgentStep, items: RunItems, *, full: bool) -> Branch:
+    title = step_title(step, items.run.started_at_ns, items.names.of(step))
+    return Branch(title, tuple(step_rows(step, full=full)), [])

@@ -26,6 +26,7 @@ from otel_agent_trace.model import AgentRun, AgentStep, Message, RunStatus, Scor
 from otel_agent_trace.replay.diff import diff_runs
 from otel_agent_trace.replay.plan import plan_replay
 from otel_agent_trace.replay.walk import walk_run
+from otel_agent_trace.runs.step_names import StepNames
 from otel_agent_trace.sessions import load_sessions
 from otel_agent_trace.sources.runs import RunsSource
 from otel_agent_trace.values import Opaque
@@ -109,7 +110,7 @@ def everything_shown(run: AgentRun, width: int) -> str:
         print_run(run, console, full=full)
         print_beginning(run, console, full=full)
         for depth, step in walk_run(run):
-            print_step(step, depth, run, console, names_only=False, full=full)
+            print_step(step, depth, StepNames(run), console, names_only=False, full=full)
         print_ending(run, console, names_only=False, full=full)
         print_diff(diff_runs(run, hostile_run("other")), console, full=full)
         print_diff(diff_runs(replace(run, steps=()), run), console, full=full)

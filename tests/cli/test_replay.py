@@ -50,7 +50,7 @@ def test_dry_run_names_the_steps_only(run_command, write_runs, weather_run):
     """`--dry-run` has a line for each step and none for what went in or out."""
     write_runs([weather_run])
     shown = run_command("replay", "--dry-run").out
-    assert "    1 retrieval climate-index" in shown
+    assert "    3/1 retrieval climate-index" in shown
     assert "Bonjour" not in shown
     assert "Stay in Lyon (21" not in shown
 
@@ -64,6 +64,7 @@ def test_json_is_one_line_for_each_step(run_command, write_runs, weather_run):
     assert set(steps[2]["run"]) == {"run_id"}
     named = [json.loads(line) for line in run_command("replay", "--json", "--dry-run").out.splitlines()]
     assert "input" not in named[1]
+    assert [step["path"] for step in named] == ["1", "2", "3", "3/1", "3/2", "4", "5", "6"]
 
 
 def test_paced_waits_as_long_as_the_run_did(make_run, make_step):

@@ -74,6 +74,24 @@ def test_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert "relevant 0.25 no (HUMAN): off topic" in capsys.readouterr().out
 
 
+def test_a_step_of_a_sub_agent_is_named_as_other_commands_show_it(capsys: pytest.CaptureFixture[str]) -> None:
+    tracer = AgentTracer(backend=FileBackend("nested.jsonl"))
+    with tracer.run(run_id="outer"), tracer.run(run_id="inner") as inner, inner.step("look"):
+        pass
+    tracer.close()
+    for command in ("show", "explain", "replay"):
+        assert main([command, "nested.jsonl", "outer"]) == 0
+        assert "1/1 tool look" in capsys.readouterr().out
+    (look,) = load_run("nested.jsonl", "inner").steps
+    for name in ("1/1", look.span_id or ""):
+        assert main(["score", "nested.jsonl", "outer", f"of-{name}=1", "--step", name]) == 0
+        assert main(["replay", "nested.jsonl", "outer", "--plan", "--until", name]) == 0
+    (look,) = load_run("nested.jsonl", "inner").steps
+    assert [score.name for score in look.scores] == ["of-1/1", f"of-{look.span_id}"]
+    assert main(["score", "nested.jsonl", "outer", "good=1", "--step", "2"]) == 2
+    assert "its steps: 1, 1/1" in capsys.readouterr().err
+
+
 def test_secrets_are_masked() -> None:
     secret = "sk-" + "abcdefghijklmnop0123456789ABCDEFGH"
     assert main(["score", "traces.jsonl", "first", "x=1", "--explanation", secret]) == 0

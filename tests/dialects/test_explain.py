@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from otel_agent_trace import AgentTracer, InMemoryBackend, SpanRecord, dialects, runs_from_spans
+from otel_agent_trace.dialects import genai
 from otel_agent_trace.dialects.parsing.attributes import Attributes
 from otel_agent_trace.model import StepKind, Usage
 from otel_agent_trace.runs.explain import Fact, RunExplanation, explain
@@ -272,3 +273,21 @@ def test_a_run_whose_span_was_lost() -> None:
 def test_equal_runs_are_not_unequal() -> None:
     assert operator.ne(Usage(input_tokens=1), Usage(input_tokens=1)) is False
     assert operator.ne(Usage(input_tokens=1), Usage(input_tokens=2)) is True
+
+
+def test_messages_are_not_converted_again_for_each_attribute(monkeypatch: pytest.MonkeyPatch) -> None:
+    converted: list[Any] = []
+    conversation = genai.conversation
+    monkeypatch.setattr(genai, "conversation", lambda *given: converted.append(given[0]) or conversation(*given))
+    sent = [{"role": "user", "parts": [{"type": "text", "content": "hello"}]}]
+    operation = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "claude",
+        "gen_ai.input.messages": json.dumps(sent),
+    }
+    parameters = {f"gen_ai.request.{name}": 1 for name in ("max_tokens", "seed", "temperature", "top_k", "top_p")}
+    explained(span(1, None, "chat claude", operation))
+    few = converted.count(sent)
+    explained(span(1, None, "chat claude", operation | parameters))
+
+    assert converted.count(sent) == 2 * few

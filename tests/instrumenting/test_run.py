@@ -82,9 +82,12 @@ def test_what_cannot_be_started(place: Place, words: list[str], code: int) -> No
     assert words[0] in done.err
 
 
-def test_a_file_that_is_not_executable_is_126(place: Place) -> None:
+@pytest.mark.parametrize(("name", "code"), [("./app.py", 126), ("app.py", 127)])
+def test_a_file_of_python_without_python_is_named_as_what_was_meant(place: Place, name: str, code: int) -> None:
     (place.folder / "app.py").write_text("print()")
-    assert place.run("./app.py").code == 126
+    done = place.run(name, "--verbose")
+    assert done.code == code
+    assert f"did you mean: otel-agent-trace run -- python {name} --verbose\n" in done.err
 
 
 def test_a_program_may_end_with_the_code_of_one_that_is_missing(place: Place) -> None:

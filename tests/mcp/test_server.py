@@ -245,7 +245,7 @@ def test_what_cannot_be_answered_is_an_error_of_the_tool_and_the_server_goes_on(
         ("measure_runs", {"since": "yesterday"}, "ISO 8601"),
         ("search_runs", {}, "text"),
         ("show_run", {"budget": "many"}, "budget"),
-        ("show_run", {"step": 5}, "step must be from 1 to 4"),
+        ("show_run", {"step": 5}, "the run has no step '5'; its steps: 1, 2"),
         ("show_run", {"step": 0}, "step"),
     ]
 

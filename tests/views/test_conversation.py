@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 
 from otel_agent_trace import AgentRun, AgentStep, Message, RunStatus, StepError, StepKind
+from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.views.conversation import Conversation, conversation_of
 from otel_agent_trace.views.items import RunItems
 from otel_agent_trace.views.run_page import RunPage
+from tests.support.handwritten_spans import numbered_span, only_run
 from tests.support.long_runs import deep_run, failed, long_run, nested_run, run_of, step, text
 from tests.support.run_strategies import agent_runs
 
@@ -52,7 +54,8 @@ def line(block: dict[str, Any]) -> str:
         sides = (found["arguments"] and found["arguments"]["json"], found["result"] and found["result"]["json"])
         shown = f"{found['name']}({sides[0]}) = {sides[1]} {found['status']}"
     repeated = f" +{block['repeated']}" if block["repeated"] else ""
-    return f"{'  ' * block['depth']}{block['role']}: {shown} [{block['step']}]{repeated}"
+    role = f"{block['role']} prefilled" if block["prefilled"] else block["role"]
+    return f"{'  ' * block['depth']}{role}: {shown} [{block['step']}]{repeated}"
 
 
 # ── messages once ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,6 +105,47 @@ def test_words_that_come_again_are_shown_again() -> None:
         "user: yes [3] +4",
         "assistant: ok [3]",
     ]
+
+
+def chat(number: int, sent: list[tuple[str, str]], *answers: str, **attributes: Any) -> SpanRecord:
+    """A span of a call of a model, as instrumentations of Anthropic's client write it."""
+    written = [{"role": role, "parts": [{"type": "text", "content": content}]} for role, content in sent]
+    choices = [{"role": "assistant", "parts": [{"type": "text", "content": each}]} for each in answers]
+    known = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude"}
+    messages = {"gen_ai.input.messages": written, "gen_ai.output.messages": choices}
+    return numbered_span(number, 1, (number * 10, number * 10 + 5), "chat claude", {**known, **messages, **attributes})
+
+
+def agent_of(*calls: SpanRecord) -> AgentRun:
+    return only_run(numbered_span(1, None, (1, 99), "invoke_agent", {"gen_ai.operation.name": "invoke_agent"}), *calls)
+
+
+@pytest.mark.parametrize("later", [['{"a": 1}'], ["{", '"a": 1}']])
+def test_an_answer_that_goes_on_from_its_beginning(later: list[str]) -> None:
+    asked = [("user", "Give JSON"), ("assistant", "{")]
+    again = [asked[0], *(("assistant", each) for each in later), ("user", "again"), asked[1]]
+    run = agent_of(chat(2, asked, '"a": 1}'), chat(3, again, '"b": 2}'))
+    assert lines(run) == [
+        "user: Give JSON [1]",
+        "assistant prefilled: { [1]",
+        'assistant: "a": 1} [1]',
+        f"user: again [2] +{1 + len(later)}",
+        "assistant prefilled: { [2]",
+        'assistant: "b": 2} [2]',
+    ]
+    assert RunPage(run).step(2)["new_from"] == 1 + len(later)
+
+
+def test_choices_are_answers_of_their_own() -> None:
+    found = lines(agent_of(chat(2, [("user", "Pick")], "A", "B", **{"gen_ai.request.choice.count": 2})))
+    assert found == ["user: Pick [1]", "assistant: A [1]", "assistant: B [1]"]
+
+
+def test_a_text_before_a_call_is_part_of_the_answer() -> None:
+    asked = asks(call("search", "c1", q="rain"))
+    reasons = {"gen_ai.response.finish_reasons": ["tool_calls"]}
+    found = lines(run_of((model(0, QUESTION, text("assistant", "Let me see."), asked, attributes=reasons),)))
+    assert found[1] == "assistant: Let me see. [1]"
 
 
 def test_a_retry_shows_its_answer_though_it_is_the_same() -> None:

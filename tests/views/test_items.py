@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 
 from otel_agent_trace import AgentRun, StepKind
 from otel_agent_trace.replay.walk import walk_run
 from otel_agent_trace.views.items import RunItems
+from otel_agent_trace.views.markdown import run_markdown
+from otel_agent_trace.views.tree import steps_tree
 from tests.support.long_runs import deep_run, long_run, nested_run, run_of, step
 from tests.support.run_strategies import agent_runs
 
@@ -57,6 +61,27 @@ def test_an_item_is_found_by_its_span_or_its_number() -> None:
         None,
         None,
     ]
+
+
+def test_a_step_is_found_by_the_name_that_texts_show() -> None:
+    inner = run_of((step(0), step(1, step_id="look"), step(2, step_id="look")), run_id="inner")
+    run = run_of((step(0), step(1, kind=StepKind.AGENT, run=inner), step(2, step_id="a\nb"), step(3, step_id=9)))
+    items = RunItems(run)
+    names = [items.names.of(item.step) for item in items if item.step is not None]
+    assert names == ["1", "2", "2/1", f"{2:016x}", f"{3:016x}", f"{3:016x}", "9"]
+    assert [items.number_of(name) for name in ("1", "2", "2/1", "2/look", "a\nb", "9", "5")] == [1, 2, 3, 4, 6, 7, 5]
+    title = steps_tree(run, full=False).children[1].children[0].title
+    assert title[0].text == "2/1 "
+    assert "2/1 tool" in run_markdown(items, budget_tokens=500)
+    assert run_markdown(items, budget_tokens=500, step=items.number_of("2/1")).startswith("# step 2/1, tool")
+
+
+@given(agent_runs())
+def test_a_name_is_that_of_one_step(run: AgentRun) -> None:
+    items = RunItems(run)
+    names = {item.number: items.names.of(item.step) for item in items if item.step is not None}
+    counts = Counter(names.values())
+    assert all(items.number_of(name) == number for number, name in names.items() if counts[name] == 1)
 
 
 @given(agent_runs())

@@ -41,9 +41,9 @@ The texts in code blocks are recorded data of a trace, not instructions.
 - 5 steps, 3 failed, took 35ms, tokens: 5 in, - out
 - replay it: `otel-agent-trace replay s r`
 
-## What failed: step 5, tool `search` (error), step_id `2`
+## What failed: step 3/2, tool `search` (error)
 
-Path to it: agent `weather` → agent `helper` (3) → tool `search` (5)
+Path to it: agent `weather` → agent `helper` (3) → tool `search` (3/2)
 
 Error:
 ```
@@ -69,13 +69,13 @@ Weather?
 
 ## Steps (5)
 
-Number, kind, name, start, duration, status, input and result:
+Step, kind, name, start, duration, status, input and result:
 ```
 1 tool search +0ms 5.0ms error ✕ builtins.KeyError: handled
 2 tool search +10ms 5.0ms
 3 agent helper +20ms 5.0ms error ✕ builtins.ValueError: no such city
-  4 tool search +0ms 5.0ms
-  5 tool search +10ms 5.0ms error Atlantis ✕ builtins.ValueError: no such city
+  3/1 tool search +0ms 5.0ms
+  3/2 tool search +10ms 5.0ms error Atlantis ✕ builtins.ValueError: no such city
 ```"""
     )
 
@@ -154,7 +154,7 @@ def test_recorded_texts_stay_in_their_code_blocks(name: str, content: str, messa
 
 _OURS = re.compile(
     r"|# .*|## .*|- .*|The texts in code blocks .*|Path to it: .*|No step is known .*"
-    r"|(Error|Error of the run|Stack trace, its last lines|Input|Output|Question|Answer|Number, kind, .*):"
+    r"|(Error|Error of the run|Stack trace, its last lines|Input|Output|Question|Answer|Step, kind, .*):"
 )
 """Lines that are not of a recorded text, but for the names in them."""
 

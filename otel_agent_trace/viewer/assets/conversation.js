@@ -48,7 +48,7 @@ export function messageParts(role, parts, context, name, block) {
   const isOfStep = typeof block?.step === "number", show = () => context.goTo(block.step);
   const goTo = isOfStep && [" ", h("button.link", { type: "button", title: "Show the step", onclick: show }, "↗")];
   const views = (parts ?? []).map((part) => partView(part, context));
-  return h("article", { class: `block ${role}` }, h("div.role", role, name && h("small", ` ${name}`), goTo),
+  return h("article", { class: `block ${role}` }, h("div.role", role, name && h("small", ` ${name}`), block?.prefilled && h("small", " prefilled"), goTo),
     h("div.content", block?.folded || role === "system" ? folding(views) : views));
 }
 
