@@ -25,16 +25,10 @@ from otel_agent_trace.errors import SourceError
 from otel_agent_trace.model import AgentRun, AgentStep, at_time
 from otel_agent_trace.query import INTERRUPTED
 from otel_agent_trace.runs import assemble
+from otel_agent_trace.sources.file_contents import BLOCK_BYTES, Content, content_of, ignore_damage, open_regular
 from otel_agent_trace.sources.file_formats import DamagedError, FileFormat
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import (
-    BLOCK_BYTES,
-    Content,
-    FilesSource,
-    content_of,
-    ignore_damage,
-    open_regular,
-)
+from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.open_traces import found_in
 from otel_agent_trace.span import FLAG_REMOTE_PARENT, LogRecord, SpanRecord
 from otel_agent_trace.store.journal import MOST_BLANK_BYTES

@@ -23,12 +23,12 @@ from otel_agent_trace.sources.index.schema import UNKNOWN, UnusableIndexError
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
 from otel_agent_trace.sources.index.source import AlwaysRead, IndexedSource, opened_index
 from otel_agent_trace.sources.search import search
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import Problem, SpanRecord, ignore_problem
 from otel_agent_trace.viewer.entries import Entry, entry_of
 from otel_agent_trace.viewer.facets import SHOWN, buckets_of, width_for
 from otel_agent_trace.viewer.places import Apart, Places
 from otel_agent_trace.viewer.replies import encoded
-from otel_agent_trace.viewer.results import Reading, Result, ScannedResult, ignore_problem
+from otel_agent_trace.viewer.results import Reading, Result, ScannedResult
 from otel_agent_trace.viewer.work import Stop, StoppedError
 from otel_agent_trace.views.figures import cost_text, count_text, duration_text
 from otel_agent_trace.views.summaries import cost_data

@@ -14,7 +14,8 @@ from otel_agent_trace import TailSampling, open_source
 from otel_agent_trace.formats import otlp_json, otlp_json_encoding
 from otel_agent_trace.pipeline.line_sizes import log_line_bytes, span_line_bytes
 from otel_agent_trace.sources import kept_journals, tail
-from otel_agent_trace.sources.files import ScannedJournal, read_journals, traces_in_lines
+from otel_agent_trace.sources.located_lines import traces_in_lines
+from otel_agent_trace.sources.scanned_files import ScannedFile, read_journals
 from otel_agent_trace.span import LogRecord, SpanRecord
 from otel_agent_trace.store import adopting
 from otel_agent_trace.store.names import StoreFiles
@@ -116,7 +117,7 @@ def test_a_query_decodes_only_new_lines_of_a_journal(tmp_path: Path, monkeypatch
         decoded.append(piece)
         return read(decoder, piece)
 
-    def scanned(paths: Iterable[str]) -> list[ScannedJournal]:
+    def scanned(paths: Iterable[str]) -> list[ScannedFile]:
         scans.append(paths)
         return read_journals(paths)
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.file_contents import blocks_of, open_regular
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import LocatedLine, ScannedJournal, blocks_of, open_regular, traces_in_lines
 from otel_agent_trace.sources.index.files import Listing, files_of
 from otel_agent_trace.sources.index.rows import RunRow, rows_of
 from otel_agent_trace.sources.index.scan import LineScanner, UnusualError, is_trace_id
@@ -35,7 +35,9 @@ from otel_agent_trace.sources.index.segments import (
     read_ranges,
 )
 from otel_agent_trace.sources.index.traces import ANY_TRACE, NO_TRACE, TraceWriter
+from otel_agent_trace.sources.located_lines import LocatedLine, traces_in_lines
 from otel_agent_trace.sources.named_logs import NamedLogs
+from otel_agent_trace.sources.scanned_files import ScannedFile
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.names import is_journal
@@ -317,7 +319,7 @@ class Index:
         numbers: Collection[int],
         on_problem: Callable[[Problem], None],
         tails: Sequence[Tail] = (),
-        journals: Sequence[ScannedJournal] = (),
+        journals: Sequence[ScannedFile] = (),
         *,
         has_media: bool = False,
     ) -> Iterator[list[SpanRecord]]:
@@ -336,7 +338,7 @@ class Index:
         lines = self._lines(numbers, {tail.path: tail for tail in tails})
         return traces_in_lines(lines, journals, _with_line_numbers(on_problem), self.logs, has_media=has_media)
 
-    def find_named(self, always: Collection[int], tails: Sequence[Tail], journals: Sequence[ScannedJournal]) -> None:
+    def find_named(self, always: Collection[int], tails: Sequence[Tail], journals: Sequence[ScannedFile]) -> None:
         """Find the traces of scores that name only a run, so that they are read with these from now on.
 
         Args:

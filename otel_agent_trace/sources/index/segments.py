@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.file_contents import Content, blocks_of, content_of, open_regular
 from otel_agent_trace.sources.file_formats import DamagedError
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import Content, blocks_of, content_of, open_regular
 from otel_agent_trace.sources.index.scan import UnusualError
 from otel_agent_trace.store import frames, zstandard
 from otel_agent_trace.store.lines import MAX_LINE_BYTES

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import COST, RunQuery
 from otel_agent_trace.runs.assemble import assemble
-from otel_agent_trace.sources.files import FilesSource, ScannedJournal, traces_in_lines
+from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.index.build import MOST_DAMAGED, Index, Tail
 from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, remove_database, store_at
 from otel_agent_trace.sources.index.costs import KeptCosts
@@ -22,6 +22,8 @@ from otel_agent_trace.sources.index.query import is_narrowed, selection_of
 from otel_agent_trace.sources.index.schema import UnusableIndexError, open_database
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
 from otel_agent_trace.sources.index.traces import NO_TRACE
+from otel_agent_trace.sources.located_lines import traces_in_lines
+from otel_agent_trace.sources.scanned_files import ScannedFile
 from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
 from otel_agent_trace.store.names import StoreFiles
 
@@ -55,7 +57,7 @@ class AlwaysRead(NamedTuple):
     numbers: set[int]
     open_ids: set[str]
     tails: Sequence[Tail]
-    journals: Sequence[ScannedJournal]
+    journals: Sequence[ScannedFile]
 
     def also(self, numbers: set[int]) -> AlwaysRead:
         """Return this with further traces.
@@ -151,7 +153,7 @@ class IndexedSource(FilesSource):
             index.connection.execute("COMMIT")
         raise StaleError
 
-    def _always(self, index: Index, journals: Sequence[ScannedJournal]) -> AlwaysRead:
+    def _always(self, index: Index, journals: Sequence[ScannedFile]) -> AlwaysRead:
         tails = [*index.tails()]
         open_ids = {trace_id for tail in tails for trace_id in tail.trace_ids()} | _trace_ids_in(journals)
         always = index.linked(with_linked=bool(tails)) | index.numbers_of(open_ids)
@@ -289,7 +291,7 @@ class _Narrowed:
         return self._source.selected(self._query, on_problem)
 
 
-def _trace_ids_in(journals: Sequence[ScannedJournal]) -> set[str]:
+def _trace_ids_in(journals: Sequence[ScannedFile]) -> set[str]:
     traces = traces_in_lines((), journals, lambda problem: None, has_media=False)
     return {spans[0].trace_id for spans in traces if spans}
 
