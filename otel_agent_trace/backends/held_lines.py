@@ -89,7 +89,9 @@ class HeldLines:
         except OSError as error:
             if is_of_signal_handler(error) or error.errno in FULL_DISK:  # a TimeoutError, which is an OSError
                 raise
-            self._miss_note(error)  # but the journal is not to grow without end for it
+            # The decision is followed nevertheless: the journal is not to grow without end for a note of it.
+            message = "could not write to %s: %s; counts of dropped traces are too low"
+            self._diagnostics.count_error("decision not noted", error, message, self._folder)
         if threshold == NEVER:
             self._journal.drop_trace(trace_id)
             return
@@ -110,16 +112,6 @@ class HeldLines:
             self._decisions.note(trace_id, is_kept=is_kept)
             if is_kept:
                 self._dropped.add(trace_id, None, instead_of=self._decisions.count_of(trace_id))
-
-    def _miss_note(self, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        self._diagnostics.count(f"decision not noted: {reason}")
-        self._diagnostics.warn_once(
-            f"decision: {reason}",
-            "could not write to %s: %s; counts of dropped traces are too low",
-            self._folder,
-            reason,
-        )
 
     def _count(self, decided: Decided) -> None:
         """Count a dropped trace once, whichever processes count it."""
