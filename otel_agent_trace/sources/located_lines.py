@@ -6,9 +6,13 @@ import itertools
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
+import msgspec
+
+from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.file_contents import blocks_of
 from otel_agent_trace.sources.file_formats import Pieces
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_pieces import read_pieces
@@ -18,6 +22,7 @@ from otel_agent_trace.sources.scanned_files import LastBlocks, ScannedFile, igno
 from otel_agent_trace.sources.stored_media import StoredMedia
 from otel_agent_trace.span import LogRecord, Problem, SpanRecord
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
+from otel_agent_trace.store.names import is_journal
 
 
 class LocatedLine(NamedTuple):
@@ -55,3 +60,24 @@ def traces_in_lines(
             open_traces.take(Pieces([piece], [line.begin + 1], 0), file_format, file)
     yield from open_traces.complete(LastBlocks(ExitStack()), sys.maxsize)
     open_traces.finish()
+
+
+def with_line_numbers(on_problem: Callable[[Problem], None]) -> Callable[[Problem], None]:
+    """Return a function that passes on problems of `traces_in_lines`, with the numbers of their lines, counted only then."""
+
+    def report(problem: Problem) -> None:
+        is_located = problem.line and not is_journal(problem.path)
+        on_problem(msgspec.structs.replace(problem, line=_line_number(problem)) if is_located else problem)
+
+    return report
+
+
+def _line_number(problem: Problem) -> int:
+    number, left = 1, problem.line - 1
+    with suppress(SourceError):  # renamed or removed meanwhile
+        for block in blocks_of(problem.path):
+            number += block[:left].count(b"\n")
+            left -= len(block)
+            if left <= 0:
+                break
+    return number

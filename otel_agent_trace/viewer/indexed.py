@@ -13,12 +13,12 @@ from otel_agent_trace.model import FAILED_STATUSES, RunStatus, at_time
 from otel_agent_trace.prices import NO_COST, RunCosts
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled, assemble
-from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.choice import remove_database
 from otel_agent_trace.sources.index.costs import KeptCosts
 from otel_agent_trace.sources.index.counts import counts_of
 from otel_agent_trace.sources.index.listing import ListedRun, Listing, Row, unlisted_traces
 from otel_agent_trace.sources.index.query import is_exact
+from otel_agent_trace.sources.index.reading import Index
 from otel_agent_trace.sources.index.schema import UNKNOWN, UnusableIndexError
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
 from otel_agent_trace.sources.index.source import AlwaysRead, IndexedSource, opened_index

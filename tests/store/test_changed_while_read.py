@@ -20,7 +20,7 @@ from otel_agent_trace.metrics.sql import otlp_json as otlp_json_by_sql
 from otel_agent_trace.runs.write import run_to_spans
 from otel_agent_trace.sources import file_pieces, format_checks, scanned_files
 from otel_agent_trace.sources.files import FilesSource
-from otel_agent_trace.sources.index import build
+from otel_agent_trace.sources.index import build, reading
 from otel_agent_trace.sources.index.segments import Status
 from otel_agent_trace.sources.index.source import build_index
 from otel_agent_trace.sources.scanned_files import LastBlocks
@@ -204,7 +204,7 @@ def test_another_process_notes_a_later_state_of_the_files(never_scanned: Path, b
         rotate(never_scanned, 1)
         build_index(str(never_scanned))
 
-    before(build.Index, "begin", change)
+    before(reading.Index, "begin", change)
     assert by_index(never_scanned) == runs(0, 1)
 
 
@@ -216,6 +216,6 @@ def test_another_process_notes_an_earlier_state_of_the_files(never_scanned: Path
         assert by_index(never_scanned) == runs(0, 1, 2)
 
     write(never_scanned, 2)
-    before(build.Index, "transaction", change)
+    before(reading.Index, "transaction", change)
     assert by_index(never_scanned) == runs(0, 1, 2)
     assert os.path.exists(StoreFiles(str(never_scanned)).index)
