@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics
@@ -14,10 +14,9 @@ from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.store.decisions import Decisions
 from otel_agent_trace.store.dropped_counts import DroppedFile
 from otel_agent_trace.store.journal import Journal
-from otel_agent_trace.store.journal_lines import LOGS, as_kept
+from otel_agent_trace.store.journal_lines import LOGS, as_kept, in_parts
 from otel_agent_trace.store.names import StoreFiles
 
-_APPENDED_BYTES = 1 << 20
 _MOST_BYTES = 64 << 20
 _LOST = "failed: held without a journal"
 LOGS_KEPT = "logs kept"
@@ -127,7 +126,7 @@ class HeldLines:
         self._dropped.add(trace_id, counted, instead_of=decided.instead_of or before)
 
     def _append_all(self, lines: list[bytes], sync: bool) -> None:
-        for part in _parts(lines):
+        for part in in_parts(lines):
             logs = sum(line.startswith(LOGS) for line in part)
             if self._append(b"".join(part), len(part) - logs, sync) and logs:
                 self._diagnostics.count(LOGS_KEPT, logs)
@@ -140,17 +139,3 @@ class HeldLines:
         """Close the files of counts and decisions."""
         self._dropped.close()
         self._decisions.close()
-
-
-def _parts(lines: list[bytes]) -> Iterator[list[bytes]]:
-    """Yield lines in parts of about 1 MB."""
-    part: list[bytes] = []
-    size = 0
-    for line in lines:
-        part.append(line)
-        size += len(line)
-        if size >= _APPENDED_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources.file_contents import open_regular
 from otel_agent_trace.sources.index.scan import LineScanner, UnusualError
-from otel_agent_trace.sources.index.segments import Segment, StaleError
+from otel_agent_trace.sources.index.segments import Segment, StaleError, opened
 from otel_agent_trace.sources.located_lines import LocatedLine
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 
@@ -52,14 +49,7 @@ def tail_of(segment: Segment, path: str) -> Tail | None:
     size = segment.size - segment.indexed
     if size > MAX_LINE_BYTES:
         raise StaleError(path)
-    try:
-        file = open_regular(path)
-    except SourceError as error:
-        raise StaleError(path) from error
-    with file:
-        status = os.fstat(file.fileno())
+    with opened(path, segment.identity) as file:
         file.seek(segment.indexed)
         data = file.read(size)
-    if f"{status.st_dev}:{status.st_ino}" != segment.identity:
-        raise StaleError(path)
     return Tail(path, segment.indexed, data) if data else None
