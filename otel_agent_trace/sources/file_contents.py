@@ -1,4 +1,4 @@
-"""Read the content of local files in blocks: decompressed, and by its first bytes of a known format."""
+"""Read the decompressed content of local files in blocks, and find its format by its first bytes."""
 
 from __future__ import annotations
 

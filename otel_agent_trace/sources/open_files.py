@@ -1,4 +1,4 @@
-"""Open local files for a reading of their content, under whatever name they have by then."""
+"""Open local files to read their content, and know them again under other names."""
 
 from __future__ import annotations
 

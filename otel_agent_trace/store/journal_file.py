@@ -129,7 +129,7 @@ class JournalFile:
         return descriptor, path, len(first), size
 
     def write(self, line: bytes, offset: int) -> None:
-        """Write a line at the end, which is an offset; nothing of it is left if the disk takes only a part.
+        """Write a line at an offset, which is the end; nothing of it is left if the disk takes only a part.
 
         Raises:
             OSError: it could not be written.
