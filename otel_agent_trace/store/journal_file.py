@@ -39,11 +39,11 @@ class JournalFile:
     def __init__(self, files: StoreFiles) -> None:
         self._files = files
         self.descriptor: int | None = None
-        """The number of the file, which may be another file by now, of a program that closes all descriptors."""
+        """Number of the file, which may be another file by now, of a program that closes all descriptors."""
         self._unnamed: int | None = None  # a file that is being made
         self.path, self._identity = "", (-1, -1)
         self.has_locks = False
-        """Whether other processes see by a lock that this one is alive."""
+        """True if other processes see by a lock that this one is alive."""
 
     def renew(self) -> None:
         """Forget the file, in a forked child: its number is not closed, which a call in progress may still use."""

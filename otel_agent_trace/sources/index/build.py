@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.sources.index.files import Listing, files_of
@@ -75,12 +75,11 @@ class IndexBuilder:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Write in the block all or nothing."""
-        try:
+        with ExitStack() as unless_done:
+            unless_done.callback(self._traces.forget)
             with self._index.transaction():
                 yield
-        except BaseException:
-            self._traces.forget()
-            raise
+            unless_done.pop_all()
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
