@@ -11,7 +11,7 @@ import msgspec
 from otel_agent_trace.errors import BadRecordError, SourceError
 from otel_agent_trace.model import AgentRun, AgentStep, Score
 from otel_agent_trace.scores import ScoreCondition, current_scores, score_condition
-from otel_agent_trace.sources.files import open_regular
+from otel_agent_trace.sources.file_contents import open_regular
 from otel_agent_trace.values import encode, restore, same
 
 Expected = str | Sequence[str]

@@ -38,10 +38,31 @@ class Diagnostics:
             self._warned.add(cause)
         warn(message, *arguments, diagnostics=self)
 
+    def count_error(self, what: str, error: OSError, message: str, path: str, number: int = 1) -> str:
+        """Count an error of a file by its reason, log one warning for each reason, and return the reason.
+
+        Args:
+            what: what did not happen, as statistics name it.
+            error: the error.
+            message: the warning, whose arguments are the path and the reason.
+            path: the path of the file or folder.
+            number: what is added to the count; 0 only logs.
+        """
+        reason = reason_of(error)
+        if number:
+            self.count(f"{what}: {reason}", number)
+        self.warn_once(f"{what}: {reason}", message, path, reason)
+        return reason
+
     def counts(self) -> dict[str, int]:
         """Return the counts by reason."""
         with self._lock:
             return dict(self._counts)
+
+
+def reason_of(error: OSError) -> str:
+    """Return the reason that the system gives for an error, or else the error's own text."""
+    return error.strerror or str(error)
 
 
 def warn(message: str, *arguments: object, diagnostics: Diagnostics | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Define every attribute, event and metric name that the library writes or reads.
+"""Define every attribute, event and metric name that the library writes or reads, and the numbers of OTLP.
 
 The ``gen_ai.*`` names are those of the OpenTelemetry GenAI conventions of late 2026. They have development status, and
 the published constants package ends at an older state, so they are written out here. Facts without a standard name are
@@ -256,7 +256,8 @@ LOSSES = Metric("agent_trace.losses", "{loss}", "What was dropped, or failed, by
 LOSS_SINK = "agent_trace.sink"
 LOSS_REASON = "agent_trace.reason"
 
-# ── span kinds and status codes as OTLP numbers them ─────────────────────────────────────────────────────────────────
+# ── the numbers of OTLP: span kinds, status codes, and the ports of its receivers ────────────────────────────────────
 
 KIND_INTERNAL, KIND_SERVER, KIND_CLIENT, KIND_PRODUCER, KIND_CONSUMER = 1, 2, 3, 4, 5
 STATUS_UNSET, STATUS_OK, STATUS_ERROR = 0, 1, 2
+OTLP_GRPC_PORT, OTLP_HTTP_PORT = 4317, 4318

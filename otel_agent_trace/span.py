@@ -244,6 +244,10 @@ class Notice(Problem, frozen=True):
         return str(self)
 
 
+def ignore_problem(problem: Problem) -> None:
+    """Ignore a problem that another reading reports, or nobody asks for."""
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Describe what a `SpanSource` can do beside `traces`, in its attribute `capabilities`.
 

@@ -14,6 +14,7 @@ from otel_agent_trace.backends.held_lines import LOGS_KEPT, HeldLines
 from otel_agent_trace.backends.span_lines import Frame, SpanLines, too_long
 from otel_agent_trace.forks import NO_FORK
 from otel_agent_trace.formats import otlp_json_encoding
+from otel_agent_trace.guard import reason_of
 from otel_agent_trace.keywords import fields_among, lists_keywords, takes_fields
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.pipeline import DataOptions, Decided, Gate, PipelineSpan, Policy, StartedSpan
@@ -213,7 +214,7 @@ class FileBackend(ExportingSink):
             self._maintenance.soon()
 
     def _miss_in_journal(self, what: str, error: OSError) -> None:
-        self._unjournaled = reason = error.strerror or str(error)
+        self._unjournaled = reason = reason_of(error)
         self._diagnostics.count(f"{what} not journaled: {reason}")
 
     def _warn_of_journal(self, reason: str) -> None:
@@ -273,19 +274,12 @@ class FileBackend(ExportingSink):
             self._outside.folder.release()
 
     def _miss_media(self, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        self._diagnostics.count(f"media not stored once: {reason}")
-        self._diagnostics.warn_once(
-            f"media: {reason}",
-            "could not write to %s: %s; content stays in its spans",
-            self._files.media_folder,
-            reason,
-        )
+        message = "could not write to %s: %s; content stays in its spans"
+        self._diagnostics.count_error("media not stored once", error, message, self._files.media_folder)
 
     def _lose(self, number: int, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        self._diagnostics.count(f"failed: {reason}", number)
-        self._diagnostics.warn_once(reason, "could not write spans to %s: %s; they are lost", self.path, reason)
+        message = "could not write spans to %s: %s; they are lost"
+        self._diagnostics.count_error("failed", error, message, self.path, number)
 
     def runs(self) -> list[AgentRun]:
         """Return the outermost runs in the file, oldest first; none if there is no file yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from otel_agent_trace.forks import renewed_in_children
 from otel_agent_trace.guard import Diagnostics
@@ -14,10 +14,9 @@ from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.store.decisions import Decisions
 from otel_agent_trace.store.dropped_counts import DroppedFile
 from otel_agent_trace.store.journal import Journal
-from otel_agent_trace.store.journal_lines import LOGS, as_kept
+from otel_agent_trace.store.journal_lines import LOGS, as_kept, in_parts
 from otel_agent_trace.store.names import StoreFiles
 
-_APPENDED_BYTES = 1 << 20
 _MOST_BYTES = 64 << 20
 _LOST = "failed: held without a journal"
 LOGS_KEPT = "logs kept"
@@ -89,7 +88,9 @@ class HeldLines:
         except OSError as error:
             if is_of_signal_handler(error) or error.errno in FULL_DISK:  # a TimeoutError, which is an OSError
                 raise
-            self._miss_note(error)  # but the journal is not to grow without end for it
+            # The decision is followed nevertheless: the journal is not to grow without end for a note of it.
+            message = "could not write to %s: %s; counts of dropped traces are too low"
+            self._diagnostics.count_error("decision not noted", error, message, self._folder)
         if threshold == NEVER:
             self._journal.drop_trace(trace_id)
             return
@@ -111,16 +112,6 @@ class HeldLines:
             if is_kept:
                 self._dropped.add(trace_id, None, instead_of=self._decisions.count_of(trace_id))
 
-    def _miss_note(self, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        self._diagnostics.count(f"decision not noted: {reason}")
-        self._diagnostics.warn_once(
-            f"decision: {reason}",
-            "could not write to %s: %s; counts of dropped traces are too low",
-            self._folder,
-            reason,
-        )
-
     def _count(self, decided: Decided) -> None:
         """Count a dropped trace once, whichever processes count it."""
         trace_id, counted = decided.trace_id, decided.counted
@@ -135,7 +126,7 @@ class HeldLines:
         self._dropped.add(trace_id, counted, instead_of=decided.instead_of or before)
 
     def _append_all(self, lines: list[bytes], sync: bool) -> None:
-        for part in _parts(lines):
+        for part in in_parts(lines):
             logs = sum(line.startswith(LOGS) for line in part)
             if self._append(b"".join(part), len(part) - logs, sync) and logs:
                 self._diagnostics.count(LOGS_KEPT, logs)
@@ -148,17 +139,3 @@ class HeldLines:
         """Close the files of counts and decisions."""
         self._dropped.close()
         self._decisions.close()
-
-
-def _parts(lines: list[bytes]) -> Iterator[list[bytes]]:
-    """Yield lines in parts of about 1 MB."""
-    part: list[bytes] = []
-    size = 0
-    for line in lines:
-        part.append(line)
-        size += len(line)
-        if size >= _APPENDED_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

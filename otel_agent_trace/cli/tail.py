@@ -18,9 +18,11 @@ from otel_agent_trace.cli.options import json_option, source_argument
 from otel_agent_trace.cli.sources import hints_on_error, local_source
 from otel_agent_trace.cli.streams import stdout_console, write_json
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources.files import FilesSource, open_regular
+from otel_agent_trace.sources.file_contents import open_regular
+from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.listing import check_names_no_export
-from otel_agent_trace.sources.tail import Event, Tail
+from otel_agent_trace.sources.run_events import Event
+from otel_agent_trace.sources.tail import Tail
 
 _INTERVAL_S = 0.2
 

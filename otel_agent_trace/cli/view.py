@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing
 
 import click
 
+from otel_agent_trace import semconv
 from otel_agent_trace.cli.options import prices_option, source_argument
 from otel_agent_trace.cli.sources import hints_on_error, local_source, source_of
 from otel_agent_trace.cli.streams import write_message
@@ -17,8 +18,6 @@ from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sources import open_source
 from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.search import search
-
-_HTTP_PORT, _GRPC_PORT = 4318, 4317
 
 
 @click.command("view")
@@ -33,14 +32,14 @@ _HTTP_PORT, _GRPC_PORT = 4318, 4317
 @click.option(
     "--otlp-http-port",
     type=click.IntRange(0, 65535),
-    default=_HTTP_PORT,
+    default=semconv.OTLP_HTTP_PORT,
     metavar="N",
     help="Port of OTLP/HTTP; 0: any.",
 )
 @click.option(
     "--otlp-grpc-port",
     type=click.IntRange(0, 65535),
-    default=_GRPC_PORT,
+    default=semconv.OTLP_GRPC_PORT,
     metavar="N",
     help="Port of OTLP/gRPC; 0: any.",
 )

@@ -21,7 +21,7 @@ from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.sources import FilesSource, Progress, is_address, name_of, open_source
 from otel_agent_trace.sources.listing import check_names_no_export
-from otel_agent_trace.span import Problem
+from otel_agent_trace.span import Problem, ignore_problem
 from otel_agent_trace.store.compaction import tidy
 from otel_agent_trace.store.dropped_counts import note_removal
 from otel_agent_trace.store.names import StoreFiles, store_of
@@ -162,16 +162,12 @@ def prune(
     removed = Forgotten(0, 0, 0, 0, (), (), apply)
     while (excess := size_on_disk(paths := _paths_of(opened)) - keep_bytes) > 0:
         chosen = oldest_runs(opened, matches, sizes_of_traces(paths), excess, on_problem)
-        each = _remove(opened, select(opened, RunSelection(chosen), _ignore), apply=apply)
+        each = _remove(opened, select(opened, RunSelection(chosen), ignore_problem), apply=apply)
         removed += each
-        on_problem = _ignore
+        on_problem = ignore_problem
         if not apply or not each.paths:
             break
     return removed
-
-
-def _ignore(problem: Problem) -> None:
-    """Ignore a problem that was reported when the files were read before."""
 
 
 def _local_files(source: Any, on_progress: Progress | None) -> FilesSource:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.forgetting.selection import Selection
 from otel_agent_trace.forgetting.texts import TextFilter
+from otel_agent_trace.sources.file_contents import Content, content_of
 from otel_agent_trace.sources.file_formats import DamagedError
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
 from otel_agent_trace.sources.file_formats.messages import Messages
-from otel_agent_trace.sources.files import Content, content_of
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.frames import FrameWriter
 from otel_agent_trace.store.journal_lines import MAX_JOURNAL_BYTES, as_otlp

@@ -11,9 +11,9 @@ from contextlib import suppress
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.runs.stitch import assembled
 from otel_agent_trace.sources import FilesSource
+from otel_agent_trace.sources.file_contents import content_of
 from otel_agent_trace.sources.file_formats import DamagedError
 from otel_agent_trace.sources.file_formats.json_texts import trace_ids
-from otel_agent_trace.sources.files import content_of
 from otel_agent_trace.span import Problem
 from otel_agent_trace.store.names import store_of
 from otel_agent_trace.store.retention import bytes_of_file, bytes_of_media

@@ -14,7 +14,7 @@ from otel_agent_trace.metrics.engines import source_metrics
 from otel_agent_trace.prices import Prices, run_cost
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.replay.diff import diff_runs
-from otel_agent_trace.span import Problem
+from otel_agent_trace.span import ignore_problem
 from otel_agent_trace.views.explanation import fact_sections, left_out_lines, unread_lines
 from otel_agent_trace.views.items import RunItems
 from otel_agent_trace.views.markdown import run_markdown
@@ -55,7 +55,7 @@ class Answers(NamedTuple):
 
     def run(self, run_id: str, step: str | int | None) -> Iterator[str]:
         """Yield a run as Markdown, with what failed first, or one step of it with its values."""
-        items = RunItems(reading.load_run(self.source, run_id, on_problem=_ignore))
+        items = RunItems(reading.load_run(self.source, run_id, on_problem=ignore_problem))
         number = None if step is None else items.number_of(str(step))
         if step is not None and not number:
             raise ConfigurationError(f"the run has no step {str(step)[:40]!r}; its steps: {items.names.known_text()}")
@@ -63,7 +63,7 @@ class Answers(NamedTuple):
 
     def explanation(self, run_id: str) -> Iterator[str]:
         """Yield where each fact of a run was read, and what was not understood."""
-        explanation = reading.explain_run(self.source, run_id, on_problem=_ignore)
+        explanation = reading.explain_run(self.source, run_id, on_problem=ignore_problem)
         for section in fact_sections(explanation):
             yield from map(line_text, section.lines)
             yield from table_lines(section.facts)
@@ -72,17 +72,17 @@ class Answers(NamedTuple):
 
     def difference(self, a: str, b: str) -> Iterator[str]:
         """Yield how two runs differ: how much first, then step by step."""
-        diff = diff_runs(*(reading.load_run(self.source, run_id, on_problem=_ignore) for run_id in (a, b)))
+        diff = diff_runs(*(reading.load_run(self.source, run_id, on_problem=ignore_problem) for run_id in (a, b)))
         yield from part_lines(parts_of(diff, full=True))
 
     def measures(self, agent: str | None, since: str | None) -> Iterator[str]:
         """Yield the report of all runs, or those of an agent or since a time."""
         query = RunQuery(agent=agent, since=since)
-        report = source_metrics(self.source, query, prices=self.prices, on_problem=_ignore)
+        report = source_metrics(self.source, query, prices=self.prices, on_problem=ignore_problem)
         yield from part_lines(parts_of(report, full=True))
 
     def _summaries(self, query: RunQuery) -> Iterator[RunSummary]:
-        runs = reading.iter_runs(self.source, query, on_problem=_ignore)
+        runs = reading.iter_runs(self.source, query, on_problem=ignore_problem)
         return (summary_of(run, run_cost(run, self.prices)) for run in runs)
 
     def _table(self, summaries: list[RunSummary]) -> Iterator[str]:
@@ -96,7 +96,3 @@ class Answers(NamedTuple):
             if each.run.error is not None
         ]
         yield from ("", "Errors:", *errors) if errors else ()
-
-
-def _ignore(problem: Problem) -> None:
-    """Do nothing: records that cannot be read are left out."""

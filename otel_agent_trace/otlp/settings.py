@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
 
@@ -23,7 +24,7 @@ Signal = Literal["traces", "logs"]
 
 DEFAULT_TIMEOUT_S = 10.0
 DEFAULT_RETRY_TIMEOUT_S = 60.0
-_GRPC_PORT, _HTTP_PORT, _LAST_PORT = 4317, 4318, 65535
+_LAST_PORT = 65535
 _HTTP_PATHS: dict[Signal, str] = {"traces": "/v1/traces", "logs": "/v1/logs"}
 _HTTP_SCHEMES, _GRPC_SCHEMES = ("http", "https"), ("grpc", "grpcs")
 _SECURE_SCHEMES = ("https", "grpcs")
@@ -142,7 +143,7 @@ def with_scheme(endpoint: str) -> str | None:
     match = _BARE_ENDPOINT.fullmatch(endpoint.strip().rpartition("@")[2])
     if match is None or int(match["port"] or 0) > _LAST_PORT:
         return None
-    return f"http://{match['host']}:{match['port'] or _HTTP_PORT}{match['path'] or ''}"
+    return f"http://{match['host']}:{match['port'] or semconv.OTLP_HTTP_PORT}{match['path'] or ''}"
 
 
 def usable_variables(environ: Mapping[str, str], on_broken: Callable[[str], None]) -> dict[str, str]:
@@ -231,8 +232,8 @@ def _grpc_parameters_message(host: str, query: str) -> str:
 
 
 def _missing_scheme_message(endpoint: str, protocol: Protocol) -> str:
-    address = with_scheme(endpoint) or "http://localhost:4318"
-    is_grpc = urlsplit(address).port == _GRPC_PORT
+    address = with_scheme(endpoint) or f"http://localhost:{semconv.OTLP_HTTP_PORT}"
+    is_grpc = urlsplit(address).port == semconv.OTLP_GRPC_PORT
     advice = f"{address.replace('http', 'grpc', 1)}, or {address} if it uses HTTP" if is_grpc else address
     return f"{endpoint.rpartition('@')[2]!r} has no http://, which {protocol} needs; write {advice}"
 
@@ -266,7 +267,7 @@ def _checked_protocol(protocol: str, name: str) -> Protocol:
 def _host_and_port(parts: SplitResult, protocol: Protocol) -> str:
     """Return the host without user and password, with its port; that of gRPC is added where it is missing."""
     host = parts.netloc.rpartition("@")[2]
-    return f"{host}:{_GRPC_PORT}" if protocol == "grpc" and parts.port is None else host
+    return f"{host}:{semconv.OTLP_GRPC_PORT}" if protocol == "grpc" and parts.port is None else host
 
 
 def _http_path(parts: SplitResult, signal: Signal) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.formats.otlp_answers import Signal, encode_response
 from otel_agent_trace.receiver.deliveries import Delivery
@@ -41,7 +42,7 @@ class GrpcServer:
         self._server.stop(_GRACE_S).wait()
 
 
-def serve_grpc(sink: Sink, host: str = "127.0.0.1", port: int = 4317) -> GrpcServer:
+def serve_grpc(sink: Sink, host: str = "127.0.0.1", port: int = semconv.OTLP_GRPC_PORT) -> GrpcServer:
     """Start a gRPC server, without encryption, and return it.
 
     Args:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from otel_agent_trace.backends.file import FileBackend, log_line
 from otel_agent_trace.backends.held_lines import FULL_DISK, LOGS_KEPT
 from otel_agent_trace.backends.span_lines import Frame, lines_of
+from otel_agent_trace.guard import reason_of
 from otel_agent_trace.pipeline import Decided, PipelineSpan, with_sampling
 from otel_agent_trace.sampling import NEVER
 from otel_agent_trace.span import LogRecord, SpanRecord
@@ -158,7 +159,7 @@ class ReceivedFile(FileBackend):
                 if isinstance(error, _NotAppendedError) or error.errno in FULL_DISK:
                     raise
                 self._miss_in_journal("end", error)  # others are not to wait for what may fail for good
-                self._warn_of_journal(error.strerror or str(error))
+                self._warn_of_journal(reason_of(error))
             self._decided.popleft()
 
     def _append(self, lines: bytes, number: int, sync: bool = False) -> bool:
@@ -170,7 +171,7 @@ class ReceivedFile(FileBackend):
         try:
             self._file.append(lines, number, sync)
         except OSError as error:
-            raise _NotAppendedError(error.errno, error.strerror or str(error)) from error
+            raise _NotAppendedError(error.errno, reason_of(error)) from error
         return True
 
     def _append_all(self, group: _Group) -> None:

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import uvicorn
 
+from otel_agent_trace import semconv
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.receiver.app import app
 from otel_agent_trace.receiver.grpc_server import GrpcServer, serve_grpc
 from otel_agent_trace.receiver.guard import LOOPBACK_NAMES
 from otel_agent_trace.receiver.sink import Sink
 
-HTTP_PORT, GRPC_PORT = 4318, 4317
+HTTP_PORT, GRPC_PORT = semconv.OTLP_HTTP_PORT, semconv.OTLP_GRPC_PORT
 _BACKLOG = 2048
 _GRACE_S = 5
 

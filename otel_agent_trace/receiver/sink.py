@@ -201,16 +201,12 @@ class StoreSink:
             self._fail([receipt for receipt, _ in taken], error)
             return
         for receipt, content in taken:
-            self._count("rejected", len(content.rejected))
+            if content.rejected:
+                self._diagnostics.count("rejected", len(content.rejected))
             receipt.set_result(Receipt(len(content.rejected), content.message))
 
-    def _count(self, reason: str, number: int) -> None:
-        if number:
-            self._diagnostics.count(reason, number)
-
     def _fail(self, receipts: list[Future[Receipt]], error: OSError) -> None:
-        reason = error.strerror or str(error)
-        self._count(f"not written: {reason}", len(receipts))
-        self._diagnostics.warn_once(reason, "could not write to %s: %s; clients may send again", self.path, reason)
+        message = "could not write to %s: %s; clients may send again"
+        reason = self._diagnostics.count_error("not written", error, message, self.path, len(receipts))
         for receipt in receipts:
             receipt.set_exception(RefusedError(Reason.UNAVAILABLE, f"{self.path}: {reason}", retry_after_s=_RETRY_S))

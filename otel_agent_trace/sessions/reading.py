@@ -17,7 +17,7 @@ from otel_agent_trace.sessions.session import AgentSession, session_of
 from otel_agent_trace.sessions.turn import SessionTurn, turn_of
 from otel_agent_trace.sources import name_of, open_source
 from otel_agent_trace.sources.search import search
-from otel_agent_trace.span import Problem
+from otel_agent_trace.span import ignore_problem
 
 
 @called_with(ReadCall)
@@ -49,7 +49,7 @@ def _sessions(call: ReadCall) -> list[AgentSession]:
     query = call.merged_query()
     given = [*call.source] if isinstance(call.source, Iterator) else call.source  # it is read again for its runs
     source, name = open_source(given), name_of(given)
-    on_problem = problem_reporter(call.strict, _ignore)
+    on_problem = problem_reporter(call.strict, ignore_problem)
     sessions = []
     for session_id, turns in _turns_by_session(given, query, call).items():
         reader = SessionReader(source, name, session_id, query.service, on_problem)
@@ -75,10 +75,6 @@ def _turns_by_session(given: Any, query: RunQuery, call: ReadCall) -> dict[str, 
 
 def _age(turn: SessionTurn) -> tuple[int, str]:
     return turn.started_at_ns, turn.run_id
-
-
-def _ignore(problem: Problem) -> None:
-    """Do nothing: the first reading has reported it."""
 
 
 # ── orders ───────────────────────────────────────────────────────────────────────────────────────────────────────────

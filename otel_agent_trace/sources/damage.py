@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.file_contents import BLOCK_BYTES, detect_format, open_regular
 from otel_agent_trace.sources.file_formats import DamagedError, FileFormat, Found, Pieces
 from otel_agent_trace.sources.file_formats.console_output import ConsoleOutput
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import BLOCK_BYTES, FilesSource, detect_format, open_regular
+from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.text_encoding import as_utf8
 from otel_agent_trace.span import Problem, SpanRecord
 from otel_agent_trace.store.damaged_counts import damaged_counts

@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import ScannedJournal, read_journals
+from otel_agent_trace.sources.scanned_files import ScannedFile, read_journals
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.store.liveness import RECEIVED, is_owner_alive, owner_of
 from otel_agent_trace.store.names import store_of
@@ -74,7 +74,7 @@ class _Kept(NamedTuple):
     """Hold a journal, its state, None if it may change unseen, and its lines."""
 
     state: _State | None
-    journal: ScannedJournal
+    journal: ScannedFile
     known: _Known
 
 
@@ -84,7 +84,7 @@ class KeptJournals:
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
 
-    def read(self, paths: Sequence[str]) -> list[ScannedJournal]:
+    def read(self, paths: Sequence[str]) -> list[ScannedFile]:
         """Return the content of journals at this moment, and whether their processes are alive; no removed ones."""
         folders = {*map(os.path.dirname, paths)}
         for path in [*self._kept]:
@@ -92,7 +92,7 @@ class KeptJournals:
                 self._kept.pop(path, None)
         return [journal for path in paths for journal in self._read(path)]
 
-    def _read(self, path: str) -> list[ScannedJournal]:
+    def _read(self, path: str) -> list[ScannedFile]:
         now_s = time.time()
         found = _state_of(path)
         if found is None:

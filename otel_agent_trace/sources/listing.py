@@ -113,3 +113,13 @@ def size_of(path: str) -> int:
         return os.path.getsize(path)
     except OSError:
         return 0
+
+
+def is_gone(file: str, named: str, error: SourceError) -> bool:
+    """Return whether a file has been renamed or removed since its folder was listed, as log rotation does.
+
+    So may the live file of a store that was named itself, which has segments then, or a new live file.
+    """
+    if not isinstance(error.__cause__, FileNotFoundError) or os.path.islink(file):
+        return False
+    return file != named or os.path.lexists(file) or expand(named) != [file]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Protocol
 
 from otel_agent_trace import semconv
 from otel_agent_trace.sources.file_formats import FileFormat, Found, Pieces
 from otel_agent_trace.sources.named_logs import NamedLogs
+from otel_agent_trace.sources.scanned_files import LastBlocks, ScannedFile
 from otel_agent_trace.sources.sessions import SessionLogs
 from otel_agent_trace.sources.stored_media import MEDIA_MARK, StoredMedia
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN, TraceLogs
@@ -25,29 +25,6 @@ from otel_agent_trace.span import (
 from otel_agent_trace.store import names
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
 from otel_agent_trace.store.liveness import with_liveness
-
-
-class ReadFile(Protocol):
-    """Describe a file whose pieces are read: its path, and whether it is a journal, of a process that is alive or not."""
-
-    @property
-    def path(self) -> str:
-        """Return the path."""
-
-    @property
-    def is_journal(self) -> bool:
-        """Return whether it is a journal."""
-
-    @property
-    def is_alive(self) -> bool | None:
-        """Return whether the process of a journal is alive; None where that cannot be known."""
-
-
-class LastBlocks(Protocol):
-    """Describe the record of the last block in which each trace occurs."""
-
-    def of(self, trace_id: str) -> int:
-        """Return the last block of a trace, or a later one."""
 
 
 def found_in(piece: bytes, file_format: FileFormat) -> Found:
@@ -85,7 +62,7 @@ class OpenTraces:
         for log in logs:
             self._logs[log.trace_id].add(log)
 
-    def take(self, pieces: Pieces, file_format: FileFormat, scanned: ReadFile) -> None:
+    def take(self, pieces: Pieces, file_format: FileFormat, scanned: ScannedFile) -> None:
         """Add the spans of some pieces; of one that is damaged, add those that are intact, and report the damage."""
         read, traces, file = file_format.read, self._traces, scanned.path
         stored = self._stored

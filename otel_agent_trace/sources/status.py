@@ -14,7 +14,7 @@ from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.listing import is_glob, matches_of
 from otel_agent_trace.sources.parquet.schema import is_parquet_folder
 from otel_agent_trace.sources.search import search
-from otel_agent_trace.span import Problem
+from otel_agent_trace.span import Problem, ignore_problem
 from otel_agent_trace.store.damaged_counts import sampling_bytes
 from otel_agent_trace.store.dropped import read_dropped
 from otel_agent_trace.store.liveness import is_alive
@@ -108,7 +108,7 @@ def status_of(source: str) -> StoreStatus:
     index = [_size_of(f"{store.index}{end}") for store in stores for end in ("", "-wal", "-shm")]
     folders = [MediaFolder(store) for store in stores]
     media = [_size_of(os.path.join(folder.path, name)) for folder in folders for name in folder.names()]
-    runs = search(FilesSource([source]), RunQuery(), _ignore_problem, lambda found: 1)
+    runs = search(FilesSource([source]), RunQuery(), ignore_problem, lambda found: 1)
     return StoreStatus(
         SegmentCounts(len(closed), len(live)),
         0 if inspected.unreadable else sum(runs),
@@ -193,7 +193,3 @@ def _size_of(path: str) -> int:
         return os.lstat(path).st_size
     except OSError:
         return 0
-
-
-def _ignore_problem(problem: Problem) -> None:
-    """Ignore a problem that is among the damage."""

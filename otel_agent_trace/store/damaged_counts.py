@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
+from otel_agent_trace.guard import reason_of
 from otel_agent_trace.store.dropped_counts import decode_line, decode_total
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.sharing import open_regular
@@ -46,7 +47,7 @@ def _damaged(path: str, check: Callable[[bytes], object], *, is_whole: bool = Fa
     except FileNotFoundError:
         return
     except OSError as error:
-        yield path, 1, error.strerror or str(error)
+        yield path, 1, reason_of(error)
         return
     lines = [text] if is_whole else text.split(b"\n")[:-1]
     for number, line in enumerate(lines, 1):

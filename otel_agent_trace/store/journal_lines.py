@@ -9,7 +9,7 @@ Spans are written to a journal while the program waits, twice as fast in this fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ LOGS = b'{"resourceLogs"'
 """Beginning of a line of log records."""
 MAX_JOURNAL_BYTES = 256 << 20
 """Most bytes of a journal; a larger one is none of ours."""
+_PART_BYTES = 1 << 20
 _SHORT = b'{"frame":'
 _NO_SPANS = b'"spans":[]'
 """Place of the spans in a frame; within a text of JSON, its quotes would be escaped."""
@@ -58,6 +59,20 @@ def frame_line(number: int, head: bytes, tail: bytes) -> bytes:
 def as_kept(line: bytes, threshold: int) -> bytes:
     """Return a line of OTLP/JSON of a trace that is kept with a threshold: its spans have that, its logs stay as they are."""
     return line if line.startswith(LOGS) else with_sampling(line, threshold)
+
+
+def in_parts(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield lines in parts of about 1 MB."""
+    part: list[bytes] = []
+    size = 0
+    for line in lines:
+        part.append(line)
+        size += len(line)
+        if size >= _PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def as_otlp(content: bytes) -> bytes:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.forks import ForkSafeLock, renewed_in_children
+from otel_agent_trace.guard import reason_of
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.store.blanking import blank, blank_line, blank_torn_end, ends_inside_a_line
 from otel_agent_trace.store.names import StoreFiles
@@ -291,9 +292,8 @@ class LineFile:
         If that is not synced either, the lines are there nevertheless, and the next try is a minute later.
         """
         if self._on_problem is not None:
-            reason = error.strerror or str(error)
             self._on_problem(
-                "sync", f"could not sync {self.path} ({reason}): a new file is begun, with the lines since"
+                "sync", f"could not sync {self.path} ({reason_of(error)}): a new file is begun, with the lines since"
             )
         segment, old = StoreFiles(self.path).new_segment(time.time_ns()), os.dup(descriptor)
         try:

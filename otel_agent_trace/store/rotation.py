@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 
+from otel_agent_trace.guard import reason_of
 from otel_agent_trace.signals import is_of_signal_handler
 from otel_agent_trace.store.names import StoreFiles, closed_at
 from otel_agent_trace.store.settings import StoreSettings
@@ -73,7 +74,7 @@ class Rotation:
         except OSError as error:
             if is_of_signal_handler(error):  # a TimeoutError, which is an OSError
                 raise
-            self._report("rotation", f"could not close {self._files.path} as a segment: {error.strerror or error}")
+            self._report("rotation", f"could not close {self._files.path} as a segment: {reason_of(error)}")
         self._next_try_s = time.monotonic() + _RETRY_S
         return False
 

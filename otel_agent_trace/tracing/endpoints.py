@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from otel_agent_trace import semconv
 from otel_agent_trace.backends.otlp import OtlpBackend
 from otel_agent_trace.errors import ConfigurationError
 from otel_agent_trace.guard import warn
@@ -22,7 +23,10 @@ _TRACES_ENDPOINT, _ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORT
 _LOGS_ENDPOINT, _LOGS_PROTOCOL = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"
 _LOGS_EXPORTER = "OTEL_LOGS_EXPORTER"
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_DEFAULTS = {"http/protobuf": "http://localhost:4318", "grpc": "http://localhost:4317"}
+_DEFAULTS = {
+    "http/protobuf": f"http://localhost:{semconv.OTLP_HTTP_PORT}",
+    "grpc": f"http://localhost:{semconv.OTLP_GRPC_PORT}",
+}
 
 
 def otlp_backend(otlp: str | bool | SpanExporter | None, protocol: str | None) -> OtlpBackend | None:
@@ -82,7 +86,9 @@ def _given_settings(endpoint: object, protocol: str, environ: Mapping[str, str])
 
 def _invalid_endpoint_message(endpoint: str) -> str:
     address = with_scheme(endpoint.strip().removeprefix("grpc://"))
-    is_grpc = address is not None and (endpoint.strip().startswith("grpc://") or address.endswith(":4317"))
+    is_grpc = address is not None and (
+        endpoint.strip().startswith("grpc://") or address.endswith(f":{semconv.OTLP_GRPC_PORT}")
+    )
     advice = "" if address is None else f"; write {address}" + (' and protocol="grpc"' if is_grpc else "")
     return f"otlp={endpoint.rpartition('@')[2]!r} must be an endpoint like http://localhost:4318{advice}"
 

@@ -13,22 +13,22 @@ from otel_agent_trace.model import FAILED_STATUSES, RunStatus, at_time
 from otel_agent_trace.prices import NO_COST, RunCosts
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled, assemble
-from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.choice import remove_database
 from otel_agent_trace.sources.index.costs import KeptCosts
 from otel_agent_trace.sources.index.counts import counts_of
 from otel_agent_trace.sources.index.listing import ListedRun, Listing, Row, unlisted_traces
 from otel_agent_trace.sources.index.query import is_exact
+from otel_agent_trace.sources.index.reading import Index
 from otel_agent_trace.sources.index.schema import UNKNOWN, UnusableIndexError
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
 from otel_agent_trace.sources.index.source import AlwaysRead, IndexedSource, opened_index
 from otel_agent_trace.sources.search import search
-from otel_agent_trace.span import Problem, SpanRecord
+from otel_agent_trace.span import Problem, SpanRecord, ignore_problem
 from otel_agent_trace.viewer.entries import Entry, entry_of
 from otel_agent_trace.viewer.facets import SHOWN, buckets_of, width_for
 from otel_agent_trace.viewer.places import Apart, Places
 from otel_agent_trace.viewer.replies import encoded
-from otel_agent_trace.viewer.results import Reading, Result, ScannedResult, ignore_problem
+from otel_agent_trace.viewer.results import Reading, Result, ScannedResult
 from otel_agent_trace.viewer.work import Stop, StoppedError
 from otel_agent_trace.views.figures import cost_text, count_text, duration_text
 from otel_agent_trace.views.summaries import cost_data

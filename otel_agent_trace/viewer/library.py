@@ -18,12 +18,13 @@ from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.sources.listing import size_of
 from otel_agent_trace.sources.parquet.schema import is_parquet_folder
 from otel_agent_trace.sources.search import Found, find
+from otel_agent_trace.span import ignore_problem
 from otel_agent_trace.tracing.file_scores import scored_file
 from otel_agent_trace.viewer.cache import Cache
 from otel_agent_trace.viewer.entries import Entries
 from otel_agent_trace.viewer.lasting import LastingResult
 from otel_agent_trace.viewer.live import Changes, Follower
-from otel_agent_trace.viewer.results import Reading, Result, ignore_problem
+from otel_agent_trace.viewer.results import Reading, Result
 from otel_agent_trace.viewer.work import Stop
 
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.model import AgentRun
-from otel_agent_trace.sources.tail import Event, Tail
+from otel_agent_trace.sources.run_events import Event
+from otel_agent_trace.sources.tail import Tail
 from otel_agent_trace.span import LogRecord
 
 _INTERVAL_S = 0.25

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from otel_agent_trace.metrics import MetricsReport
 from otel_agent_trace.metrics.engines import source_metrics
+from otel_agent_trace.span import ignore_problem
 from otel_agent_trace.viewer.library import Library
 from otel_agent_trace.viewer.list_api import query_in
 from otel_agent_trace.viewer.replies import data_reply
-from otel_agent_trace.viewer.results import ignore_problem
 from otel_agent_trace.viewer.work import Stop, Work
 from otel_agent_trace.views.report import report_rows, report_title
 from otel_agent_trace.views.report_tables import report_tables

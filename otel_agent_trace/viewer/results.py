@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.sources.search import search
-from otel_agent_trace.span import Problem, SpanSource, capabilities_of
+from otel_agent_trace.span import SpanSource, capabilities_of, ignore_problem
 from otel_agent_trace.viewer.entries import Entries, Entry, Key, entry_of
 from otel_agent_trace.viewer.facets import facets_of
 from otel_agent_trace.viewer.work import Stop
@@ -92,10 +92,6 @@ class Reading(NamedTuple):
             keys.discard(entry.key)
             if not keys:
                 return
-
-
-def ignore_problem(problem: Problem) -> None:
-    """Do nothing: lists leave out what cannot be read."""
 
 
 class ScannedResult:

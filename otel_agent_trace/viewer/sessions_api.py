@@ -15,10 +15,10 @@ from otel_agent_trace.prices import NO_COST
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.sessions import AgentSession, load_sessions
 from otel_agent_trace.sessions.turn import SessionTurn
+from otel_agent_trace.span import ignore_problem
 from otel_agent_trace.viewer.library import Library
 from otel_agent_trace.viewer.list_api import number_in, query_in
 from otel_agent_trace.viewer.replies import data_reply
-from otel_agent_trace.viewer.results import ignore_problem
 from otel_agent_trace.viewer.work import Stop, Work
 from otel_agent_trace.views.figures import cost_text, count_text, duration_text, when_text
 from otel_agent_trace.views.values_text import Bounds, bounded, compact, one_line

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from otel_agent_trace.sources.run_events import Event
 from otel_agent_trace.sources.status import StoreStatus
-from otel_agent_trace.sources.tail import Event
 from otel_agent_trace.views.figures import duration_text, plural, time_text, when_text
 from otel_agent_trace.views.rows import Cell, Line, Row
 from otel_agent_trace.views.values_text import one_line

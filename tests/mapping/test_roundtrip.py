@@ -27,10 +27,10 @@ from otel_agent_trace import (
 )
 from otel_agent_trace.model import AgentStep, Message, RunStatus, StepError, StepKind, Usage
 from otel_agent_trace.runs import run_to_spans
-from otel_agent_trace.sources import files
 from otel_agent_trace.span import SpanRecord
 from otel_agent_trace.values import Limits, Truncated
 from tests.support.exact_comparison import assert_alike
+from tests.support.reading_limits import set_block_bytes
 from tests.support.script_stage import Known, Stage, assert_expected
 from tests.support.strategies import Run, runs, values
 
@@ -197,7 +197,7 @@ def test_lines_in_any_order_in_any_files(
         chance.shuffle(lines)
         spread = [chance.choice(WRITERS)(path.with_name(f"part{n}"), lines[n::pieces]) for n in range(pieces)]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(files, "BLOCK_BYTES", block)
+            set_block_bytes(patch, block)
             assert_same_runs(load_runs(spread, strict=True), kept)
 
 

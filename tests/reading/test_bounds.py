@@ -14,7 +14,8 @@ import pytest
 
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import SourceError
-from otel_agent_trace.sources import files as files_module
+from otel_agent_trace.sources import scanned_files
+from tests.support.reading_limits import set_block_bytes
 from tests.support.sample_runs import BEGAN_NS, Problems, append, fail_on_problem, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
@@ -68,7 +69,7 @@ def test_newest_runs_are_read_in_bounded_memory(many: Path) -> None:
 def test_index_takes_at_most_100_bytes_a_trace(many: Path) -> None:
     """What is remembered of each trace between the passes is small."""
     with ExitStack() as held:
-        ends = files_module._LastBlocks(held)
+        ends = scanned_files.LastBlocks(held)
         tracemalloc.start()
         try:
             before = tracemalloc.get_traced_memory()[0]
@@ -83,14 +84,14 @@ def test_index_takes_at_most_100_bytes_a_trace(many: Path) -> None:
 @pytest.mark.parametrize("number", [1_000, 11_000, 43_000, 44_000, 88_000])
 def test_index_at_other_sizes(number: int) -> None:
     """Also right after its table has grown to twice the room, the index takes little more."""
-    ends = files_module._LastBlocks(ExitStack())
+    ends = scanned_files.LastBlocks(ExitStack())
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         for at in range(number):
             if at % 300 == 0:
                 block = 1000 + at // 300  # one number for all traces of a block
-            ends._last[files_module._trace_key(b"%032x" % at)] = block
+            ends._last[scanned_files._trace_key(b"%032x" % at)] = block
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
@@ -104,7 +105,7 @@ def test_index_at_other_sizes(number: int) -> None:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few lines, so that a small file has many."""
-    monkeypatch.setattr(files_module, "BLOCK_BYTES", 2_000)
+    set_block_bytes(monkeypatch, 2_000)
 
 
 @pytest.mark.usefixtures("small_blocks")

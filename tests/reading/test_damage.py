@@ -17,10 +17,10 @@ from otel_agent_trace import AgentRun, compute_metrics, iter_runs, load_runs, op
 from otel_agent_trace.errors import BadRecordError, SourceError
 from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.runs.passes.shape import DEEPEST
-from otel_agent_trace.sources import files as files_module
-from otel_agent_trace.sources import open_traces
+from otel_agent_trace.sources import file_contents
 from otel_agent_trace.span import Notice, SpanRecord
 from tests.support.file_formats import jaeger
+from tests.support.reading_limits import set_block_bytes, set_longest_line
 from tests.support.sample_runs import BEGAN_NS, Problems, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
@@ -189,7 +189,7 @@ def test_deep_values(write: Write, problems: Problems, depth: int) -> None:
 
 def test_line_numbers_over_many_blocks(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines are counted rightly also where they lie over the edges of blocks, blank ones among them."""
-    monkeypatch.setattr(files_module, "BLOCK_BYTES", 100)
+    set_block_bytes(monkeypatch, 100)
     bad = {3, 40, 41, 99}
     content = [b"bad\n" if n in bad else b"\n" if n % 7 == 0 else raw_line(spanId=f"{n:016x}") for n in range(1, 100)]
     load_runs(write("runs.jsonl", content), on_problem=problems)
@@ -383,8 +383,7 @@ def test_bytes_changed_at_random(write: Write, lines: list[bytes], runs: list[Ag
 @pytest.fixture
 def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of more than a mebibyte are too long, for the tests' sake."""
-    for module in (files_module, open_traces):
-        monkeypatch.setattr(module, "MAX_LINE_BYTES", 1 << 20)
+    set_longest_line(monkeypatch, 1 << 20)
 
 
 @pytest.mark.usefixtures("short_lines")
@@ -432,8 +431,8 @@ def test_bomb(write: Write, lines: list[bytes], runs: list[AgentRun], kind: str,
 @pytest.mark.parametrize(("kind", "compression"), [("gz", "a gzip"), ("zst", "a zstd")])
 def test_bomb_of_good_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, compression: str) -> None:
     """A small file that unpacks without end is read for a while and then no further, which is reported."""
-    monkeypatch.setattr(files_module, "MAX_RATIO", 100)
-    monkeypatch.setattr(files_module, "_RATIO_FROM_BYTES", 1 << 10)
+    monkeypatch.setattr(file_contents, "MAX_RATIO", 100)
+    monkeypatch.setattr(file_contents, "_RATIO_FROM_BYTES", 1 << 10)
     path = tmp_path / f"bomb.jsonl.{kind}"
     bomb = b"".join([*random_lines(3), b"{}\n" * 1_000_000])
     path.write_bytes(gzip.compress(bomb) if kind == "gz" else zstd.compress(bomb))

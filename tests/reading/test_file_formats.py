@@ -12,10 +12,10 @@ import pytest
 
 from otel_agent_trace import iter_runs, load_runs, open_source, run_to_spans
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.sources import files as files_module
-from otel_agent_trace.sources import open_traces
+from otel_agent_trace.sources.file_contents import BLOCK_BYTES
 from otel_agent_trace.span import SpanRecord
 from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, jaeger, traces
+from tests.support.reading_limits import set_block_bytes, set_longest_line
 from tests.support.sample_runs import Problems, fail_on_problem, lines_of, make_run
 
 Write = Callable[..., Path]
@@ -28,7 +28,7 @@ PER_RUN = len(SPANS) // COUNT
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks smaller than a line, so that everything lies on the edge of one."""
-    monkeypatch.setattr(files_module, "BLOCK_BYTES", 512)
+    set_block_bytes(monkeypatch, 512)
 
 
 def by_id(traces: Iterable[Iterable[SpanRecord]]) -> list[list[SpanRecord]]:
@@ -229,8 +229,7 @@ def test_message_of_no_length(write: Write, problems: Problems) -> None:
 
 def test_too_long(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
     """A document or message beyond the limit costs itself."""
-    for module in (files_module, open_traces):
-        monkeypatch.setattr(module, "MAX_LINE_BYTES", 20_000)
+    set_longest_line(monkeypatch, 20_000)
     big = SpanRecord("f" * 32, "1" * 16, None, "x" * 30_000, 1, 2)
     for file_format, what in (("documents", "document"), ("messages", "message")):
         problems.clear()
@@ -242,7 +241,7 @@ def test_too_long(write: Write, problems: Problems, monkeypatch: pytest.MonkeyPa
 def test_a_document_that_begins_with_a_block(write: Write) -> None:
     """A document over many lines whose first line is the first of a block of bytes is one of its own."""
     documents = [FILE_FORMATS["a document"](traces([span])) for span in SPANS[:2]]
-    first = documents[0] + b"\n" * (-len(documents[0]) % files_module.BLOCK_BYTES)
+    first = documents[0] + b"\n" * (-len(documents[0]) % BLOCK_BYTES)
     found = spans_in(write("a", first + documents[1]))
     assert sorted(span.span_id for spans in found for span in spans) == sorted(span.span_id for span in SPANS[:2])
 

@@ -26,7 +26,7 @@ from otel_agent_trace import (
     runs_from_spans,
 )
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.sources import files as files_module
+from tests.support.reading_limits import set_block_bytes
 from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem, lines_of, make_run, raw_line
 
 Write = Callable[..., Path]
@@ -180,7 +180,7 @@ def test_any_order(write: Write, lines: list[bytes], runs: list[AgentRun], seed:
 
 def test_a_run_comes_once_and_complete(write: Write, runs: list[AgentRun], monkeypatch: pytest.MonkeyPatch) -> None:
     """Traces that are interleaved over many blocks are each yielded once, with all their steps, before the end."""
-    monkeypatch.setattr(files_module, "BLOCK_BYTES", 512)
+    set_block_bytes(monkeypatch, 512)
     spans = [run_to_spans(run) for run in runs]
     parts = [lines_of(part) for part in zip(*spans[:5], strict=True)]
     first = [line for part in parts for line in part]

@@ -13,9 +13,9 @@ import pytest
 
 from otel_agent_trace import load_runs, open_source
 from otel_agent_trace.sources import SeveralSources
-from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import Event, Problem, SpanRecord
 from tests.support.file_formats import COMPRESSIONS, FILE_FORMATS, Messages, logs, traces
+from tests.support.reading_limits import set_block_bytes
 from tests.support.sample_runs import BEGAN_NS, Problems, fail_on_problem
 
 Write = Callable[..., Path]
@@ -50,7 +50,7 @@ def events_in(source: object) -> dict[str, tuple[Event, ...]]:
 @pytest.fixture(params=[128 << 10, 300], ids=["one block", "many blocks"])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that hold all, and such that hold not even a line."""
-    monkeypatch.setattr(files_module, "BLOCK_BYTES", request.param)
+    set_block_bytes(monkeypatch, request.param)
 
 
 @pytest.mark.usefixtures("blocks")

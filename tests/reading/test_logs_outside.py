@@ -10,12 +10,12 @@ import pytest
 from otel_agent_trace import RunNotFoundError, Score, explain_run, load_run, load_runs, open_source
 from otel_agent_trace.cli import main
 from otel_agent_trace.runs.left_out import OutsideLogs
-from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.sources import named_logs as named_logs_module
 from otel_agent_trace.sources import sessions as sessions_module
 from otel_agent_trace.sources.trace_logs import MOST_LOGS_OF_A_SPAN
 from otel_agent_trace.span import LogRecord, Scope, SpanRecord
 from tests.support.handwritten_spans import TRACE, span
+from tests.support.reading_limits import set_block_bytes
 from tests.support.sample_runs import Problems, write_records_to
 
 Write = Callable[..., Path]
@@ -63,7 +63,7 @@ def bodies(logs: Iterable[object]) -> list[object]:
 def test_a_record_of_a_trace_is_one_of_its_run(
     write: Write, monkeypatch: pytest.MonkeyPatch, *, spans: list[SpanRecord], is_first: bool, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(files_module, "BLOCK_BYTES", block_bytes)
+    set_block_bytes(monkeypatch, block_bytes)
     record = line(TRACE)
     path = write(*((record, *spans) if is_first else (*spans, record)))
     run = load_run(path)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from otel_agent_trace import AgentRun, load_runs, open_source, run_to_spans
 from otel_agent_trace.errors import BadRecordError
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.sources import files as files_module
+from otel_agent_trace.sources import format_checks, scanned_files
+from otel_agent_trace.sources.files import FilesSource
 from otel_agent_trace.span import Resource, Scope, SpanRecord
 from tests.support.sample_runs import Problems, append, make_run
 
@@ -201,7 +202,7 @@ def between_passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], An
     """Do something once, after the files were looked through, before they are read."""
 
     def install(act: Callable[[], Any]) -> None:
-        new_files, todo = files_module.FilesSource._new_files, [act]
+        new_files, todo = FilesSource._new_files, [act]
 
         def after(*arguments: Any) -> Any:
             found = new_files(*arguments)
@@ -209,7 +210,7 @@ def between_passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], An
                 todo.pop()()
             return found
 
-        monkeypatch.setattr(files_module.FilesSource, "_new_files", after)
+        monkeypatch.setattr(FilesSource, "_new_files", after)
 
     return install
 
@@ -219,14 +220,14 @@ def while_looked_through(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     """Do something once, after the files were listed, before the first of them is looked through."""
 
     def install(act: Callable[[], Any]) -> None:
-        note, todo = files_module._LastBlocks.scan, [act]
+        note, todo = scanned_files.LastBlocks.scan, [act]
 
         def before(*arguments: Any) -> Any:
             while todo:
                 todo.pop()()
             return note(*arguments)
 
-        monkeypatch.setattr(files_module._LastBlocks, "scan", before)
+        monkeypatch.setattr(scanned_files.LastBlocks, "scan", before)
 
     return install
 
@@ -271,14 +272,14 @@ def test_a_file_that_is_just_being_rotated_is_found(live: Path, while_looked_thr
 
 
 def test_a_file_that_is_rotated_before_it_is_checked_is_found(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check, todo = files_module._check_format, [lambda: live.rename(rotated(live.parent, 1))]
+    check, todo = format_checks._check_format, [lambda: live.rename(rotated(live.parent, 1))]
 
     def rotate_first(path: str) -> None:
         while todo:
             todo.pop()()
         check(path)
 
-    monkeypatch.setattr(files_module, "_check_format", rotate_first)
+    monkeypatch.setattr(format_checks, "_check_format", rotate_first)
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
 
 
@@ -287,7 +288,7 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
     live: Path, monkeypatch: pytest.MonkeyPatch, then: bytes | None
 ) -> None:
     """Whether something has come in its place or not."""
-    path_now = files_module._ScannedFile.path_now
+    path_now = scanned_files.ScannedFile.path_now
     todo: list[Callable[[], object]] = [lambda: live.rename(rotated(live.parent, 1))]
     if then is not None:
         todo.append(lambda: live.write_bytes(then))
@@ -298,7 +299,7 @@ def test_a_file_that_is_rotated_before_it_is_opened_again_is_found(
             todo.pop(0)()
         return found
 
-    monkeypatch.setattr(files_module._ScannedFile, "path_now", rotate_after)
+    monkeypatch.setattr(scanned_files.ScannedFile, "path_now", rotate_after)
     assert load_runs(live.parent, strict=True) == runs(0, 1, 2)
 
 
@@ -312,7 +313,7 @@ def test_a_part_beyond_those_that_are_kept_open(
     live: Path, between_passes: Act, problems: Problems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is reported as removed."""
-    monkeypatch.setattr(files_module, "_MOST_HELD", 0)
+    monkeypatch.setattr(scanned_files, "_MOST_HELD", 0)
     between_passes(rotated(live.parent, 0).unlink)
     assert load_runs(live.parent, on_problem=problems) == runs(0, 1)
     assert [problem.reason for problem in problems] == ["removed or replaced during reading"]

@@ -12,9 +12,9 @@ import pytest
 from otel_agent_trace import AgentRun, Score, explain_run, load_run, load_runs, open_source, run_to_spans
 from otel_agent_trace.cli import main
 from otel_agent_trace.scores import event_of
-from otel_agent_trace.sources import files as files_module
 from otel_agent_trace.span import LogRecord, SpanRecord
 from tests.support.handwritten_spans import TRACE, span
+from tests.support.reading_limits import set_block_bytes
 from tests.support.sample_runs import Problems, write_records_to
 
 Write = Callable[..., Path]
@@ -98,7 +98,7 @@ def test_a_score_belongs_to_its_span_or_else_to_its_run(
     place: str,
 ) -> None:
     """Two runs are in one trace, and one id begins as the other; the record is before them or after them, in a file of its own."""
-    monkeypatch.setattr(files_module, "BLOCK_BYTES", block_bytes)
+    set_block_bytes(monkeypatch, block_bytes)
     late = write(record(BREVITY, run_id, trace_id, span_id), name="a.jsonl" if is_first else "z.jsonl")
     path = write(*SPANS, *run_spans("order-2", "c", trace_id=OTHER_TRACE))
     runs = load_runs(path.parent, strict=True)

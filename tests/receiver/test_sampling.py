@@ -403,9 +403,9 @@ def test_a_decision_that_cannot_be_noted_or_read_does_not_stop_others(tmp_path: 
         assert numbers_in(file, range(4)) == {1: 2}
         assert running.sink.stats()["decision not noted: Not a directory"] == 2
         sent(running, child_of(3), child_of(4))
-        journal = running.sink._file._journal
-        assert journal._descriptor is not None
-        os.close(journal._descriptor)
+        journal_file = running.sink._file._journal._file
+        assert journal_file.descriptor is not None
+        os.close(journal_file.descriptor)
         shutil.rmtree(tmp_path / "t.jsonl.open")
         sent(running, failed_root_of(3))
         assert running.sink.stats()["end not journaled: No such file or directory"] == 1

@@ -15,7 +15,8 @@ from otel_agent_trace.runs.assemble import assemble
 from otel_agent_trace.runs.explain import explain
 from otel_agent_trace.sampling import threshold_of, with_threshold
 from otel_agent_trace.semconv import SAMPLING_PROBABILITY
-from otel_agent_trace.sources.index.rows import OwnRun, rows_of
+from otel_agent_trace.sources.index.own_rows import OwnRun
+from otel_agent_trace.sources.index.rows import rows_of
 from otel_agent_trace.sources.index.scan import LineScanner
 from otel_agent_trace.span import Scope, SpanRecord
 from tests.support.handwritten_spans import only_run, span

@@ -11,7 +11,7 @@ import pytest
 
 from otel_agent_trace import run_to_spans
 from otel_agent_trace.formats import otlp_json
-from otel_agent_trace.sources import tail as tails
+from otel_agent_trace.sources import followed_files
 from otel_agent_trace.sources.tail import Tail
 from tests.support.sample_runs import lines_of, make_run
 
@@ -77,7 +77,7 @@ def test_a_line_that_is_being_written_is_new(path: Path) -> None:
 
 
 def test_only_the_end_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tails, "_SKIPPED_BYTES", 500)
+    monkeypatch.setattr(followed_files, "_SKIPPED_BYTES", 500)
     append(path, lines(*range(20)))
     tail = Tail(str(path), only_new=True)
     assert ended(tail) == []

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from otel_agent_trace.formats import otlp_json
 from otel_agent_trace.metrics.engines import source_metrics
 from otel_agent_trace.metrics.sql import otlp_json as otlp_json_by_sql
 from otel_agent_trace.runs.write import run_to_spans
-from otel_agent_trace.sources import files as files_module
-from otel_agent_trace.sources.index import build
+from otel_agent_trace.sources import file_pieces, format_checks, scanned_files
+from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.index import build, reading
 from otel_agent_trace.sources.index.segments import Status
 from otel_agent_trace.sources.index.source import build_index
+from otel_agent_trace.sources.scanned_files import LastBlocks
 from otel_agent_trace.store.compaction import compact
 from otel_agent_trace.store.names import StoreFiles
 from otel_agent_trace.store.settings import store_settings
@@ -72,13 +75,16 @@ def compress(path: Path) -> None:
 # ── without the index ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("name", ["_check_format", "_OpenFile", "detect_format"])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(format_checks, "_check_format"), (format_checks, "OpenFile"), (scanned_files, "detect_format")],
+)
 @pytest.mark.parametrize("then", [(), (1,)])
 def test_the_live_file_is_closed_before_it_is_opened(
-    live: Path, before: Before, name: str, then: tuple[int, ...]
+    live: Path, before: Before, module: ModuleType, name: str, then: tuple[int, ...]
 ) -> None:
     """Also the first time, when the store has no other file yet."""
-    before(files_module, name, lambda: rotate(live, *then))
+    before(module, name, lambda: rotate(live, *then))
     assert ids(live)[:1] == runs(0)
 
 
@@ -90,7 +96,7 @@ def test_the_live_file_is_closed_after_the_closed_ones_were_listed(live: Path, m
 @needs_locks
 def test_a_segment_is_compressed_before_it_is_looked_through(live: Path, before: Before) -> None:
     rotate(live, 1)
-    before(files_module._LastBlocks, "scan", lambda: compress(live))
+    before(LastBlocks, "scan", lambda: compress(live))
     assert ids(live) == runs(0, 1)
 
 
@@ -98,9 +104,9 @@ def test_a_segment_is_compressed_before_it_is_looked_through(live: Path, before:
 def test_what_is_found_late_is_compressed_as_well(live: Path, before: Before) -> None:
     def change() -> None:
         rotate(live, 1)
-        before(files_module._LastBlocks, "scan", lambda: compress(live))
+        before(LastBlocks, "scan", lambda: compress(live))
 
-    before(files_module._LastBlocks, "scan", change)
+    before(LastBlocks, "scan", change)
     assert ids(live) == runs(0, 1)
 
 
@@ -108,16 +114,16 @@ def test_what_is_found_late_is_compressed_as_well(live: Path, before: Before) ->
 def test_a_segment_that_is_not_kept_open_is_read_on_in_its_compressed_copy(
     live: Path, before: Before, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files_module, "_MOST_HELD", 0)
+    monkeypatch.setattr(scanned_files, "_MOST_HELD", 0)
     rotate(live, 1)
-    before(files_module, "_reopen", lambda: compress(live))
+    before(file_pieces, "_reopen", lambda: compress(live))
     assert ids(live) == runs(0, 1)
 
 
 def test_of_a_segment_that_is_not_kept_open_the_runs_are_read_that_are_left(
     live: Path, before: Before, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files_module, "_MOST_HELD", 0)
+    monkeypatch.setattr(scanned_files, "_MOST_HELD", 0)
     write(live, 1)
     segment = rotate(live, 2)
 
@@ -127,7 +133,7 @@ def test_of_a_segment_that_is_not_kept_open_the_runs_are_read_that_are_left(
         other.write_bytes(b"".join(kept))
         other.rename(segment)
 
-    before(files_module, "_reopen", remove_first)
+    before(file_pieces, "_reopen", remove_first)
     assert ids(live) == runs(1, 2)
 
 
@@ -136,11 +142,11 @@ def test_a_file_that_is_not_there_is_an_error_nevertheless(tmp_path: Path) -> No
         ids(tmp_path / "t.jsonl")
 
 
-@pytest.mark.parametrize("name", ["_check_format", "_OpenFile"])
+@pytest.mark.parametrize("name", ["_check_format", "OpenFile"])
 def test_a_run_of_another_process_is_scored_while_its_file_is_closed(live: Path, before: Before, name: str) -> None:
     """The tracer has not started it, so that it is looked for in the file."""
     with AgentTracer(backend=FileBackend(live)) as tracer:
-        before(files_module, name, lambda: rotate(live))
+        before(format_checks, name, lambda: rotate(live))
         tracer.score(runs(0)[0], "good", True)
     assert [score.name for score in load_runs(live)[0].scores] == ["good"]
 
@@ -161,7 +167,7 @@ def never_scanned(live: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def fail(*_: object) -> None:
         pytest.fail("read as a whole")
 
-    monkeypatch.setattr(files_module.FilesSource, "traces_and_logs", fail)
+    monkeypatch.setattr(FilesSource, "traces_and_logs", fail)
     return live
 
 
@@ -198,7 +204,7 @@ def test_another_process_notes_a_later_state_of_the_files(never_scanned: Path, b
         rotate(never_scanned, 1)
         build_index(str(never_scanned))
 
-    before(build.Index, "begin", change)
+    before(reading.Index, "begin", change)
     assert by_index(never_scanned) == runs(0, 1)
 
 
@@ -210,6 +216,6 @@ def test_another_process_notes_an_earlier_state_of_the_files(never_scanned: Path
         assert by_index(never_scanned) == runs(0, 1, 2)
 
     write(never_scanned, 2)
-    before(build.Index, "transaction", change)
+    before(reading.Index, "transaction", change)
     assert by_index(never_scanned) == runs(0, 1, 2)
     assert os.path.exists(StoreFiles(str(never_scanned)).index)

@@ -29,7 +29,7 @@ from otel_agent_trace.query import age
 from otel_agent_trace.runs.assemble import Assembled
 from otel_agent_trace.scores import event_of
 from otel_agent_trace.sources import open_source
-from otel_agent_trace.sources.index import build, choice, schema
+from otel_agent_trace.sources.index import build, choice, reading, schema
 from otel_agent_trace.sources.index.source import IndexedSource, build_index
 from otel_agent_trace.sources.search import search
 from otel_agent_trace.span import LogRecord, Scope
@@ -359,14 +359,14 @@ def test_the_environment_does_without_an_index(path: Path, monkeypatch: pytest.M
 
 def test_a_filter_reads_only_the_lines_that_it_needs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[bytes] = []
-    original = build.traces_in_lines
+    original = reading.traces_in_lines
 
     def noting(lines: Any, *given: Any, **more: Any) -> Any:
         found = [*lines]
         read.extend(line.data for line in found)
         return original(found, *given, **more)
 
-    monkeypatch.setattr(build, "traces_in_lines", noting)
+    monkeypatch.setattr(reading, "traces_in_lines", noting)
     assert [run.run_id for run in load_runs(path, user_id="user-4")] == [f"{5:032x}"]
     assert {line for line in read if b"user-4" not in line} < {*lines_of(of_ours(make_run(4)))} | {
         line for line in read if b"%032x" % 5 in line

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from otel_agent_trace import AgentTracer, FileBackend
-from otel_agent_trace.sources import tail
-from otel_agent_trace.sources.tail import Event, Tail
+from otel_agent_trace.sources import run_events
+from otel_agent_trace.sources.run_events import Event
+from otel_agent_trace.sources.tail import Tail
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_bounds_change_at_most_the_order_of_runs(
     expected = look_once(path)
     assert Counter(event.event for event in expected)["step_ended"] == 400
     for name, value in limits.items():
-        monkeypatch.setattr(tail, name, value)
+        monkeypatch.setattr(run_events, name, value)
     found = look_once(path)
     assert len(found) == len(expected)
     assert by_run(found) == by_run(expected)
@@ -73,7 +74,7 @@ def test_little_is_held_while_a_run_goes_on(tmp_path: Path) -> None:
 
 def test_too_many_open_traces_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that have been quiet for longest go, as those that sampling drops, whose ends never come."""
-    monkeypatch.setattr(tail, "_MOST_OPEN", 20)
+    monkeypatch.setattr(run_events, "_MOST_OPEN", 20)
     reader = Tail(str(tmp_path / "t.jsonl"))
     with AgentTracer(FileBackend(tmp_path / "t.jsonl")) as tracer:
         for number in range(50):

@@ -15,7 +15,7 @@ from otel_agent_trace.model import AgentRun, AgentStep, StepKind
 from otel_agent_trace.query import RunQuery
 from otel_agent_trace.semconv import EVALUATION_EVENT
 from otel_agent_trace.sources import open_source
-from otel_agent_trace.sources.tail import Event
+from otel_agent_trace.sources.run_events import Event
 from otel_agent_trace.span import Capabilities, LogRecord
 from otel_agent_trace.viewer import entries, results
 from otel_agent_trace.viewer.cache import Cache

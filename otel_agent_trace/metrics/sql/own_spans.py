@@ -1,7 +1,7 @@
 """Find the runs of our own tracer in a table of spans by SQL: those whose figures follow from their attributes alone.
 
 A trace is usual if it is one complete run of ours that needs none of the passes which readers make over a trace, as
-`sources.index.rows` has it for the index. All other traces are left to the readers.
+`sources.index.own_rows` has it for the index. All other traces are left to the readers.
 
 The statements are over ``raw``, a row a span: `trace_id`, `span_id`, `parent_span_id` (empty without one), `start_ns`,
 `end_ns`, `scope_name`, `attributes` (a map of texts), `is_error`, `status_message`, `service_name`, `environment`,

@@ -16,7 +16,7 @@ import msgspec
 from otel_agent_trace.model import AgentRun
 from otel_agent_trace.prices import RunCost, RunCosts
 from otel_agent_trace.runs.assemble import assemble
-from otel_agent_trace.sources.index.build import Index
+from otel_agent_trace.sources.index.reading import Index
 from otel_agent_trace.sources.index.segments import WrongIndexError
 
 _TRACES_AT_ONCE = 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from otel_agent_trace.sources.files import ScannedJournal
 from otel_agent_trace.sources.index.segments import StaleError, Status
 from otel_agent_trace.sources.kept_journals import KeptJournals
+from otel_agent_trace.sources.scanned_files import ScannedFile
 from otel_agent_trace.store.names import is_journal
 
 _MOST_LISTINGS = 10
@@ -17,7 +17,7 @@ Listing = Callable[[], Sequence[str]]
 """Function that returns the paths of the files of a store, in the order in which they are read."""
 
 
-def journals_of(listing: Listing) -> Sequence[ScannedJournal]:
+def journals_of(listing: Listing) -> Sequence[ScannedFile]:
     """Return the journals of a store as they are; what ends later is in its other files.
 
     Raises:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from otel_agent_trace.prices import NO_COST, RunCost
 from otel_agent_trace.query import STATUSES, RunQuery
-from otel_agent_trace.sources.index.build import Index
 from otel_agent_trace.sources.index.costs import kept_cost
 from otel_agent_trace.sources.index.query import exact_conditions
+from otel_agent_trace.sources.index.reading import Index
 from otel_agent_trace.sources.index.schema import INDEX_OF, ORDERS, UNKNOWN, names_in
 from otel_agent_trace.sources.index.segments import WrongIndexError
 from otel_agent_trace.sources.index.source import MOST_ALWAYS_READ

@@ -7,12 +7,13 @@ import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from otel_agent_trace.errors import SourceError
+from otel_agent_trace.sources.file_contents import Content, blocks_of, content_of, open_regular
 from otel_agent_trace.sources.file_formats import DamagedError
 from otel_agent_trace.sources.file_formats.json_lines import JsonLines
-from otel_agent_trace.sources.files import Content, blocks_of, content_of, open_regular
 from otel_agent_trace.sources.index.scan import UnusualError
 from otel_agent_trace.store import frames, zstandard
 from otel_agent_trace.store.lines import MAX_LINE_BYTES
@@ -198,14 +199,12 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
     return found
 
 
-def read_ranges(
-    path: str, identity: str, known: Sequence[Frame], ranges: Iterable[Range]
-) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines in ranges of a file, each with its position; `known` are the frames of one that is packed.
+@contextmanager
+def opened(path: str, identity: str) -> Iterator[io.BufferedReader]:
+    """Open the file that has an identity, for the time of a block.
 
     Raises:
-        StaleError: it is another file now.
-        WrongIndexError: it has no such lines.
+        StaleError: there is another one at the path now, or none.
     """
     try:
         raw = open_regular(path)
@@ -215,6 +214,19 @@ def read_ranges(
         found = os.fstat(raw.fileno())
         if f"{found.st_dev}:{found.st_ino}" != identity:
             raise StaleError(path)
+        yield raw
+
+
+def read_ranges(
+    path: str, identity: str, known: Sequence[Frame], ranges: Iterable[Range]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines in ranges of a file, each with its position; `known` are the frames of one that is packed.
+
+    Raises:
+        StaleError: it is another file now.
+        WrongIndexError: it has no such lines.
+    """
+    with opened(path, identity) as raw:
         content = _Packed(raw, known) if known else _Plain(raw)
         for begin, size in ranges:
             at = begin

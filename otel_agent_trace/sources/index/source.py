@@ -13,20 +13,26 @@ from typing import Any, NamedTuple
 from otel_agent_trace.errors import SourceError
 from otel_agent_trace.query import COST, RunQuery
 from otel_agent_trace.runs.assemble import assemble
-from otel_agent_trace.sources.files import FilesSource, ScannedJournal, traces_in_lines
-from otel_agent_trace.sources.index.build import MOST_DAMAGED, Index, Tail
+from otel_agent_trace.sources.files import FilesSource
+from otel_agent_trace.sources.index.build import IndexBuilder
 from otel_agent_trace.sources.index.choice import index_paths, make_cache_folder, remove_database, store_at
 from otel_agent_trace.sources.index.costs import KeptCosts
 from otel_agent_trace.sources.index.files import Listing, journals_of
 from otel_agent_trace.sources.index.query import is_narrowed, selection_of
+from otel_agent_trace.sources.index.reading import Index
 from otel_agent_trace.sources.index.schema import UnusableIndexError, open_database
 from otel_agent_trace.sources.index.segments import StaleError, WrongIndexError
+from otel_agent_trace.sources.index.tails import Tail
 from otel_agent_trace.sources.index.traces import NO_TRACE
+from otel_agent_trace.sources.located_lines import traces_in_lines
+from otel_agent_trace.sources.scanned_files import ScannedFile
 from otel_agent_trace.span import Capabilities, Problem, SpanRecord, SpanSource
 from otel_agent_trace.store.names import StoreFiles
 
 MOST_ALWAYS_READ = 2_000
 """Traces that are read with every query, since others may belong to them; with more, all files are read."""
+_MOST_DAMAGED = 200
+"""Lines with damage that are read with every query; a store with more is read without the index."""
 _FIRST_BATCH, _LARGEST_BATCH = 32, 256
 _MOST_TRIES = 10
 
@@ -55,7 +61,7 @@ class AlwaysRead(NamedTuple):
     numbers: set[int]
     open_ids: set[str]
     tails: Sequence[Tail]
-    journals: Sequence[ScannedJournal]
+    journals: Sequence[ScannedFile]
 
     def also(self, numbers: set[int]) -> AlwaysRead:
         """Return this with further traces.
@@ -142,7 +148,7 @@ class IndexedSource(FilesSource):
         """
         for _ in range(_MOST_TRIES):
             journals = journals_of(self.files)
-            if not index.refresh(self.files, self._on_progress):
+            if not IndexBuilder(index).refresh(self.files, self._on_progress):
                 continue
             if fill is not None:
                 fill()
@@ -151,13 +157,13 @@ class IndexedSource(FilesSource):
             index.connection.execute("COMMIT")
         raise StaleError
 
-    def _always(self, index: Index, journals: Sequence[ScannedJournal]) -> AlwaysRead:
+    def _always(self, index: Index, journals: Sequence[ScannedFile]) -> AlwaysRead:
         tails = [*index.tails()]
         open_ids = {trace_id for tail in tails for trace_id in tail.trace_ids()} | _trace_ids_in(journals)
         always = index.linked(with_linked=bool(tails)) | index.numbers_of(open_ids)
         has_runs, damaged = index.counts()
         is_usual = all(segment.is_usual for segment in index.segments.values())
-        if not (has_runs and is_usual) or damaged > MOST_DAMAGED or len(always) > MOST_ALWAYS_READ:
+        if not (has_runs and is_usual) or damaged > _MOST_DAMAGED or len(always) > MOST_ALWAYS_READ:
             raise StaleError
         index.find_named([NO_TRACE, *always], tails, journals)
         return AlwaysRead(always, open_ids, tails, journals)
@@ -259,7 +265,7 @@ def _built(store: StoreFiles, listing: Listing, on_progress: Callable[[int, int 
     """Bring an index up to date, or remove one that is not as it was written, and return None."""
     with opened_index(store) as (index, index_path):
         try:
-            index.refresh(listing, on_progress)
+            IndexBuilder(index).refresh(listing, on_progress)
         except WrongIndexError:
             pass
         else:
@@ -289,7 +295,7 @@ class _Narrowed:
         return self._source.selected(self._query, on_problem)
 
 
-def _trace_ids_in(journals: Sequence[ScannedJournal]) -> set[str]:
+def _trace_ids_in(journals: Sequence[ScannedFile]) -> set[str]:
     traces = traces_in_lines((), journals, lambda problem: None, has_media=False)
     return {spans[0].trace_id for spans in traces if spans}
 

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from otel_agent_trace.sources.index.rows import OwnRun, RunRow
+from otel_agent_trace.sources.index.own_rows import OwnRun
+from otel_agent_trace.sources.index.rows import RunRow
 from otel_agent_trace.sources.index.scan import LineScanner
 from otel_agent_trace.sources.index.schema import UNKNOWN, Link, Names, is_storable, session_number
 from otel_agent_trace.sources.index.segments import Chunk
