@@ -81,7 +81,7 @@ def _names(items: RunItems, item: Item) -> dict[str, Any]:
         "number": item.number,
         "span_id": subject.span_id,
         "step_id": None if item.step is None else item.step.step_id,
-        "path": None if item.step is None else items.names.of(item.step),
+        "step_name": None if item.step is None else items.names.of(item.step),
         "kind": kind_of(item),
         "name": name_of(item),
         "status": status_of_item(items, item),

@@ -185,7 +185,7 @@ def test_scores_are_kept_as_the_tracer_keeps_them(scored: Path) -> None:
         assert give("one", name="helpful", value=1, step=None)["source"] == "HUMAN"
         span_id = viewed.json("api/runs/one/steps/3")["span_id"]
         give("one", name="verdict", label="wrong", explanation="no\u0007such <b>page</b>", step=span_id)
-        inner = viewed.json("api/runs/outer/steps/2")["path"]
+        inner = viewed.json("api/runs/outer/steps/2")["step_name"]
         assert (inner, viewed.json("api/runs/outer", step=inner)["selected"]) == ("1/1", 2)
         give("outer", name="relevant", value=0.25, step=inner)
         (shown,) = viewed.json("api/runs/one/steps/3")["scores"]
