@@ -268,13 +268,13 @@ def test_trace_as_deep_as_it_is_long(
 ) -> None:
     """Thousands of agents or tools within each other are one run of bounded depth, and cost nobody else anything."""
     kind = [{"key": "gen_ai.operation.name", "value": {"stringValue": operation}}]
-    spans = [raw_line(spanId=f"{n + 2:016x}", parentSpanId=f"{n + 1:016x}", attributes=kind) for n in range(5000)]
+    spans = [raw_line(spanId=f"{n + 2:016x}", parentSpanId=f"{n + 1:016x}", attributes=kind) for n in range(2000)]
     root = raw_line(spanId=f"{1:016x}", attributes=[{"key": kind[0]["key"], "value": {"stringValue": "invoke_agent"}}])
     read = load_runs(write("runs.jsonl", [root, *spans, *lines]), on_problem=problems)
     deep = next(run for run in read if run not in runs)
     assert len(read) == len(runs) + 1
     assert problems == []
-    assert sum(len(part.steps) for part in deep.walk()) == 5000
+    assert sum(len(part.steps) for part in deep.walk()) == 2000
     assert sum(1 for _ in deep.walk()) == (1 if operation == "execute_tool" else DEEPEST + 1)
     assert AgentRun.from_dict(json.loads(json.dumps(deep.to_dict(), indent=1))) == deep
     assert runs_from_spans(run_to_spans(deep)) != []

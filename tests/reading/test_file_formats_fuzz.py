@@ -157,13 +157,13 @@ print(len(problems), *sorted({problem.reason for problem in problems})[:3])
 _MIB = 1 << 20
 BOMBS: dict[str, Callable[[], bytes]] = {
     "a message that unpacks to 4 GiB": lambda: _framed(_packed(4096 * _MIB)),
-    "many messages that unpack to 60 MiB": lambda: _framed(_packed(60 * _MIB)) * 20,
-    "a document of line feeds": lambda: gzip.compress(b"{\n" + b"\n" * (40 * _MIB)),
+    "many messages that unpack to 60 MiB": lambda: _framed(_packed(60 * _MIB)) * 8,
+    "a document of line feeds": lambda: gzip.compress(b"{\n" + b"\n" * (4 * _MIB)),
     "a document of brackets": lambda: b"{\n" + b"[" * (60 * _MIB),
     "a list of nothing": lambda: b"[\n" + b"{}," * (20 * _MIB) + b"{}]",
     "a list of lists": lambda: b"[\n" + b"[]," * (20 * _MIB) + b"[]]",
     "a length of 4 GiB": lambda: b"\0\0\0\x06\n\x04\x12\x02\x12\0" + b"\xff\xff\xff\xff" + b"\n\x04\x12\x02" * _MIB,
-    "keys in snake_case": lambda: b'{"resource_spans":[' + b'{"a_b":1,"c":null},' * _MIB + b"{}]}",
+    "keys in snake_case": lambda: b'{"resource_spans":[' + b'{"a_b":1,"c":null},' * (_MIB // 4) + b"{}]}",
 }
 
 

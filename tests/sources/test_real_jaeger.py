@@ -183,11 +183,12 @@ def test_the_service_as_a_filter(jaeger_server: RunningJaeger, many: list[AgentR
     assert load_runs(url(jaeger_server), service=f"no-{service}") == []
 
 
-def test_a_run_by_its_own_id(jaeger_server: RunningJaeger, service: str) -> None:
+def test_a_run_by_its_own_id(start_jaeger: Callable[[], RunningJaeger], service: str) -> None:
+    jaeger = start_jaeger()
     run = sample_runs(1, run_id=f"order-{service}")[0]
-    send(jaeger_server, [of_service(span, service) for span in run_to_spans(run)])
-    assert load_run(url(jaeger_server), run.run_id).trace_id == run.trace_id
-    assert load_run(url(jaeger_server, service), run.run_id[:-2]).trace_id == run.trace_id
+    send(jaeger, [of_service(span, service) for span in run_to_spans(run)])
+    assert load_run(url(jaeger), run.run_id).trace_id == run.trace_id
+    assert load_run(url(jaeger, service), run.run_id[:-2]).trace_id == run.trace_id
 
 
 def test_a_trace_whose_root_has_not_arrived(jaeger_server: RunningJaeger, service: str) -> None:
