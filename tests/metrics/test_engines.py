@@ -294,7 +294,7 @@ def test_clickhouse_without_any_prices(filled: ClickHouseDatabase) -> None:
 
 
 def test_what_is_not_is_read_from_clickhouse(filled: ClickHouseDatabase) -> None:
-    queries: tuple[tuple[dict[str, Any], str | None], ...] = (
+    queries: tuple[tuple[dict[str, Any], dict[str, dict[str, float]] | None], ...] = (
         ({}, PRICES),
         ({"agent": "weather", "tool": "search"}, None),
         ({"model": "m", "min_duration": "1s"}, PRICES),
