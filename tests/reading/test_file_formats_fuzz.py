@@ -159,6 +159,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a message that unpacks to 4 GiB": lambda: _framed(_packed(4096 * _MIB)),
     "many messages that unpack to 60 MiB": lambda: _framed(_packed(60 * _MIB)) * 8,
     "a document of line feeds": lambda: gzip.compress(b"{\n" + b"\n" * (4 * _MIB)),
+    "a line of quotes": lambda: b"'" * _MIB,
+    "lines of tabs": lambda: b"\t\n" * _MIB,
     "a document of brackets": lambda: b"{\n" + b"[" * (60 * _MIB),
     "a list of nothing": lambda: b"[\n" + b"{}," * (20 * _MIB) + b"{}]",
     "a list of lists": lambda: b"[\n" + b"[]," * (20 * _MIB) + b"[]]",
